@@ -1,0 +1,145 @@
+//! Element types and PyTorch's promotion rules.
+
+use std::fmt;
+
+/// The type of a tensor's elements.
+///
+/// Floating types compute in `f32` (or `f64`), `f16` and `bf16` are storage types: every kernel
+/// widens them to `f32`, computes, and rounds once when it stores.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum DType {
+    /// 64-bit IEEE 754 float (CPU only).
+    F64,
+    /// 32-bit IEEE 754 float, the default.
+    F32,
+    /// 16-bit IEEE 754 float.
+    F16,
+    /// 16-bit brain float: the upper half of an `f32`.
+    BF16,
+    /// 64-bit signed integer (CPU only; a GPU keeps such data as `i32` where it fits).
+    I64,
+    /// 32-bit signed integer, the integer type on every device.
+    I32,
+    /// 32-bit unsigned integer.
+    U32,
+    /// 8-bit unsigned integer.
+    U8,
+    /// Truth value; one byte on the host and on the CPU, one `u32` on a GPU.
+    Bool,
+}
+
+/// Promotion categories, in ascending order: a higher one wins (`torch.result_type`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Category {
+    /// `Bool`.
+    Bool,
+    /// Integers.
+    Integer,
+    /// Floats.
+    Float,
+}
+
+impl DType {
+    /// Every element type.
+    pub const ALL: [DType; 9] = [
+        DType::F64,
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::I64,
+        DType::I32,
+        DType::U32,
+        DType::U8,
+        DType::Bool,
+    ];
+
+    /// Bytes of one element on the host.
+    pub const fn size(self) -> usize {
+        match self {
+            DType::F64 | DType::I64 => 8,
+            DType::F32 | DType::I32 | DType::U32 => 4,
+            DType::F16 | DType::BF16 => 2,
+            DType::U8 | DType::Bool => 1,
+        }
+    }
+
+    /// The name as PyTorch's suffix would have it: `f32`, `bool`, ...
+    pub const fn name(self) -> &'static str {
+        match self {
+            DType::F64 => "f64",
+            DType::F32 => "f32",
+            DType::F16 => "f16",
+            DType::BF16 => "bf16",
+            DType::I64 => "i64",
+            DType::I32 => "i32",
+            DType::U32 => "u32",
+            DType::U8 => "u8",
+            DType::Bool => "bool",
+        }
+    }
+
+    /// The promotion category.
+    pub const fn category(self) -> Category {
+        match self {
+            DType::F64 | DType::F32 | DType::F16 | DType::BF16 => Category::Float,
+            DType::I64 | DType::I32 | DType::U32 | DType::U8 => Category::Integer,
+            DType::Bool => Category::Bool,
+        }
+    }
+
+    /// Whether this is a floating type.
+    pub const fn is_float(self) -> bool {
+        matches!(self, DType::F64 | DType::F32 | DType::F16 | DType::BF16)
+    }
+
+    /// Whether this is an integer type (`Bool` is not).
+    pub const fn is_integer(self) -> bool {
+        matches!(self, DType::I64 | DType::I32 | DType::U32 | DType::U8)
+    }
+
+    /// The type that arithmetic on stored elements of this type happens in: `f32` for the 16-bit
+    /// floats, the type itself otherwise.
+    pub const fn compute(self) -> DType {
+        match self {
+            DType::F16 | DType::BF16 => DType::F32,
+            other => other,
+        }
+    }
+
+    /// The type both operands of a binary operation are brought to (`torch.promote_types`).
+    ///
+    /// ```
+    /// use wgrad_core::DType;
+    /// assert_eq!(DType::F16.promote(DType::BF16), DType::F32);
+    /// assert_eq!(DType::U8.promote(DType::I32), DType::I32);
+    /// assert_eq!(DType::I64.promote(DType::F16), DType::F16);
+    /// ```
+    pub fn promote(self, other: DType) -> DType {
+        use DType::*;
+        if self == other {
+            return self;
+        }
+        match self.category().cmp(&other.category()) {
+            std::cmp::Ordering::Greater => return self,
+            std::cmp::Ordering::Less => return other,
+            std::cmp::Ordering::Equal => {}
+        }
+        match (self, other) {
+            (F64, _) | (_, F64) => F64,
+            // f16 with bf16: neither holds the other.
+            (F32 | F16 | BF16, _) => F32,
+            (I64, _) | (_, I64) => I64,
+            // As torch: no 32-bit type holds both.
+            (I32, U32) | (U32, I32) => I64,
+            (U32, _) | (_, U32) => U32,
+            _ => I32,
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,386 @@
+//! What a backend executes: kernels as data, and plans made of them.
+//!
+//! The CPU and the GPU run the same kernels. A [`Plan`] says exactly what happens to which buffer;
+//! what may change from one replay to the next (the buffers themselves and the scalars) is bound
+//! when it is run.
+
+use std::ops::Range;
+
+use crate::dtype::DType;
+use crate::layout::Layout;
+use crate::program::Program;
+use crate::shape::Shape;
+
+/// An operand: a strided view of one of the plan's buffers.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Operand {
+    /// Index into [`Plan::buffers`].
+    pub buffer: usize,
+    /// Storage type.
+    pub dtype: DType,
+    /// Which elements, relative to the start of the buffer's binding.
+    pub layout: Layout,
+}
+
+/// A result: one of the plan's buffers, written whole, row-major, from its start. The buffer is
+/// padded to 16 bytes, and a kernel may write into the padding.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Output {
+    /// Index into [`Plan::buffers`].
+    pub buffer: usize,
+    /// Storage type.
+    pub dtype: DType,
+}
+
+/// How a reduction combines elements.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReduceOp {
+    /// The sum. Starts at 0. Integers wrap.
+    Sum,
+    /// The largest; NaN wins.
+    Max,
+    /// The smallest; NaN wins.
+    Min,
+    /// The position (within the reduced part, as `i32`) of the first largest; NaN wins.
+    ArgMax,
+    /// The position of the first smallest; NaN wins.
+    ArgMin,
+    /// Whether any is true.
+    Any,
+    /// Whether all are true.
+    All,
+}
+
+/// One accumulator of a reduction.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Accumulator {
+    /// How elements combine.
+    pub op: ReduceOp,
+    /// The compute type of the elements fed into it. The result has the same type, except that
+    /// `ArgMax` and `ArgMin` give `i32`. `f32` sums use pairwise or multi-lane summation.
+    pub dtype: DType,
+}
+
+impl Accumulator {
+    /// The type of the accumulator's result.
+    pub fn result(&self) -> DType {
+        match self.op {
+            ReduceOp::ArgMax | ReduceOp::ArgMin => DType::I32,
+            _ => self.dtype,
+        }
+    }
+}
+
+/// A kernel: what to compute on which buffers, with exact sizes and strides. Scalars are not part
+/// of it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Kernel {
+    /// For each point of `shape` runs `program` on the inputs and stores its outputs, each of them
+    /// of `shape`. Input layouts all have this shape.
+    Map {
+        /// The iteration space, row-major; the outputs' shape.
+        shape: Shape,
+        /// The inputs, in the program's order.
+        inputs: Vec<Operand>,
+        /// What to compute.
+        program: Program,
+        /// Where the program's outputs go, in its order.
+        outputs: Vec<Output>,
+    },
+    /// Reduces the trailing `reduced` dimensions of `shape`.
+    ///
+    /// For each point of the kept (leading) dimensions: runs `prologue` on each point of the
+    /// reduced ones and feeds its output `i` into accumulator `i`; then runs `epilogue` once on the
+    /// accumulators' results and stores its outputs, row-major over the kept dimensions.
+    /// An empty reduction gives the accumulator's start (`Max`, `Min` and their positions of
+    /// nothing never get here).
+    Reduce {
+        /// Kept dimensions followed by reduced ones.
+        shape: Shape,
+        /// How many trailing dimensions are reduced.
+        reduced: usize,
+        /// Operands of the prologue, over `shape`.
+        inputs: Vec<Operand>,
+        /// What is fed into the accumulators, an output for each.
+        prologue: Program,
+        /// The accumulators.
+        accumulators: Vec<Accumulator>,
+        /// Operands of the epilogue, over the kept dimensions.
+        epilogue_inputs: Vec<Operand>,
+        /// What is stored.
+        epilogue: Program,
+        /// Where the epilogue's outputs go. 32- or 64-bit types or bool.
+        outputs: Vec<Output>,
+    },
+    /// `C = epilogue(A B)`: for each point of the batch dimensions the product of an `m x k` and a
+    /// `k x n` matrix, accumulated in f32 (f64 for f64). Transposes are strides.
+    MatMul {
+        /// Batch dimensions; the operands broadcast over them by stride 0.
+        batch: Shape,
+        /// Rows of A and C.
+        m: usize,
+        /// Columns of B and C.
+        n: usize,
+        /// Columns of A, rows of B; may be 0.
+        k: usize,
+        /// Layout `[batch.., m, k]`.
+        a: Operand,
+        /// Layout `[batch.., k, n]`.
+        b: Operand,
+        /// Operands of the epilogue, layouts `[batch.., m, n]`.
+        epilogue_inputs: Vec<Operand>,
+        /// What is stored; accumulator 0 is the product's element.
+        epilogue: Program,
+        /// Where the epilogue's outputs go, each `[batch.., m, n]`. 32- or 64-bit types or bool.
+        outputs: Vec<Output>,
+    },
+    /// Softmax and cross-entropy of each row against its class, and the gradient, from one read.
+    ///
+    /// Row `r` with target `t`: weight `w = weight[t]` (1 without weights), or 0 where
+    /// `t == ignore_index`; `loss[r] = w (logsumexp(x_r) - x_r[t])`, 0 where ignored;
+    /// `row_weight[r] = w`; `grad[r, c] = w (softmax(x_r)[c] - [c == t])`, where the target's entry
+    /// is computed as `-w` times the sum of the other probabilities, because `p - 1` cancels.
+    /// A target outside `0..classes` that is not `ignore_index` writes the fault word; its loss is
+    /// NaN, its weight 1 and its gradient 0.
+    /// Scalars: `ignore_index` (i64, saturated to i32 on a GPU).
+    CrossEntropy {
+        /// Number of rows.
+        rows: usize,
+        /// Number of classes (at least 1).
+        classes: usize,
+        /// Floats `[rows, classes]`, any strides.
+        logits: Operand,
+        /// Integers `[rows]`.
+        targets: Operand,
+        /// Floats `[classes]`.
+        weight: Option<Operand>,
+        /// Row losses.
+        loss: Option<Output>,
+        /// Row weights.
+        row_weight: Option<Output>,
+        /// The gradient, `[rows, classes]`.
+        grad: Option<Output>,
+    },
+    /// `out[.., i, ..] = source[.., index[.., i, ..], ..]` along dimension `dim`.
+    ///
+    /// An index outside `0..source.shape[dim]` writes the fault word and gives NaN (0 for
+    /// integers and bools). `index.layout.shape` is the output's shape; `source.layout.shape`
+    /// equals it except along `dim`.
+    Gather {
+        /// The dimension that the index replaces.
+        dim: usize,
+        /// Where elements come from.
+        source: Operand,
+        /// Integers, over the output's shape.
+        index: Operand,
+        /// Where the result goes (the source's type).
+        output: Output,
+    },
+    /// `out[.., v, ..] = sum of source[.., i, ..] where index[.., i, ..] == v` along `dim`: the
+    /// derivative of `Gather`, in a fixed order of summation (ascending `i`). Indices outside are
+    /// skipped and write the fault word. f32, f64 or i32.
+    ScatterAdd {
+        /// The dimension that the index replaces.
+        dim: usize,
+        /// The output's size along `dim`.
+        size: usize,
+        /// What is added.
+        source: Operand,
+        /// Integers, over the source's shape.
+        index: Operand,
+        /// Where the result goes: the source's shape with `size` along `dim`.
+        output: Output,
+    },
+    /// The inputs one after the other along `dim`.
+    Concat {
+        /// The dimension that grows.
+        dim: usize,
+        /// At least one; shapes equal except along `dim`. At most `max_inputs` of the device - 1.
+        inputs: Vec<Operand>,
+        /// Where the result goes.
+        output: Output,
+    },
+    /// `source` laid into zeros of `shape`: element `c` is
+    /// `source[(c - start) / step]` where every dimension's `c - start` is a multiple of `step`
+    /// within the source, else 0. The derivative of slicing.
+    Place {
+        /// The output's shape.
+        shape: Shape,
+        /// Per dimension the first position.
+        start: Vec<usize>,
+        /// Per dimension the distance, at least 1.
+        step: Vec<usize>,
+        /// What is laid in.
+        source: Operand,
+        /// Where the result goes.
+        output: Output,
+    },
+    /// Copies bytes, both offsets and the size divisible by 4. Counted as a copy.
+    Copy {
+        /// From.
+        source: usize,
+        /// Byte offset in the source's binding.
+        source_offset: usize,
+        /// To.
+        target: usize,
+        /// Byte offset in the target's binding.
+        target_offset: usize,
+        /// How much.
+        bytes: usize,
+    },
+    /// Adam or AdamW over whole arenas ([Kingma and Ba 2014](https://arxiv.org/abs/1412.6980),
+    /// [Loshchilov and Hutter 2017](https://arxiv.org/abs/1711.05101)), for each element `i` of a
+    /// segment:
+    ///
+    /// ```text
+    /// g = maximize ? -grad : grad
+    /// decoupled:   p = p * decay                   (decay = 1 - lr * weight_decay)
+    /// otherwise:   g = g + decay * p               (decay = weight_decay)
+    /// m = beta1 m + (1 - beta1) g
+    /// v = beta2 v + (1 - beta2) g^2
+    /// u = amsgrad ? (vmax = max(vmax, v)) : v
+    /// p = p - step * m / (sqrt(u) * scale + eps)   (step = lr / (1 - beta1^t),
+    ///                                               scale = 1 / sqrt(1 - beta2^t))
+    /// ```
+    ///
+    /// Scalars per segment: [`Kernel::ADAM_SCALARS`]. Elements outside all segments keep their
+    /// values (where `target` is not `param`, they are copied).
+    Adam {
+        /// Floats f32 or f64.
+        dtype: DType,
+        /// Elements in each arena, a multiple of 4.
+        len: usize,
+        /// Parameters.
+        param: usize,
+        /// New parameters; the same buffer as `param` where the old values are no longer needed.
+        target: usize,
+        /// Gradients.
+        grad: usize,
+        /// First moments, updated in place.
+        m: usize,
+        /// Second moments, updated in place.
+        v: usize,
+        /// Running maxima of the second moments (amsgrad), updated in place.
+        vmax: Option<usize>,
+        /// Weight decay of AdamW rather than Adam.
+        decoupled: bool,
+        /// Ascend instead of descend.
+        maximize: bool,
+        /// How many segments.
+        segments: usize,
+    },
+    /// Stochastic gradient descent over whole arenas, as `torch.optim.SGD`:
+    ///
+    /// ```text
+    /// g = (maximize ? -grad : grad) + weight_decay p
+    /// with momentum:  b = first ? g : momentum b + (1 - dampening) g
+    ///                 g = nesterov ? g + momentum b : b
+    /// p = p - lr g
+    /// ```
+    ///
+    /// Scalars per segment: [`Kernel::SGD_SCALARS`].
+    Sgd {
+        /// Floats f32 or f64.
+        dtype: DType,
+        /// Elements in each arena, a multiple of 4.
+        len: usize,
+        /// Parameters.
+        param: usize,
+        /// New parameters, as in `Adam`.
+        target: usize,
+        /// Gradients.
+        grad: usize,
+        /// Momentum buffers, updated in place.
+        momentum: Option<usize>,
+        /// Nesterov's form.
+        nesterov: bool,
+        /// Ascend instead of descend.
+        maximize: bool,
+        /// How many segments.
+        segments: usize,
+    },
+}
+
+impl Kernel {
+    /// Scalars of one `Adam` segment, in this order: `start`, `end` (element range, multiples of
+    /// 4, as u32), `decay`, `beta1`, `beta2`, `step`, `scale`, `eps` (f64).
+    pub const ADAM_SCALARS: [DType; 8] = [
+        DType::U32,
+        DType::U32,
+        DType::F64,
+        DType::F64,
+        DType::F64,
+        DType::F64,
+        DType::F64,
+        DType::F64,
+    ];
+
+    /// Scalars of one `Sgd` segment, in this order: `start`, `end` (u32), `lr`, `weight_decay`,
+    /// `momentum`, `dampening` (f64), `first` (u32, 0 or 1).
+    pub const SGD_SCALARS: [DType; 7] = [
+        DType::U32,
+        DType::U32,
+        DType::F64,
+        DType::F64,
+        DType::F64,
+        DType::F64,
+        DType::U32,
+    ];
+}
+
+/// A kernel in a plan.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Launch {
+    /// What to do.
+    pub kernel: Kernel,
+    /// Which of the run's scalars are this kernel's: for `Map` the program's, for `Reduce` the
+    /// prologue's then the epilogue's, for `MatMul` the epilogue's.
+    pub scalars: Range<usize>,
+    /// Which of the run's fault codes this kernel writes on a bad index.
+    pub fault: Option<usize>,
+}
+
+/// What the plan knows of a buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BufferSpec {
+    /// Bytes of the binding.
+    pub bytes: usize,
+    /// Buffers of equal number may be parts of one allocation (disjoint or not), others are not.
+    pub allocation: usize,
+}
+
+/// A sequence of kernels over numbered buffers. Later kernels see what earlier ones wrote.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Plan {
+    /// The buffers that a run binds.
+    pub buffers: Vec<BufferSpec>,
+    /// The kernels, in order.
+    pub launches: Vec<Launch>,
+}
+
+/// A scalar as 64 bits: `f64::to_bits` for floats, the value as `i64` for integers and bools.
+/// A kernel converts it to the type its program declares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScalarBits(pub u64);
+
+impl ScalarBits {
+    /// A float.
+    pub fn float(value: f64) -> ScalarBits {
+        ScalarBits(value.to_bits())
+    }
+
+    /// An integer or a bool.
+    pub fn integer(value: i64) -> ScalarBits {
+        ScalarBits(value as u64)
+    }
+
+    /// The value, if it was made by [`ScalarBits::float`].
+    pub fn to_f64(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+
+    /// The value, if it was made by [`ScalarBits::integer`].
+    pub fn to_i64(self) -> i64 {
+        self.0 as i64
+    }
+}

@@ -1,0 +1,160 @@
+//! The elementwise operations, one row each.
+//!
+//! A row is the whole definition of an operation: its class, its name, the Rust expression (over
+//! the CPU backend's lane types), the WGSL expression (over 4-vectors), what its derivative needs
+//! saved, the derivative as tensor expressions, and the domain that tests draw operands from. The
+//! method on `Tensor`, the CPU loop, the shader code, the fuser's entry, the gradient check and
+//! the CPU-against-GPU test all come from here.
+//!
+//! Classes:
+//! * `float`: floats; integers and bools are promoted to the default float, as in torch.
+//! * `number`: floats and integers, bools promoted to `i32`.
+//! * `compare`: numbers in, bools out. No derivative.
+//! * `logic`: bools in and out; numbers are first compared with 0. No derivative.
+//!
+//! In WGSL expressions `$0`, `$1`, `$2` stand for the operands (registers of type `vec4<..>`) and
+//! `{t}` for the scalar type's name (`f32`, `i32`, `u32`); functions that WGSL lacks are in the
+//! shader prelude.
+
+/// Calls `$callback!` with all rows.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! map_rows {
+    ($callback:path) => {
+        $callback! {
+            unary {
+                /// The negative, element by element.
+                Neg number neg, rust |x| x.neg(), wgsl "-$0", saves [],
+                    grad |_x, _y, g| g.neg(), domain (-3.0, 3.0);
+                /// The absolute value. The derivative at 0 is 0.
+                Abs number abs, rust |x| x.abs(), wgsl "abs($0)", saves [x],
+                    grad |x, _y, g| g * x.sign(), domain (-3.0, 3.0);
+                /// -1, 0 or 1; NaN stays NaN.
+                Sign number sign, rust |x| x.sign(), wgsl "sign_{t}($0)", saves [],
+                    grad |_x, _y, g| g * 0.0, domain (-3.0, 3.0);
+                /// `1 / x`.
+                Recip float recip, rust |x| x.recip(), wgsl "(1.0 / $0)", saves [y],
+                    grad |_x, y, g| (g * y.sqr()).neg(), domain (0.3, 3.0);
+                /// `x * x`.
+                Sqr number sqr, rust |x| x.mul(x), wgsl "($0 * $0)", saves [x],
+                    grad |x, _y, g| g * (x * 2.0), domain (-3.0, 3.0);
+                /// The square root; NaN below 0.
+                Sqrt float sqrt, rust |x| x.sqrt(), wgsl "sqrt_f32($0)", saves [y],
+                    grad |_x, y, g| g * 0.5 / y, domain (0.2, 4.0);
+                /// `1 / sqrt(x)`.
+                Rsqrt float rsqrt, rust |x| x.sqrt().recip(), wgsl "rsqrt_f32($0)", saves [y],
+                    grad |_x, y, g| g * (y * y * y) * -0.5, domain (0.2, 4.0);
+                /// `e^x`.
+                Exp float exp, rust |x| x.exp(), wgsl "exp_f32($0)", saves [y],
+                    grad |_x, y, g| g * y, domain (-3.0, 3.0);
+                /// `e^x - 1`, precise near 0.
+                Expm1 float expm1, rust |x| x.expm1(), wgsl "expm1_f32($0)", saves [y],
+                    grad |_x, y, g| g * (y + 1.0), domain (-3.0, 3.0);
+                /// The natural logarithm.
+                Ln float ln, rust |x| x.ln(), wgsl "ln_f32($0)", saves [x],
+                    grad |x, _y, g| g / x, domain (0.1, 5.0);
+                /// `ln(1 + x)`, precise near 0.
+                Log1p float log1p, rust |x| x.log1p(), wgsl "log1p_f32($0)", saves [x],
+                    grad |x, _y, g| g / (x + 1.0), domain (-0.8, 5.0);
+                /// The sine, `x` in radians.
+                Sin float sin, rust |x| x.sin(), wgsl "sin_f32($0)", saves [x],
+                    grad |x, _y, g| g * x.cos(), domain (-8.0, 8.0);
+                /// The cosine, `x` in radians.
+                Cos float cos, rust |x| x.cos(), wgsl "cos_f32($0)", saves [x],
+                    grad |x, _y, g| (g * x.sin()).neg(), domain (-8.0, 8.0);
+                /// The tangent, `x` in radians.
+                Tan float tan, rust |x| x.tan(), wgsl "tan_f32($0)", saves [y],
+                    grad |_x, y, g| g * (y.sqr() + 1.0), domain (-1.2, 1.2);
+                /// The hyperbolic tangent.
+                Tanh float tanh, rust |x| x.tanh(), wgsl "tanh_f32($0)", saves [y],
+                    grad |_x, y, g| g * (y.sqr() * -1.0 + 1.0), domain (-3.0, 3.0);
+                /// The logistic function `1 / (1 + e^-x)`.
+                Sigmoid float sigmoid, rust |x| x.sigmoid(), wgsl "sigmoid_f32($0)", saves [y],
+                    grad |_x, y, g| g * (y * (y * -1.0 + 1.0)), domain (-4.0, 4.0);
+                /// `max(x, 0)`; NaN stays NaN. The derivative at 0 is 0.
+                Relu number relu, rust |x| x.relu(), wgsl "relu_{t}($0)", saves [y],
+                    grad |_x, y, g| y.gt(0.0).select(g, &(g * 0.0)), domain (-3.0, 3.0);
+                /// The Gaussian error linear unit `x Phi(x)`, exact form
+                /// ([Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415)).
+                Gelu float gelu, rust |x| x.gelu(), wgsl "gelu_f32($0)", saves [x],
+                    grad |x, _y, g| {
+                        let phi = (x.sqr() * -0.5).exp() * 0.398_942_280_401_432_7;
+                        let cdf = (x * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
+                        g * (cdf + x * phi)
+                    }, domain (-4.0, 4.0);
+                /// The tanh approximation of [`Tensor::gelu`].
+                GeluTanh float gelu_tanh, rust |x| x.gelu_tanh(), wgsl "gelu_tanh_f32($0)", saves [x],
+                    grad |x, _y, g| {
+                        let x2 = x.sqr();
+                        let t = (x * (&x2 * 0.035_677_408_136_300_125 + 0.797_884_560_802_865_4)).tanh();
+                        let slope = (t.sqr() * -1.0 + 1.0)
+                            * (x2 * 0.107_032_224_408_900_37 + 0.797_884_560_802_865_4);
+                        g * ((&t + 1.0) * 0.5 + x * slope * 0.5)
+                    }, domain (-4.0, 4.0);
+                /// The sigmoid linear unit `x sigmoid(x)`, also called swish.
+                Silu float silu, rust |x| x.mul(x.sigmoid()), wgsl "($0 * sigmoid_f32($0))", saves [x],
+                    grad |x, _y, g| {
+                        let s = x.sigmoid();
+                        g * (&s * (x * (&s * -1.0 + 1.0) + 1.0))
+                    }, domain (-4.0, 4.0);
+                /// `ln(1 + e^x)`.
+                Softplus float softplus, rust |x| x.softplus(), wgsl "softplus_f32($0)", saves [x],
+                    grad |x, _y, g| g * x.sigmoid(), domain (-4.0, 4.0);
+                /// The error function.
+                Erf float erf, rust |x| x.erf(), wgsl "erf_f32($0)", saves [x],
+                    grad |x, _y, g| g * (x.sqr().neg().exp() * std::f64::consts::FRAC_2_SQRT_PI),
+                    domain (-2.5, 2.5);
+                /// The largest integer not above `x`.
+                Floor number floor, rust |x| x.floor(), wgsl "floor_{t}($0)", saves [],
+                    grad |_x, _y, g| g * 0.0, domain (-5.0, 5.0);
+                /// The smallest integer not below `x`.
+                Ceil number ceil, rust |x| x.ceil(), wgsl "ceil_{t}($0)", saves [],
+                    grad |_x, _y, g| g * 0.0, domain (-5.0, 5.0);
+                /// The nearest integer, halves to even (as torch).
+                Round number round, rust |x| x.round(), wgsl "round_{t}($0)", saves [],
+                    grad |_x, _y, g| g * 0.0, domain (-5.0, 5.0);
+            }
+            binary {
+                Add number add, rust |a, b| a.add(b), wgsl "($0 + $1)", saves [],
+                    da |_a, _b, _y, g| g.clone(), db |_a, _b, _y, g| g.clone(), domain (-3.0, 3.0);
+                Sub number sub, rust |a, b| a.sub(b), wgsl "($0 - $1)", saves [],
+                    da |_a, _b, _y, g| g.clone(), db |_a, _b, _y, g| g.neg(), domain (-3.0, 3.0);
+                Mul number mul, rust |a, b| a.mul(b), wgsl "($0 * $1)", saves [a b],
+                    da |_a, b, _y, g| g * b, db |a, _b, _y, g| g * a, domain (-3.0, 3.0);
+                Div float div, rust |a, b| a.div(b), wgsl "($0 / $1)", saves [a b],
+                    da |_a, b, _y, g| g / b,
+                    db |a, b, _y, g| (g * a / b.sqr()).neg(), domain (0.3, 3.0);
+                // x^0 = 1 has the derivative 0 even at x = 0, and 0^p with respect to p is 0.
+                Pow float pow, rust |a, b| a.pow(b), wgsl "pow_f32($0, $1)", saves [a b y],
+                    da |a, b, _y, g| {
+                        let slope = g * (b * &a.pow(b - 1.0));
+                        b.eq(0.0).select(&(&slope * 0.0).nan_to_zero(), &slope)
+                    },
+                    db |a, _b, y, g| {
+                        let slope = g * (y * a.ln());
+                        y.eq(0.0).select(&(&slope * 0.0).nan_to_zero(), &slope)
+                    }, domain (0.3, 3.0);
+                // Ties share the gradient, as in torch.
+                Minimum number minimum, rust |a, b| a.minimum(b), wgsl "min_{t}($0, $1)", saves [a b],
+                    da |a, b, _y, g| extremum_grad(&a.lt(b), &a.eq(b), g),
+                    db |a, b, _y, g| extremum_grad(&b.lt(a), &a.eq(b), g), domain (-3.0, 3.0);
+                Maximum number maximum, rust |a, b| a.maximum(b), wgsl "max_{t}($0, $1)", saves [a b],
+                    da |a, b, _y, g| extremum_grad(&a.gt(b), &a.eq(b), g),
+                    db |a, b, _y, g| extremum_grad(&b.gt(a), &a.eq(b), g), domain (-3.0, 3.0);
+            }
+            compare {
+                Eq eq, rust |a, b| a.eq(b), wgsl "eq_{t}($0, $1)";
+                Ne ne, rust |a, b| !a.eq(b), wgsl "!eq_{t}($0, $1)";
+                Lt lt, rust |a, b| a.lt(b), wgsl "lt_{t}($0, $1)";
+                Le le, rust |a, b| a.le(b), wgsl "le_{t}($0, $1)";
+                Gt gt, rust |a, b| b.lt(a), wgsl "lt_{t}($1, $0)";
+                Ge ge, rust |a, b| b.le(a), wgsl "le_{t}($1, $0)";
+            }
+            logic {
+                And logical_and, rust |a, b| a & b, wgsl "($0 & $1)";
+                Or logical_or, rust |a, b| a | b, wgsl "($0 | $1)";
+                Xor logical_xor, rust |a, b| a ^ b, wgsl "($0 != $1)";
+            }
+        }
+    };
+}
