@@ -1,5 +1,6 @@
 //! The one error type.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 
@@ -13,11 +14,29 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Place(&'static Location<'static>);
 
+thread_local! {
+    static FIXED: Cell<Option<Place>> = const { Cell::new(None) };
+}
+
 impl Place {
     /// The caller's file and line.
     #[track_caller]
     pub fn caller() -> Place {
-        Place(Location::caller())
+        let here = Place(Location::caller());
+        FIXED.get().unwrap_or(here)
+    }
+
+    /// Runs `f` with every operation in it called from here: what a derivative or a composed
+    /// operation records is reported at the line that the user wrote.
+    pub fn hold<T>(self, f: impl FnOnce() -> T) -> T {
+        struct Restore(Option<Place>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                FIXED.set(self.0);
+            }
+        }
+        let _restore = Restore(FIXED.replace(Some(FIXED.get().unwrap_or(self))));
+        f()
     }
 
     /// The source file.

@@ -123,7 +123,7 @@ impl Layout {
             let mut left = size;
             while to > 0 && (left > 1 || shape[to - 1] == 1) {
                 let dim = shape[to - 1];
-                if dim == 0 || left % dim != 0 {
+                if dim == 0 || !left.is_multiple_of(dim) {
                     return None;
                 }
                 to -= 1;

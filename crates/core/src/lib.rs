@@ -1,19 +1,55 @@
-//! Core of wgrad.
+//! The core of wgrad: tensors, the recorded graph, automatic differentiation, fusion and planning.
+//!
+//! This crate knows no device. A device is a [`Backend`]: a few functions over untyped buffers and
+//! plans of [`Kernel`]s; see the crates `wgrad-cpu-backend` and `wgrad-wgpu-backend`, and the
+//! facade `wgrad`, which opens them.
 
+mod arena;
+pub mod autograd;
 mod backend;
+mod create;
+mod cross_entropy;
+mod device;
 mod dtype;
+mod element;
+mod elementwise;
 mod error;
+mod fusion;
+mod gradcheck;
+mod graph;
+mod index;
 mod kernel;
 mod layout;
+mod matmul;
+mod node;
+mod operators;
+mod plan;
+mod print;
 mod program;
 pub mod random;
+mod read;
+mod reduce;
 mod rows;
+mod run;
 mod shape;
+mod tensor;
+mod variable;
+mod views;
 
+pub use arena::{Coefficients, UpdateRule, Updater};
+pub use autograd::{GradOptions, no_grad};
 pub use backend::*;
+pub use create::Data;
+pub use cross_entropy::{CrossEntropyOptions, Reduction};
+pub use device::{Device, Target};
 pub use dtype::{Category, DType};
+pub use element::{Element, Scalar};
 pub use error::{Error, Place, Result};
+#[cfg(not(target_arch = "wasm32"))]
+pub use gradcheck::gradcheck;
 pub use kernel::*;
 pub use layout::{Layout, Strides, collapse};
 pub use program::{Arg, Instr, MapOp, Program};
 pub use shape::{DimList, ReshapeTo, Shape, Size};
+pub use tensor::{Rhs, Tensor};
+pub use views::{Slice, SliceList, s};

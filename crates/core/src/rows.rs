@@ -73,7 +73,7 @@ macro_rules! map_rows {
                     grad |_x, y, g| g * (y * (y * -1.0 + 1.0)), domain (-4.0, 4.0);
                 /// `max(x, 0)`; NaN stays NaN. The derivative at 0 is 0.
                 Relu number relu, rust |x| x.relu(), wgsl "relu_{t}($0)", saves [y],
-                    grad |_x, y, g| y.gt(0.0).select(g, &(g * 0.0)), domain (-3.0, 3.0);
+                    grad |_x, y, g| y.le(0.0).where_cond(0.0, g), domain (-3.0, 3.0);
                 /// The Gaussian error linear unit `x Phi(x)`, exact form
                 /// ([Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415)).
                 Gelu float gelu, rust |x| x.gelu(), wgsl "gelu_f32($0)", saves [x],
@@ -128,11 +128,11 @@ macro_rules! map_rows {
                 Pow float pow, rust |a, b| a.pow(b), wgsl "pow_f32($0, $1)", saves [a b y],
                     da |a, b, _y, g| {
                         let slope = g * (b * &a.pow(b - 1.0));
-                        b.eq(0.0).select(&(&slope * 0.0).nan_to_zero(), &slope)
+                        b.eq(0.0).where_cond(0.0, slope)
                     },
                     db |a, _b, y, g| {
                         let slope = g * (y * a.ln());
-                        y.eq(0.0).select(&(&slope * 0.0).nan_to_zero(), &slope)
+                        y.eq(0.0).where_cond(0.0, slope)
                     }, domain (0.3, 3.0);
                 // Ties share the gradient, as in torch.
                 Minimum number minimum, rust |a, b| a.minimum(b), wgsl "min_{t}($0, $1)", saves [a b],

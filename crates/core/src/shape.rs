@@ -5,8 +5,8 @@ use std::ops::Deref;
 
 use smallvec::SmallVec;
 
-/// Dimensions that stay on the stack up to rank 6.
-pub(crate) type Dims = SmallVec<[usize; 6]>;
+/// Dimensions that stay on the stack up to rank 4.
+pub(crate) type Dims = SmallVec<[usize; 4]>;
 
 /// The sizes of a tensor's dimensions, outermost first. A scalar has the empty shape.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]

@@ -1,0 +1,468 @@
+//! Reverse-mode differentiation: the tape, `backward`, and gradients as functions.
+//!
+//! The tape is owned by the tensors: a result holds its entry, an entry holds what its derivative
+//! needs and the entries of its operands. Derivatives are tensor expressions, recorded like any
+//! others, so they fuse and can be differentiated again. There is no global state except the
+//! thread's gradient mode.
+
+use std::cell::Cell;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use smallvec::SmallVec;
+
+use crate::create;
+use crate::device::lock;
+use crate::element::Scalar;
+use crate::error::{Error, Place, Result};
+use crate::layout::Layout;
+use crate::node::{Node, Owned, drop_later};
+use crate::tensor::{Inner, Tensor, Value};
+
+/// Where a value came from.
+#[derive(Clone)]
+pub(crate) enum History {
+    Entry(Arc<Entry>),
+    Variable(Tensor),
+}
+
+/// Gradients for each operand; `None` where it needs none.
+pub(crate) type Grads = SmallVec<[Option<Tensor>; 2]>;
+
+/// What a derivative gets.
+pub(crate) struct Context<'a> {
+    /// The saved operands.
+    pub inputs: &'a [Tensor],
+    /// The result, if it was saved; else the gradient stands in.
+    pub output: &'a Tensor,
+    /// The gradient of the result.
+    pub grad: &'a Tensor,
+    /// Which operands want a gradient.
+    pub needs: &'a [bool],
+}
+
+type Rule = Box<dyn Fn(&Context<'_>) -> Grads + Send + Sync>;
+
+/// What an entry keeps for its derivative.
+#[derive(Default)]
+pub(crate) struct Saves {
+    pub inputs: SmallVec<[Tensor; 2]>,
+    /// Whether the derivative uses the result.
+    pub output: bool,
+}
+
+struct Saved {
+    inputs: SmallVec<[Tensor; 2]>,
+    output: Option<(Arc<Node>, Layout)>,
+    rule: Rule,
+}
+
+/// One recorded operation on the tape.
+pub(crate) struct Entry {
+    /// Ascending in recording order: every entry comes after those it depends on.
+    seq: u64,
+    name: &'static str,
+    place: Place,
+    edges: SmallVec<[Option<History>; 2]>,
+    /// `None` once a backward pass has freed it.
+    saved: Mutex<Option<Saved>>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Entry({} #{})", self.name, self.seq)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        for edge in self.edges.drain(..) {
+            match edge {
+                Some(History::Entry(entry)) => drop_later(Owned::Entry(entry)),
+                Some(History::Variable(variable)) => drop_later(Owned::Tensor(variable)),
+                None => {}
+            }
+        }
+        if let Some(saved) = self
+            .saved
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            release(saved);
+        }
+    }
+}
+
+fn release(saved: Saved) {
+    for tensor in saved.inputs {
+        drop_later(Owned::Tensor(tensor));
+    }
+    if let Some((node, _)) = saved.output {
+        drop_later(Owned::Node(node));
+    }
+}
+
+thread_local! {
+    static ENABLED: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Runs `f` without recording a tape on this thread: results in it need no gradient.
+///
+/// ```ignore
+/// let y = no_grad(|| model.forward(&x))?;
+/// ```
+pub fn no_grad<T>(f: impl FnOnce() -> T) -> T {
+    with_grad(false, f)
+}
+
+/// Runs `f` with the gradient mode set, and restores it afterwards, panics included.
+pub fn with_grad<T>(enabled: bool, f: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ENABLED.set(self.0);
+        }
+    }
+    let _restore = Restore(ENABLED.replace(enabled));
+    f()
+}
+
+/// Whether this thread records a tape.
+pub fn is_grad_enabled() -> bool {
+    ENABLED.get()
+}
+
+/// Whether an operation on these operands goes on the tape.
+pub(crate) fn tracks(operands: &[&Value]) -> bool {
+    operands.iter().any(|v| v.history.is_some()) && is_grad_enabled()
+}
+
+/// Puts an operation on the tape. `rule` gets what `saves` kept and the gradient of the result,
+/// and returns a gradient for each operand.
+pub(crate) fn track(
+    name: &'static str,
+    mut result: Value,
+    operands: &[&Value],
+    saves: Saves,
+    place: Place,
+    rule: impl Fn(&Context<'_>) -> Grads + Send + Sync + 'static,
+) -> Tensor {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let saved = Saved {
+        inputs: saves.inputs,
+        output: saves
+            .output
+            .then(|| (result.node.clone(), result.layout.clone())),
+        rule: Box::new(rule),
+    };
+    result.history = Some(History::Entry(Arc::new(Entry {
+        seq: NEXT.fetch_add(1, Ordering::Relaxed),
+        name,
+        place,
+        edges: operands.iter().map(|v| v.history.clone()).collect(),
+        saved: Mutex::new(Some(saved)),
+    })));
+    result.into_tensor()
+}
+
+/// How [`grad`] and [`Tensor::backward_with`] go about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GradOptions {
+    /// Record the derivative itself on the tape, so that it can be differentiated again.
+    /// Implies `retain_graph`.
+    pub create_graph: bool,
+    /// Keep the graph for another backward pass.
+    pub retain_graph: bool,
+    /// Give zeros for inputs that the output does not depend on, instead of an error.
+    pub allow_unused: bool,
+}
+
+/// An entry waiting for its turn: the youngest first.
+struct Turn(Arc<Entry>);
+
+impl PartialEq for Turn {
+    fn eq(&self, other: &Turn) -> bool {
+        self.0.seq == other.0.seq
+    }
+}
+impl Eq for Turn {}
+impl PartialOrd for Turn {
+    fn partial_cmp(&self, other: &Turn) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Turn {
+    fn cmp(&self, other: &Turn) -> std::cmp::Ordering {
+        self.0.seq.cmp(&other.0.seq)
+    }
+}
+
+/// What a walk over the tape collects.
+#[derive(Default)]
+struct Collected {
+    /// Gradients of variables, by the address of the handle's contents, in order of discovery.
+    variables: Vec<(Tensor, Tensor)>,
+    index: HashMap<*const Inner, usize>,
+    /// Gradients of the entries asked for.
+    wanted: HashMap<u64, Tensor>,
+}
+
+impl Collected {
+    fn add_variable(&mut self, variable: &Tensor, grad: Tensor) {
+        let at = *self
+            .index
+            .entry(Arc::as_ptr(&variable.0))
+            .or_insert(self.variables.len());
+        match self.variables.get_mut(at) {
+            Some((_, sum)) => *sum = &*sum + grad,
+            None => self.variables.push((variable.clone(), grad)),
+        }
+    }
+}
+
+fn add_to(slot: &mut Option<Tensor>, grad: Tensor) {
+    *slot = Some(match slot.take() {
+        Some(sum) => sum + grad,
+        None => grad,
+    });
+}
+
+/// Walks the tape from `root` with gradient `seed`, iteratively, freeing entries as it passes
+/// them unless told to keep them.
+fn walk(
+    op: &'static str,
+    root: History,
+    seed: Tensor,
+    keep: bool,
+    wanted: &[u64],
+    place: Place,
+) -> Result<Collected> {
+    let mut found = Collected::default();
+    let mut grads: HashMap<u64, Option<Tensor>> = HashMap::new();
+    let mut turns = BinaryHeap::new();
+    match root {
+        History::Variable(variable) => {
+            found.add_variable(&variable, seed);
+            return Ok(found);
+        }
+        History::Entry(entry) => {
+            grads.insert(entry.seq, Some(seed));
+            turns.push(Turn(entry));
+        }
+    }
+    while let Some(Turn(entry)) = turns.pop() {
+        let Some(Some(grad)) = grads.remove(&entry.seq) else {
+            continue;
+        };
+        if let Some(error) = grad.error() {
+            return Err(error);
+        }
+        if wanted.contains(&entry.seq) {
+            found.wanted.insert(entry.seq, grad.clone());
+        }
+        let needs: SmallVec<[bool; 4]> = entry.edges.iter().map(Option::is_some).collect();
+        let mut saved = lock(&entry.saved);
+        let Some(kept) = saved.as_ref() else {
+            return Err(Error::GraphFreed { op, place });
+        };
+        let output = kept.output.as_ref().map(|(node, layout)| {
+            let history = Some(History::Entry(entry.clone()));
+            Value {
+                node: node.clone(),
+                layout: layout.clone(),
+                history,
+            }
+            .into_tensor()
+        });
+        let context = Context {
+            inputs: &kept.inputs,
+            output: output.as_ref().unwrap_or(&grad),
+            grad: &grad,
+            needs: &needs,
+        };
+        let results = entry.place.hold(|| (kept.rule)(&context));
+        drop(output);
+        if !keep && let Some(kept) = saved.take() {
+            release(kept);
+        }
+        drop(saved);
+        for (edge, result) in entry.edges.iter().zip(results) {
+            match (edge, result) {
+                (Some(History::Variable(variable)), Some(grad)) => {
+                    found.add_variable(variable, grad);
+                }
+                (Some(History::Entry(parent)), Some(grad)) => {
+                    let slot = grads.entry(parent.seq).or_insert_with(|| {
+                        turns.push(Turn(parent.clone()));
+                        None
+                    });
+                    add_to(slot, grad);
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The gradient to start from: `given`, checked, or one for a single element.
+fn seed(op: &'static str, y: &Value, given: Option<&Tensor>, place: Place) -> Result<Tensor> {
+    match given {
+        None if y.shape().numel() == 1 => {
+            let one = create::constant(
+                &y.node.device,
+                y.shape(),
+                Scalar::Float(1.0),
+                y.dtype(),
+                place,
+            )?;
+            Ok(one.into_tensor())
+        }
+        None => Err(Error::Grad {
+            op,
+            problem: format!(
+                "shape {} has more than one element; reduce it first, or give the gradient with backward_with",
+                y.shape()
+            ),
+            place,
+        }),
+        Some(grad) => {
+            let g = grad.capture()?;
+            if g.shape() != y.shape() {
+                return Err(Error::shape(
+                    op,
+                    place,
+                    format!(
+                        "gradient of shape {} for a tensor of shape {}",
+                        g.shape(),
+                        y.shape()
+                    ),
+                ));
+            }
+            grad.to_dtype(y.dtype()).checked()
+        }
+    }
+}
+
+fn differentiate(
+    op: &'static str,
+    y: &Tensor,
+    gradient: Option<&Tensor>,
+    options: GradOptions,
+    wanted: &[u64],
+    place: Place,
+) -> Result<Collected> {
+    let value = y.capture()?;
+    let Some(root) = value.history.clone() else {
+        return Err(Error::Grad {
+            op,
+            problem: "the tensor depends on nothing that requires a gradient".into(),
+            place,
+        });
+    };
+    let keep = options.retain_graph || options.create_graph;
+    with_grad(options.create_graph, || {
+        let seed = seed(op, &value, gradient, place)?;
+        walk(op, root, seed, keep, wanted, place)
+    })
+}
+
+impl Tensor {
+    /// Differentiates this single-element tensor and adds the gradients to `.grad()` of every
+    /// variable it depends on. Frees the graph.
+    ///
+    /// # Errors
+    /// A failed tensor's error (of this tensor or of a gradient; then no `.grad()` has changed),
+    /// [`Error::Grad`] where there is nothing to differentiate, and [`Error::GraphFreed`] on a
+    /// second pass.
+    #[track_caller]
+    pub fn backward(&self) -> Result<()> {
+        let place = Place::caller();
+        self.backward_from(None, GradOptions::default(), place)
+    }
+
+    /// [`Tensor::backward`] from a given gradient of this tensor's shape, with options.
+    ///
+    /// # Errors
+    /// As `backward`, and [`Error::Shape`] if the gradient has another shape.
+    #[track_caller]
+    pub fn backward_with(&self, gradient: &Tensor, options: GradOptions) -> Result<()> {
+        let place = Place::caller();
+        self.backward_from(Some(gradient), options, place)
+    }
+
+    fn backward_from(
+        &self,
+        gradient: Option<&Tensor>,
+        options: GradOptions,
+        place: Place,
+    ) -> Result<()> {
+        let found = differentiate("backward", self, gradient, options, &[], place)?;
+        let mut sums = Vec::with_capacity(found.variables.len());
+        for (tensor, grad) in &found.variables {
+            let Some(variable) = tensor.variable() else {
+                continue;
+            };
+            let sum = with_grad(options.create_graph, || match variable.grad() {
+                Some(old) => old + grad,
+                None => grad.clone(),
+            });
+            sums.push((variable, sum.checked()?));
+        }
+        // All gradients are good: now none is left behind.
+        for (variable, sum) in sums {
+            variable.set_grad(Some(sum));
+        }
+        Ok(())
+    }
+}
+
+/// Gradients of the single-element tensor `y` with respect to `inputs` (variables or results on
+/// the tape), without touching any `.grad()`.
+///
+/// # Errors
+/// As [`Tensor::backward`]; [`Error::Grad`] if `y` does not depend on an input.
+#[track_caller]
+pub fn grad(y: &Tensor, inputs: &[&Tensor], options: GradOptions) -> Result<Vec<Tensor>> {
+    let place = Place::caller();
+    let histories: Vec<Option<History>> = inputs
+        .iter()
+        .map(|x| x.capture().map(|v| v.history))
+        .collect::<Result<_>>()?;
+    let wanted: Vec<u64> = histories
+        .iter()
+        .filter_map(|h| match h {
+            Some(History::Entry(entry)) => Some(entry.seq),
+            _ => None,
+        })
+        .collect();
+    let found = differentiate("grad", y, None, options, &wanted, place)?;
+    let gradient = |x: &Tensor, history: &Option<History>| -> Result<Tensor> {
+        let grad = match history {
+            Some(History::Entry(entry)) => found.wanted.get(&entry.seq),
+            Some(History::Variable(variable)) => found
+                .index
+                .get(&Arc::as_ptr(&variable.0))
+                .map(|&at| &found.variables[at].1),
+            None => None,
+        };
+        match grad {
+            Some(grad) => grad.clone().checked(),
+            None if options.allow_unused => x.zeros_like().checked(),
+            None => Err(Error::Grad {
+                op: "grad",
+                problem: "the output does not depend on one of the inputs; \
+                          set allow_unused to get zeros for it"
+                    .into(),
+                place,
+            }),
+        }
+    };
+    inputs
+        .iter()
+        .zip(&histories)
+        .map(|(x, history)| gradient(x, history))
+        .collect()
+}

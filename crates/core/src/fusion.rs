@@ -1,0 +1,377 @@
+//! Grouping: which nodes run as one kernel.
+//!
+//! Elementwise nodes of one shape form islands with any number of results; an island may be the
+//! epilogue of a reduction or a matrix product, and what only one reduction uses is its prologue.
+//! Grouping depends on nothing but the list of nodes: same program, same kernels, same bits.
+
+use crate::dtype::DType;
+use crate::graph::{Graph, Input, Item};
+use crate::layout::Layout;
+use crate::node::Op;
+use crate::program::MapOp;
+
+/// Most elementwise operations in one kernel.
+const MAX_OPS: usize = 64;
+
+/// What kind of kernel a group becomes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Map,
+    Reduce,
+    MatMul,
+    /// A kernel of its own; only parts of one cross-entropy share one.
+    Alone,
+}
+
+/// Nodes that run as one kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub kind: Kind,
+    /// Ascending. Prologue nodes are not among them.
+    pub members: Vec<usize>,
+    /// Nodes computed inside the reduction `.0` before it reduces.
+    pub prologue: Vec<(usize, Vec<usize>)>,
+}
+
+impl Group {
+    fn all(&self) -> impl Iterator<Item = usize> + '_ {
+        self.members
+            .iter()
+            .copied()
+            .chain(self.prologue.iter().flat_map(|(_, p)| p.iter().copied()))
+    }
+
+    fn first(&self) -> usize {
+        self.all().min().unwrap_or(0)
+    }
+
+    fn last(&self) -> usize {
+        self.all().max().unwrap_or(0)
+    }
+
+    fn ops(&self, graph: &Graph) -> usize {
+        self.all()
+            .filter(|&i| matches!(graph.items[i].op, Op::Map(_)))
+            .count()
+    }
+}
+
+/// The groups, in an order in which they can run.
+pub(crate) fn group(graph: &Graph, fusion: bool, max_buffers: usize) -> Vec<Group> {
+    let mut grouping = Grouping {
+        graph,
+        users: graph.users(),
+        of: Vec::with_capacity(graph.items.len()),
+        groups: Vec::new(),
+        seen: Vec::new(),
+        stamp: 0,
+        max_buffers: max_buffers.saturating_sub(1).max(2),
+    };
+    for i in 0..graph.items.len() {
+        grouping.add(i, fusion);
+    }
+    grouping.ordered()
+}
+
+struct Grouping<'a> {
+    graph: &'a Graph,
+    users: Vec<Vec<usize>>,
+    /// The group of each item so far.
+    of: Vec<usize>,
+    /// `None` for groups that were merged into others.
+    groups: Vec<Option<Group>>,
+    /// Marks of `reaches`.
+    seen: Vec<u32>,
+    stamp: u32,
+    max_buffers: usize,
+}
+
+/// Types that only whole vectors of four elements can store.
+fn is_packed(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16 | DType::U8)
+}
+
+impl Grouping<'_> {
+    fn add(&mut self, i: usize, fusion: bool) {
+        let item = &self.graph.items[i];
+        let kind = match item.op {
+            Op::Map(_) => Kind::Map,
+            Op::Reduce { .. } => Kind::Reduce,
+            Op::MatMul => Kind::MatMul,
+            _ => Kind::Alone,
+        };
+        self.of.push(self.groups.len());
+        self.groups.push(Some(Group {
+            kind,
+            members: vec![i],
+            prologue: Vec::new(),
+        }));
+        self.seen.push(0);
+        if !fusion {
+            return;
+        }
+        match &item.op {
+            Op::Map(_) => {
+                for input in &item.inputs {
+                    if let Input::Item(p, layout) = input
+                        && layout.is_whole()
+                        && self.graph.items[*p].shape == item.shape
+                    {
+                        self.try_merge(self.of[*p], self.of[i]);
+                    }
+                }
+            }
+            Op::Reduce { .. } => self.absorb(i),
+            Op::CrossEntropy(_) => {
+                let earlier = (0..i).rev().take(MAX_OPS).find(|&j| {
+                    matches!(self.graph.items[j].op, Op::CrossEntropy(part) if item.op != Op::CrossEntropy(part))
+                        && same_operands(&self.graph.items[j], item)
+                });
+                if let Some(j) = earlier {
+                    self.try_merge(self.of[j], self.of[i]);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn get(&self, g: usize) -> Option<&Group> {
+        self.groups.get(g).and_then(Option::as_ref)
+    }
+
+    /// Merges two groups if they make one kernel and no cycle.
+    fn try_merge(&mut self, a: usize, b: usize) {
+        if a == b || !self.fits(a, b) || self.reaches(a, b) || self.reaches(b, a) {
+            return;
+        }
+        let (Some(x), Some(y)) = (self.groups[a].take(), self.groups[b].take()) else {
+            return;
+        };
+        let kind = if x.kind == Kind::Map { y.kind } else { x.kind };
+        let mut members = x.members;
+        members.extend(y.members);
+        members.sort_unstable();
+        let mut prologue = x.prologue;
+        prologue.extend(y.prologue);
+        let merged = Group {
+            kind,
+            members,
+            prologue,
+        };
+        for i in merged.all() {
+            self.of[i] = a;
+        }
+        self.groups[a] = Some(merged);
+    }
+
+    /// Whether the kinds, sizes and numbers of operands of both allow one kernel.
+    fn fits(&self, a: usize, b: usize) -> bool {
+        let (Some(x), Some(y)) = (self.get(a), self.get(b)) else {
+            return false;
+        };
+        let structured = match (x.kind, y.kind) {
+            (Kind::Map, Kind::Map) => false,
+            (Kind::Map, Kind::Reduce | Kind::MatMul) | (Kind::Reduce | Kind::MatMul, Kind::Map) => {
+                true
+            }
+            (Kind::Reduce, Kind::Reduce) => self.same_reduction(x, y),
+            (Kind::Alone, Kind::Alone) => {
+                let is_ce =
+                    |g: &Group| matches!(self.graph.items[g.members[0]].op, Op::CrossEntropy(_));
+                return is_ce(x) && is_ce(y);
+            }
+            _ => return false,
+        };
+        if (x.kind, y.kind) == (Kind::Reduce, Kind::Reduce) && !structured {
+            return false;
+        }
+        if structured {
+            let stores = |i: &usize| {
+                let item = &self.graph.items[*i];
+                let positional = matches!(item.op, Op::Map(op) if op.is_positional());
+                !is_packed(item.dtype) && !positional
+            };
+            if !x.members.iter().chain(&y.members).all(stores) {
+                return false;
+            }
+        }
+        x.ops(self.graph) + y.ops(self.graph) <= MAX_OPS && self.buffers(x, y) <= self.max_buffers
+    }
+
+    /// Whether two reduction groups walk the same space.
+    fn same_reduction(&self, x: &Group, y: &Group) -> bool {
+        let space = |g: &Group| {
+            g.members.iter().find_map(|&i| {
+                match (&self.graph.items[i].op, &self.graph.items[i].inputs[0]) {
+                    (Op::Reduce { reduced, .. }, Input::Item(_, l) | Input::Leaf(_, l)) => {
+                        Some((l.shape.clone(), *reduced))
+                    }
+                    _ => None,
+                }
+            })
+        };
+        space(x) == space(y)
+    }
+
+    /// Distinct operands from outside plus results that leave the merged group.
+    fn buffers(&self, x: &Group, y: &Group) -> usize {
+        let inside = |i: usize| {
+            let g = self.of.get(i).and_then(|&g| self.get(g));
+            g.is_some_and(|g| std::ptr::eq(g, x) || std::ptr::eq(g, y))
+        };
+        let mut operands: Vec<(&Layout, bool, usize)> = Vec::new();
+        let mut results = 0;
+        for i in x.all().chain(y.all()) {
+            let item = &self.graph.items[i];
+            for input in &item.inputs {
+                let operand = match input {
+                    Input::Item(p, layout) if !inside(*p) => (layout, false, *p),
+                    Input::Leaf(l, layout) => (layout, true, *l),
+                    _ => continue,
+                };
+                if !operands.contains(&operand) {
+                    operands.push(operand);
+                }
+            }
+            if item.root || self.users[i].iter().any(|&u| !inside(u)) {
+                results += 1;
+            }
+        }
+        operands.len() + results
+    }
+
+    /// Whether group `to` depends on group `from` through a third group.
+    fn reaches(&mut self, from: usize, to: usize) -> bool {
+        let Some(start) = self.get(from).map(Group::first) else {
+            return false;
+        };
+        self.stamp += 1;
+        let mut stack = Vec::new();
+        self.push_operands(to, from, true, &mut stack);
+        while let Some(g) = stack.pop() {
+            if g == from {
+                return true;
+            }
+            // Nodes use earlier ones only: a group that ends before `from` starts is no way there.
+            if self.get(g).is_none_or(|g| g.last() < start) {
+                continue;
+            }
+            self.push_operands(g, to, false, &mut stack);
+        }
+        false
+    }
+
+    /// Groups that the members of `g` read from, except `skip` where `direct`.
+    fn push_operands(&mut self, g: usize, skip: usize, direct: bool, stack: &mut Vec<usize>) {
+        let Some(group) = self.groups[g].as_ref() else {
+            return;
+        };
+        for i in group.all() {
+            for input in &self.graph.items[i].inputs {
+                if let Input::Item(p, _) = input {
+                    let next = self.of[*p];
+                    if next != g && !(direct && next == skip) && self.seen[next] != self.stamp {
+                        self.seen[next] = self.stamp;
+                        stack.push(next);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the island that only reduction `r` uses into it.
+    fn absorb(&mut self, r: usize) {
+        let item = &self.graph.items[r];
+        let (Op::Reduce { perm, .. }, Some(Input::Item(p, layout))) =
+            (&item.op, item.inputs.first())
+        else {
+            return;
+        };
+        let producer = &self.graph.items[*p];
+        let perm: Vec<usize> = perm.iter().map(|&d| d as usize).collect();
+        let rearranged = Layout::contiguous(producer.shape.clone());
+        if perm.len() != rearranged.shape.rank() || rearranged.permute(&perm) != *layout {
+            return;
+        }
+        let island = self.of[*p];
+        let Some(group) = self.get(island) else {
+            return;
+        };
+        let private = |&i: &usize| {
+            !self.graph.items[i].root
+                && self.users[i]
+                    .iter()
+                    .all(|&u| u == r || self.of.get(u) == Some(&island))
+                && !matches!(self.graph.items[i].op, Op::Map(op) if op.is_positional())
+        };
+        let fits = group.kind == Kind::Map
+            && group.members.iter().all(private)
+            && self
+                .get(self.of[r])
+                .is_some_and(|own| self.buffers(group, own) <= self.max_buffers);
+        if !fits {
+            return;
+        }
+        let own = self.of[r];
+        if let Some(group) = self.groups[island].take() {
+            for &i in &group.members {
+                self.of[i] = own;
+            }
+            if let Some(own) = self.groups[own].as_mut() {
+                own.prologue.push((r, group.members));
+            }
+        }
+    }
+
+    /// The groups in topological order, each as early as its last member allows.
+    fn ordered(self) -> Vec<Group> {
+        let mut starts: Vec<usize> = (0..self.groups.len())
+            .filter(|&g| self.get(g).is_some())
+            .collect();
+        starts.sort_by_key(|&g| self.get(g).map_or(0, Group::last));
+        let mut done = vec![false; self.groups.len()];
+        let mut order = Vec::with_capacity(starts.len());
+        for g in starts {
+            let mut stack = vec![(g, false)];
+            while let Some((g, expanded)) = stack.pop() {
+                if done[g] {
+                    continue;
+                }
+                if expanded {
+                    done[g] = true;
+                    order.push(g);
+                    continue;
+                }
+                stack.push((g, true));
+                let Some(group) = self.get(g) else { continue };
+                for i in group.all() {
+                    for input in &self.graph.items[i].inputs {
+                        if let Input::Item(p, _) = input
+                            && self.of[*p] != g
+                            && !done[self.of[*p]]
+                        {
+                            stack.push((self.of[*p], false));
+                        }
+                    }
+                }
+            }
+        }
+        let mut groups = self.groups;
+        order.into_iter().filter_map(|g| groups[g].take()).collect()
+    }
+}
+
+/// Whether two cross-entropy parts have the same operands; `ignore_index` is data, and equal if
+/// the operands are, because both parts come from one call.
+fn same_operands(a: &Item, b: &Item) -> bool {
+    a.inputs.len() == b.inputs.len()
+        && a.inputs.iter().zip(&b.inputs).all(|(x, y)| match (x, y) {
+            (Input::Scalar(_), Input::Scalar(_)) => true,
+            (x, y) => x == y,
+        })
+}
+
+/// Whether an elementwise node only passes its operand on, so that no instruction is needed.
+pub(crate) fn is_alias(op: MapOp) -> bool {
+    op == MapOp::Copy
+}

@@ -1,0 +1,232 @@
+//! Recorded operations: the nodes of the graph, owned by the tensors that use them.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use smallvec::SmallVec;
+
+use crate::autograd::Entry;
+use crate::backend::Buffer;
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::element::Scalar;
+use crate::error::{Error, Place};
+use crate::kernel::ReduceOp;
+use crate::layout::Layout;
+use crate::program::MapOp;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// What a node computes. Structure only: sizes are in the shapes, data in scalar operands.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Op {
+    /// Elementwise; operands broadcast to the node's shape by their layouts.
+    Map(MapOp),
+    /// Reduces the trailing `reduced` dimensions of the operand's layout, which is the operand's
+    /// own order of dimensions rearranged by `perm`.
+    Reduce {
+        op: ReduceOp,
+        reduced: usize,
+        perm: SmallVec<[u8; 8]>,
+    },
+    /// `[batch.., m, k] x [batch.., k, n]`, batch dimensions already broadcast.
+    MatMul,
+    /// One of the results of the cross-entropy kernel; operands logits, targets, weight if any,
+    /// and last the scalar `ignore_index`. Parts of equal operands run as one kernel.
+    CrossEntropy(CrossEntropyPart),
+    /// Operands source and index (over the output's shape).
+    Gather { dim: usize },
+    /// Operands source and index (over the source's shape).
+    ScatterAdd { dim: usize, size: usize },
+    /// The operands one after the other.
+    Concat { dim: usize },
+    /// The operand laid into zeros.
+    Place {
+        start: SmallVec<[usize; 6]>,
+        step: SmallVec<[usize; 6]>,
+    },
+}
+
+/// The results of the cross-entropy kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum CrossEntropyPart {
+    /// Row losses.
+    Loss,
+    /// Row weights, 0 where the target is ignored.
+    Weight,
+    /// The gradient of the row losses.
+    Grad,
+}
+
+/// Where an operand's elements come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A view of another node's result.
+    Node(Arc<Node>, Layout),
+    /// The same value everywhere, and the compute type in which it is used.
+    Scalar(Scalar, DType),
+}
+
+/// How to compute a pending node.
+#[derive(Debug)]
+pub(crate) struct Recipe {
+    pub op: Op,
+    pub inputs: SmallVec<[Source; 2]>,
+}
+
+/// Where a result lies.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage {
+    pub buffer: Buffer,
+    /// Byte offset, a multiple of 256.
+    pub offset: usize,
+    /// Keeps a place of an arena taken (see `arena.rs`).
+    pub home: Option<Arc<Home>>,
+}
+
+/// A place in an optimizer's arena that a gradient may be computed straight into.
+#[derive(Debug)]
+pub(crate) struct Home {
+    pub buffer: Buffer,
+    pub offset: usize,
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // most nodes are pending, and a box would cost an allocation each
+pub(crate) enum State {
+    Pending(Recipe),
+    /// Taken out by a run in progress (which holds the device's run lock).
+    Running,
+    Done(Storage),
+    Failed(Error),
+}
+
+/// A recorded operation and, once it has run, its result: row-major, of `shape`.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub device: Device,
+    pub shape: Shape,
+    pub dtype: DType,
+    pub place: Place,
+    /// The value, if all elements are one constant: such a node is a scalar operand wherever it
+    /// is used elementwise.
+    pub constant: Option<Scalar>,
+    /// Where the result should go if the place is free.
+    pub home: OnceLock<Weak<Home>>,
+    /// Position in the run in progress; only meaningful under the device's run lock.
+    mark: AtomicU64,
+    state: Mutex<State>,
+}
+
+impl Node {
+    pub fn new(
+        device: Device,
+        shape: Shape,
+        dtype: DType,
+        place: Place,
+        constant: Option<Scalar>,
+        state: State,
+    ) -> Node {
+        Node {
+            device,
+            shape,
+            dtype,
+            place,
+            constant,
+            home: OnceLock::new(),
+            mark: AtomicU64::new(0),
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Locks the state. A poisoned lock is as good as any: states change in one assignment.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes position `index` in the run numbered `stamp`.
+    pub fn set_mark(&self, stamp: u32, index: u32) {
+        self.mark
+            .store(u64::from(stamp) << 32 | u64::from(index), Ordering::Relaxed);
+    }
+
+    /// The position noted in the run numbered `stamp`.
+    pub fn mark(&self, stamp: u32) -> Option<u32> {
+        let mark = self.mark.load(Ordering::Relaxed);
+        (mark >> 32 == u64::from(stamp)).then_some(mark as u32)
+    }
+
+    /// The result's place, if it has run.
+    pub fn storage(&self) -> Option<Storage> {
+        match &*self.state() {
+            State::Done(storage) => Some(storage.clone()),
+            _ => None,
+        }
+    }
+
+    /// Bytes of the result as the device stores it.
+    pub fn bytes(&self) -> usize {
+        self.shape
+            .numel()
+            .saturating_mul(self.device.element_size(self.dtype))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let State::Pending(recipe) = state {
+            for input in recipe.inputs.drain(..) {
+                if let Source::Node(node, _) = input {
+                    drop_later(Owned::Node(node));
+                }
+            }
+        }
+    }
+}
+
+/// Things whose drop may set off the drop of a long chain.
+pub(crate) enum Owned {
+    #[allow(dead_code)] // held only to be dropped
+    Node(Arc<Node>),
+    #[allow(dead_code)]
+    Entry(Arc<Entry>),
+    #[allow(dead_code)]
+    Tensor(Tensor),
+}
+
+thread_local! {
+    /// `Some` while an outer drop on this thread empties the queue.
+    static DROPPING: RefCell<Option<Vec<Owned>>> = const { RefCell::new(None) };
+}
+
+/// Drops `owned` without recursion: a graph of any depth is freed in a loop, because every `Drop`
+/// of a node or tape entry hands what it owns to the outermost one.
+pub(crate) fn drop_later(owned: Owned) {
+    let mut first = Some(owned);
+    let queued = DROPPING.try_with(|queue| {
+        let mut queue = queue.borrow_mut();
+        match (&mut *queue, first.take()) {
+            (Some(queue), Some(owned)) => {
+                queue.push(owned);
+                true
+            }
+            (none, owned) => {
+                *none = Some(Vec::new());
+                first = owned;
+                false
+            }
+        }
+    });
+    if queued != Ok(false) {
+        return; // queued, or the thread is ending: `first` drops here
+    }
+    let mut next = first;
+    while let Some(owned) = next {
+        drop(owned);
+        next = DROPPING.with(|queue| queue.borrow_mut().as_mut().and_then(Vec::pop));
+    }
+    DROPPING.with(|queue| *queue.borrow_mut() = None);
+}

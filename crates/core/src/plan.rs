@@ -1,0 +1,641 @@
+//! From groups to kernels: programs, operands, and where every result lies.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::arena::{Role, Update};
+use crate::backend::Limits;
+use crate::dtype::DType;
+use crate::fusion::{self, Group, Kind};
+use crate::graph::{Graph, Input, Item, ScalarRef};
+use crate::kernel::{Accumulator, BufferSpec, Kernel, Launch, Operand, Output, Plan};
+use crate::node::{CrossEntropyPart, Node, Op};
+use crate::program::{Arg, Instr, MapOp, Program};
+use crate::shape::Shape;
+
+/// What one of the plan's buffers is bound to when it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Place {
+    /// The storage of a leaf.
+    Leaf(usize),
+    /// A new buffer (or an arena's place) that becomes the result of an item.
+    Root(usize),
+    /// Memory for inner results, shared by those whose lifetimes do not overlap.
+    Slot,
+    /// A buffer of the update's arena.
+    Arena(usize, Role),
+}
+
+/// A plan and how a run binds to it.
+pub(crate) struct Planned {
+    pub plan: Plan,
+    /// One per buffer of the plan.
+    pub places: Vec<Place>,
+    /// Where the nodes' scalars are found; the update's follow them.
+    pub scalars: Vec<ScalarRef>,
+    /// Items whose launches report bad indices, in the order of their codes.
+    pub faults: Vec<usize>,
+}
+
+/// Plans a run.
+pub(crate) fn build(
+    graph: &Graph,
+    fusion: bool,
+    limits: &Limits,
+    update: Option<&Update>,
+    index: impl Fn(&Arc<Node>) -> Option<u32>,
+) -> Planned {
+    let graph = if fusion {
+        graph.clone().hoist_factors()
+    } else {
+        graph.clone()
+    };
+    let groups = fusion::group(&graph, fusion, limits.max_kernel_buffers);
+    let mut planner = Planner::new(&graph, &groups, limits);
+    for (at, group) in groups.iter().enumerate() {
+        planner.launch(at, group);
+    }
+    if let Some(update) = update {
+        planner.update(update, index);
+    }
+    Planned {
+        plan: Plan {
+            buffers: planner.buffers,
+            launches: planner.launches,
+        },
+        places: planner.places,
+        scalars: planner.scalars,
+        faults: planner.faults,
+    }
+}
+
+struct Planner<'a> {
+    graph: &'a Graph,
+    limits: &'a Limits,
+    users: Vec<Vec<usize>>,
+    /// The position in the order of groups of each item's group.
+    group_of: Vec<usize>,
+    /// The position of the last group that uses each item from outside.
+    last_use: Vec<usize>,
+    /// The plan's buffer of each stored item.
+    stored: Vec<Option<usize>>,
+    leaf_buffers: HashMap<usize, usize>,
+    /// Numbers of driver buffers that several of the plan's buffers may be parts of.
+    allocations: HashMap<u64, usize>,
+    next_allocation: usize,
+    /// Slots whose contents nobody needs any more.
+    free: Vec<usize>,
+    /// Slots in use and the group after which they are free.
+    busy: Vec<(usize, usize)>,
+    buffers: Vec<BufferSpec>,
+    places: Vec<Place>,
+    launches: Vec<Launch>,
+    scalars: Vec<ScalarRef>,
+    faults: Vec<usize>,
+}
+
+/// Builds a program and collects its operands.
+struct Builder {
+    program: Program,
+    operands: Vec<Operand>,
+    scalars: Vec<ScalarRef>,
+    /// Where the value of each item of the group is.
+    values: HashMap<usize, Arg>,
+}
+
+impl Builder {
+    fn new() -> Builder {
+        Builder {
+            program: Program::default(),
+            operands: Vec::new(),
+            scalars: Vec::new(),
+            values: HashMap::new(),
+        }
+    }
+
+    fn operand(&mut self, operand: Operand) -> Arg {
+        let at = match self.operands.iter().position(|o| *o == operand) {
+            Some(at) => at,
+            None => {
+                self.program.inputs.push(operand.dtype);
+                self.operands.push(operand);
+                self.operands.len() - 1
+            }
+        };
+        Arg::Input(at as u16)
+    }
+
+    fn scalar(&mut self, scalar: ScalarRef) -> Arg {
+        let at = match self.scalars.iter().position(|s| *s == scalar) {
+            Some(at) => at,
+            None => {
+                self.program.scalars.push(scalar.dtype);
+                self.scalars.push(scalar);
+                self.scalars.len() - 1
+            }
+        };
+        Arg::Scalar(at as u16)
+    }
+
+    fn accumulator(&mut self, dtype: DType) -> Arg {
+        self.program.accumulators.push(dtype);
+        Arg::Acc(self.program.accumulators.len() as u16 - 1)
+    }
+}
+
+impl<'a> Planner<'a> {
+    fn new(graph: &'a Graph, groups: &[Group], limits: &'a Limits) -> Planner<'a> {
+        let n = graph.items.len();
+        let mut group_of = vec![0; n];
+        for (at, group) in groups.iter().enumerate() {
+            for &i in group
+                .members
+                .iter()
+                .chain(group.prologue.iter().flat_map(|(_, p)| p))
+            {
+                group_of[i] = at;
+            }
+        }
+        let users = graph.users();
+        let last_use = (0..n)
+            .map(|i| {
+                users[i]
+                    .iter()
+                    .map(|&u| group_of[u])
+                    .max()
+                    .unwrap_or(group_of[i])
+            })
+            .collect();
+        Planner {
+            graph,
+            limits,
+            users,
+            group_of,
+            last_use,
+            stored: vec![None; n],
+            leaf_buffers: HashMap::new(),
+            allocations: HashMap::new(),
+            next_allocation: 0,
+            free: Vec::new(),
+            busy: Vec::new(),
+            buffers: Vec::new(),
+            places: Vec::new(),
+            launches: Vec::new(),
+            scalars: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// A number for a driver buffer, or a fresh one for memory of its own.
+    fn allocation(&mut self, id: Option<u64>) -> usize {
+        if let Some(&known) = id.and_then(|id| self.allocations.get(&id)) {
+            return known;
+        }
+        let new = self.next_allocation;
+        self.next_allocation += 1;
+        if let Some(id) = id {
+            self.allocations.insert(id, new);
+        }
+        new
+    }
+
+    fn push_buffer(&mut self, bytes: usize, id: Option<u64>, place: Place) -> usize {
+        let allocation = self.allocation(id);
+        self.buffers.push(BufferSpec { bytes, allocation });
+        self.places.push(place);
+        self.buffers.len() - 1
+    }
+
+    fn leaf(&mut self, leaf: usize) -> usize {
+        if let Some(&buffer) = self.leaf_buffers.get(&leaf) {
+            return buffer;
+        }
+        let (_, bytes, id) = self.graph.leaves[leaf];
+        let buffer = self.push_buffer(bytes.max(4), Some(id), Place::Leaf(leaf));
+        self.leaf_buffers.insert(leaf, buffer);
+        buffer
+    }
+
+    fn bytes(&self, item: &Item) -> usize {
+        (item.shape.numel() * self.limits.size(item.dtype)).max(4)
+    }
+
+    /// The operand that an input from outside its group is.
+    fn operand(&mut self, input: &Input) -> Option<Operand> {
+        match input {
+            Input::Item(p, layout) => Some(Operand {
+                buffer: self.stored[*p]?,
+                dtype: self.graph.items[*p].dtype,
+                layout: layout.clone(),
+            }),
+            Input::Leaf(l, layout) => Some(Operand {
+                buffer: self.leaf(*l),
+                dtype: self.graph.leaves[*l].0,
+                layout: layout.clone(),
+            }),
+            Input::Scalar(_) => None,
+        }
+    }
+
+    /// Whether an item's result leaves its group.
+    fn leaves_group(&self, i: usize) -> bool {
+        self.graph.items[i].root
+            || self.users[i]
+                .iter()
+                .any(|&u| self.group_of[u] != self.group_of[i])
+    }
+
+    /// Gives an item's result a buffer: its own if it is a root, else a slot.
+    fn output(&mut self, at: usize, i: usize) -> Output {
+        let item = &self.graph.items[i];
+        let bytes = self.bytes(item);
+        let buffer = if item.root {
+            self.push_buffer(bytes, item.home, Place::Root(item.origin))
+        } else {
+            self.slot(bytes, at, self.last_use[i])
+        };
+        self.stored[i] = Some(buffer);
+        Output {
+            buffer,
+            dtype: item.dtype,
+        }
+    }
+
+    /// A slot from group `at` to group `until`: the smallest free one that is not far too large.
+    fn slot(&mut self, bytes: usize, at: usize, until: usize) -> usize {
+        let mut freed = Vec::new();
+        self.busy.retain(|&(slot, end)| {
+            if end < at {
+                freed.push(slot);
+            }
+            end >= at
+        });
+        self.free.extend(freed);
+        let fit = (0..self.free.len())
+            .filter(|&f| {
+                (bytes..=bytes.saturating_mul(2)).contains(&self.buffers[self.free[f]].bytes)
+            })
+            .min_by_key(|&f| self.buffers[self.free[f]].bytes);
+        let slot = match fit {
+            Some(f) => self.free.swap_remove(f),
+            None => self.push_buffer(bytes, None, Place::Slot),
+        };
+        self.busy.push((slot, until));
+        slot
+    }
+
+    fn push(&mut self, kernel: Kernel, scalars: &[&[ScalarRef]], fault: Option<usize>) {
+        let start = self.scalars.len();
+        for part in scalars {
+            self.scalars.extend_from_slice(part);
+        }
+        let fault = fault.map(|item| {
+            self.faults.push(self.graph.items[item].origin);
+            self.faults.len() - 1
+        });
+        self.launches.push(Launch {
+            kernel,
+            scalars: start..self.scalars.len(),
+            fault,
+        });
+    }
+
+    fn launch(&mut self, at: usize, group: &Group) {
+        match group.kind {
+            Kind::Map => self.map(at, group),
+            Kind::Reduce => self.reduce(at, group),
+            Kind::MatMul => self.matmul(at, group),
+            Kind::Alone => self.alone(at, group),
+        }
+    }
+
+    /// Adds the elementwise items of a group to a program. Operands are views over the items'
+    /// shape; `perm` rearranges them for a reduction.
+    fn elementwise(&mut self, builder: &mut Builder, members: &[usize], perm: Option<&[usize]>) {
+        for &i in members {
+            let item = &self.graph.items[i];
+            let Op::Map(op) = item.op else { continue };
+            let args: SmallVec<[Arg; 4]> = item
+                .inputs
+                .iter()
+                .map(|input| match input {
+                    Input::Scalar(scalar) => builder.scalar(*scalar),
+                    Input::Item(p, _) if builder.values.contains_key(p) => builder.values[p],
+                    other => match self.operand(other) {
+                        Some(mut operand) => {
+                            if let Some(perm) = perm {
+                                operand.layout = operand.layout.permute(perm);
+                            }
+                            builder.operand(operand)
+                        }
+                        // Only if an operand came after its user.
+                        None => Arg::Instr(0),
+                    },
+                })
+                .collect();
+            let value = if fusion::is_alias(op) {
+                args[0]
+            } else {
+                let dtype = if op == MapOp::Cast {
+                    item.dtype
+                } else {
+                    item.dtype.compute()
+                };
+                builder.program.instrs.push(Instr { op, dtype, args });
+                Arg::Instr(builder.program.instrs.len() as u16 - 1)
+            };
+            builder.values.insert(i, value);
+        }
+    }
+
+    /// Buffers and program outputs for the results of `members` that leave the group.
+    fn outputs(&mut self, builder: &mut Builder, at: usize, members: &[usize]) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        for &i in members {
+            if self.leaves_group(i) {
+                outputs.push(self.output(at, i));
+                builder
+                    .program
+                    .outputs
+                    .push((builder.values[&i], self.graph.items[i].dtype));
+            }
+        }
+        outputs
+    }
+
+    fn map(&mut self, at: usize, group: &Group) {
+        let mut builder = Builder::new();
+        self.elementwise(&mut builder, &group.members, None);
+        let outputs = self.outputs(&mut builder, at, &group.members);
+        let shape = self.graph.items[group.members[0]].shape.clone();
+        if shape.numel() == 0 || outputs.is_empty() {
+            return;
+        }
+        let kernel = Kernel::Map {
+            shape,
+            inputs: builder.operands,
+            program: builder.program,
+            outputs,
+        };
+        self.push(kernel, &[&builder.scalars], None);
+    }
+
+    fn reduce(&mut self, at: usize, group: &Group) {
+        let mut before = Builder::new();
+        let mut after = Builder::new();
+        let mut accumulators = Vec::new();
+        let mut space = (Shape::default(), 0);
+        for &i in &group.members {
+            let item = &self.graph.items[i];
+            let Op::Reduce { op, reduced, perm } = &item.op else {
+                continue;
+            };
+            let perm: Vec<usize> = perm.iter().map(|&d| d as usize).collect();
+            let input = &item.inputs[0];
+            if let Input::Item(_, layout) | Input::Leaf(_, layout) = input {
+                space = (layout.shape.clone(), *reduced);
+            }
+            let inner = group.prologue.iter().find(|(r, _)| *r == i);
+            let fed = match (inner, input) {
+                (Some((_, members)), Input::Item(p, _)) => {
+                    self.elementwise(&mut before, members, Some(&perm));
+                    before.values[p]
+                }
+                (_, input) => match self.operand(input) {
+                    Some(operand) => before.operand(operand),
+                    None => Arg::Input(0),
+                },
+            };
+            let dtype = before.program.dtype_of(fed);
+            before.program.outputs.push((fed, dtype));
+            accumulators.push(Accumulator { op: *op, dtype });
+            let result = after.accumulator(Accumulator { op: *op, dtype }.result());
+            after.values.insert(i, result);
+        }
+        self.elementwise(&mut after, &group.members, None);
+        let outputs = self.outputs(&mut after, at, &group.members);
+        let (shape, reduced) = space;
+        let kept: usize = shape[..shape.rank() - reduced].iter().product();
+        if kept == 0 || outputs.is_empty() {
+            return;
+        }
+        let kernel = Kernel::Reduce {
+            shape,
+            reduced,
+            inputs: before.operands,
+            prologue: before.program,
+            accumulators,
+            epilogue_inputs: after.operands,
+            epilogue: after.program,
+            outputs,
+        };
+        self.push(kernel, &[&before.scalars, &after.scalars], None);
+    }
+
+    fn matmul(&mut self, at: usize, group: &Group) {
+        let Some(&anchor) = group
+            .members
+            .iter()
+            .find(|&&i| self.graph.items[i].op == Op::MatMul)
+        else {
+            return;
+        };
+        let item = &self.graph.items[anchor];
+        let (Some(a), Some(b)) = (self.operand(&item.inputs[0]), self.operand(&item.inputs[1]))
+        else {
+            return;
+        };
+        let rank = item.shape.rank();
+        let mut after = Builder::new();
+        let product = after.accumulator(item.dtype);
+        after.values.insert(anchor, product);
+        self.elementwise(&mut after, &group.members, None);
+        let outputs = self.outputs(&mut after, at, &group.members);
+        if item.shape.numel() == 0 || outputs.is_empty() {
+            return;
+        }
+        let kernel = Kernel::MatMul {
+            batch: Shape::new(&item.shape[..rank - 2]),
+            m: item.shape[rank - 2],
+            n: item.shape[rank - 1],
+            k: a.layout.shape[rank - 1],
+            a,
+            b,
+            epilogue_inputs: after.operands,
+            epilogue: after.program,
+            outputs,
+        };
+        self.push(kernel, &[&after.scalars], None);
+    }
+
+    fn alone(&mut self, at: usize, group: &Group) {
+        let i = group.members[0];
+        let item = &self.graph.items[i];
+        let operands: Vec<Operand> = item
+            .inputs
+            .iter()
+            .filter_map(|input| self.operand(input))
+            .collect();
+        if let Op::CrossEntropy(_) = item.op {
+            return self.cross_entropy(at, group, operands);
+        }
+        if !self.leaves_group(i) {
+            return;
+        }
+        let output = self.output(at, i);
+        if item.shape.numel() == 0 {
+            return;
+        }
+        let mut operands = operands.into_iter();
+        let (first, second) = (operands.next(), operands.next());
+        match (&item.op, first, second) {
+            (Op::Gather { dim }, Some(source), Some(index)) => {
+                self.push(
+                    Kernel::Gather {
+                        dim: *dim,
+                        source,
+                        index,
+                        output,
+                    },
+                    &[],
+                    Some(i),
+                );
+            }
+            (Op::ScatterAdd { dim, size }, Some(source), Some(index)) => {
+                let kernel = Kernel::ScatterAdd {
+                    dim: *dim,
+                    size: *size,
+                    source,
+                    index,
+                    output,
+                };
+                self.push(kernel, &[], Some(i));
+            }
+            (Op::Concat { dim }, Some(first), second) => {
+                let inputs: Vec<Operand> = [Some(first), second]
+                    .into_iter()
+                    .flatten()
+                    .chain(operands)
+                    .collect();
+                let inputs = inputs
+                    .into_iter()
+                    .filter(|o| o.layout.shape[*dim] > 0)
+                    .collect();
+                self.push(
+                    Kernel::Concat {
+                        dim: *dim,
+                        inputs,
+                        output,
+                    },
+                    &[],
+                    None,
+                );
+            }
+            (Op::Place { start, step }, Some(source), _) => {
+                let kernel = Kernel::Place {
+                    shape: item.shape.clone(),
+                    start: start.to_vec(),
+                    step: step.to_vec(),
+                    source,
+                    output,
+                };
+                self.push(kernel, &[], None);
+            }
+            _ => {}
+        }
+    }
+
+    fn cross_entropy(&mut self, at: usize, group: &Group, operands: Vec<Operand>) {
+        let first = &self.graph.items[group.members[0]];
+        let (mut loss, mut row_weight, mut grad) = (None, None, None);
+        for &i in &group.members {
+            if !self.leaves_group(i) {
+                continue;
+            }
+            let output = Some(self.output(at, i));
+            match self.graph.items[i].op {
+                Op::CrossEntropy(CrossEntropyPart::Loss) => loss = output,
+                Op::CrossEntropy(CrossEntropyPart::Weight) => row_weight = output,
+                _ => grad = output,
+            }
+        }
+        let mut operands = operands.into_iter();
+        let (Some(logits), Some(targets)) = (operands.next(), operands.next()) else {
+            return;
+        };
+        let (rows, classes) = (logits.layout.shape[0], logits.layout.shape[1]);
+        if rows == 0 || (loss.is_none() && row_weight.is_none() && grad.is_none()) {
+            return;
+        }
+        let ignore = first.inputs.iter().find_map(|input| match input {
+            Input::Scalar(scalar) => Some(*scalar),
+            _ => None,
+        });
+        let weight = operands.next();
+        let kernel = Kernel::CrossEntropy {
+            rows,
+            classes,
+            logits,
+            targets,
+            weight,
+            loss,
+            row_weight,
+            grad,
+        };
+        self.push(kernel, &[ignore.as_slice()], Some(group.members[0]));
+    }
+
+    /// The optimizer's launches: gradients that lie elsewhere are copied into their arena first.
+    fn update(&mut self, update: &Update, index: impl Fn(&Arc<Node>) -> Option<u32>) {
+        // Items by their number in the run; rewriting keeps the last of a split node under it.
+        let mut item_of: HashMap<usize, usize> = HashMap::new();
+        for (i, item) in self.graph.items.iter().enumerate() {
+            item_of.insert(item.origin, i);
+        }
+        let mut scalars = self.scalars.len();
+        for (a, arena) in update.arenas().iter().enumerate() {
+            let mut buffers: HashMap<Role, usize> = HashMap::new();
+            for (role, id) in arena.roles() {
+                let buffer = self.push_buffer(arena.bytes(), Some(id), Place::Arena(a, role));
+                buffers.insert(role, buffer);
+            }
+            let Some(&target) = buffers.get(&Role::Grad) else {
+                continue;
+            };
+            for copy in arena.copies() {
+                let source = match index(copy.node) {
+                    Some(mark) if mark & (1 << 31) != 0 => {
+                        Some(self.leaf((mark & !(1 << 31)) as usize))
+                    }
+                    Some(mark) => item_of.get(&(mark as usize)).and_then(|&i| self.stored[i]),
+                    None => None,
+                };
+                if let Some(source) = source {
+                    let kernel = Kernel::Copy {
+                        source,
+                        source_offset: 0,
+                        target,
+                        target_offset: copy.offset,
+                        bytes: copy.bytes,
+                    };
+                    self.launches.push(Launch {
+                        kernel,
+                        scalars: 0..0,
+                        fault: None,
+                    });
+                }
+            }
+            let count = arena.scalar_count();
+            if let Some(kernel) = arena.kernel(&buffers) {
+                self.launches.push(Launch {
+                    kernel,
+                    scalars: scalars..scalars + count,
+                    fault: None,
+                });
+            }
+            scalars += count;
+        }
+    }
+}

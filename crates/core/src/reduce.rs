@@ -1,0 +1,362 @@
+//! Reductions: sums, means, extrema and where they are.
+
+use smallvec::SmallVec;
+
+use crate::autograd::{self, Saves};
+use crate::dtype::DType;
+use crate::elementwise::cast;
+use crate::error::{Error, Place, Result};
+use crate::kernel::ReduceOp;
+use crate::layout::Layout;
+use crate::node::Op;
+use crate::shape::{DimList, Dims, Shape};
+use crate::tensor::{Tensor, Value, record};
+use crate::views::{dim_of, dims_of, materialized};
+
+impl Tensor {
+    /// The sum of all elements. Sums of bools and small integers are `i32`.
+    #[track_caller]
+    pub fn sum(&self) -> Tensor {
+        self.sum_dims(.., false)
+    }
+
+    /// The sum over `dims`, which go away unless `keepdim`.
+    #[track_caller]
+    pub fn sum_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            let dims = dims_of("sum", x.shape(), &dims, place)?;
+            sum(&x, &dims, keepdim, place)
+        })
+    }
+
+    /// The mean of all elements; of none it is NaN.
+    #[track_caller]
+    pub fn mean(&self) -> Tensor {
+        self.mean_dims(.., false)
+    }
+
+    /// The mean over `dims`.
+    #[track_caller]
+    pub fn mean_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            let list = dims_of("mean", x.shape(), &dims, place)?;
+            let n: usize = list.iter().map(|&d| x.shape()[d]).product();
+            let x = if x.dtype().is_float() {
+                x
+            } else {
+                cast(&x, DType::F32, place)?
+            };
+            let total = sum(&x, &list, keepdim, place)?;
+            // 0 / 0 for the mean of nothing; a product elsewhere, which fuses into the sum.
+            let n = n as f64;
+            Ok(place.hold(|| {
+                if n > 0.0 {
+                    total * (1.0 / n)
+                } else {
+                    total / 0.0
+                }
+            }))
+        })
+    }
+
+    /// The largest element; NaN wins. Tied elements share the gradient.
+    #[track_caller]
+    pub fn max(&self) -> Tensor {
+        self.max_dims(.., false)
+    }
+
+    /// The largest over `dims`.
+    #[track_caller]
+    pub fn max_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            let dims = dims_of("max", x.shape(), &dims, place)?;
+            extremum("max", ReduceOp::Max, &x, &dims, keepdim, place)
+        })
+    }
+
+    /// The smallest element; NaN wins. Tied elements share the gradient.
+    #[track_caller]
+    pub fn min(&self) -> Tensor {
+        self.min_dims(.., false)
+    }
+
+    /// The smallest over `dims`.
+    #[track_caller]
+    pub fn min_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            let dims = dims_of("min", x.shape(), &dims, place)?;
+            extremum("min", ReduceOp::Min, &x, &dims, keepdim, place)
+        })
+    }
+
+    /// The position of the first largest element along `dim`, as `i32`.
+    #[track_caller]
+    pub fn argmax(&self, dim: isize, keepdim: bool) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| position("argmax", ReduceOp::ArgMax, &x, dim, keepdim, place))
+    }
+
+    /// The position of the first smallest element along `dim`, as `i32`.
+    #[track_caller]
+    pub fn argmin(&self, dim: isize, keepdim: bool) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| position("argmin", ReduceOp::ArgMin, &x, dim, keepdim, place))
+    }
+
+    /// Whether any element is true (not 0).
+    #[track_caller]
+    pub fn any(&self) -> Tensor {
+        self.any_dims(.., false)
+    }
+
+    /// Whether any element along `dims` is true.
+    #[track_caller]
+    pub fn any_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
+        truth("any", ReduceOp::Any, self, &dims, keepdim, Place::caller())
+    }
+
+    /// Whether all elements are true (not 0).
+    #[track_caller]
+    pub fn all(&self) -> Tensor {
+        self.all_dims(.., false)
+    }
+
+    /// Whether all elements along `dims` are true.
+    #[track_caller]
+    pub fn all_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
+        truth("all", ReduceOp::All, self, &dims, keepdim, Place::caller())
+    }
+
+    /// `ln(sum(exp(x)))` along `dim`, without overflow.
+    #[track_caller]
+    pub fn logsumexp(&self, dim: isize, keepdim: bool) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| {
+            let top = finite_max(self, dim);
+            let sum = (self - &top).exp().sum_dims([dim], true).ln() + top;
+            if keepdim { sum } else { sum.squeeze(dim) }
+        })
+    }
+
+    /// `exp(x) / sum(exp(x))` along `dim`.
+    #[track_caller]
+    pub fn softmax(&self, dim: isize) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| {
+            let e = (self - self.detach().max_dims([dim], true)).exp();
+            &e / e.sum_dims([dim], true)
+        })
+    }
+
+    /// `ln(softmax(x))` along `dim`, without loss of precision.
+    #[track_caller]
+    pub fn log_softmax(&self, dim: isize) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| {
+            let shifted = self - self.detach().max_dims([dim], true);
+            let log_sum = shifted.exp().sum_dims([dim], true).ln();
+            shifted - log_sum
+        })
+    }
+
+    /// Sums over the dimensions that broadcasting to this tensor's shape from `shape` added.
+    pub(crate) fn sum_to(&self, shape: &Shape) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            if x.shape() == shape {
+                return Ok(x.into_tensor());
+            }
+            let pad = x.shape().rank().saturating_sub(shape.rank());
+            let dims: SmallVec<[usize; 6]> = (0..x.shape().rank())
+                .filter(|&d| d < pad || (shape[d - pad] == 1 && x.shape()[d] != 1))
+                .collect();
+            let total = sum(&x, &dims, true, place)?;
+            Ok(total.reshape(shape))
+        })
+    }
+}
+
+/// The maximum along `dim` as a constant shift, 0 where it is infinite.
+fn finite_max(x: &Tensor, dim: isize) -> Tensor {
+    let top = x.detach().max_dims([dim], true);
+    top.abs().eq(f64::INFINITY).where_cond(0.0, top)
+}
+
+/// Records a reduction of `dims` (ascending).
+fn reduce(
+    name: &'static str,
+    op: ReduceOp,
+    x: &Value,
+    dims: &[usize],
+    result: DType,
+    place: Place,
+) -> Result<Value> {
+    let rank = x.shape().rank();
+    if rank > u8::MAX as usize {
+        return Err(Error::shape(
+            name,
+            place,
+            format!("rank {rank} is above 255"),
+        ));
+    }
+    let kept = (0..rank).filter(|d| !dims.contains(d));
+    let perm: SmallVec<[usize; 6]> = kept.chain(dims.iter().copied()).collect();
+    let layout = x.layout.permute(&perm);
+    let shape: Shape = layout.shape[..rank - dims.len()].iter().copied().collect();
+    let op = Op::Reduce {
+        op,
+        reduced: dims.len(),
+        perm: perm.iter().map(|&d| d as u8).collect(),
+    };
+    let inputs = [x.source_as(layout)].into_iter().collect();
+    record(name, &x.node.device, op, inputs, shape, result, place)
+}
+
+/// The result with the reduced dimensions put back as 1, where wanted.
+fn keep(y: Value, x: &Shape, dims: &[usize], keepdim: bool) -> Value {
+    if !keepdim {
+        return y;
+    }
+    let shape = kept_shape(x, dims);
+    Value {
+        layout: Layout::contiguous(shape),
+        ..y
+    }
+}
+
+fn kept_shape(x: &Shape, dims: &[usize]) -> Shape {
+    let mut shape = Dims::from_slice(x);
+    for &d in dims {
+        shape[d] = 1;
+    }
+    Shape::from(shape)
+}
+
+pub(crate) fn sum(x: &Value, dims: &[usize], keepdim: bool, place: Place) -> Result<Tensor> {
+    let dtype = match x.dtype() {
+        DType::Bool | DType::U8 => DType::I32,
+        dtype => dtype,
+    };
+    let x = materialized(&cast(x, dtype.compute(), place)?, place)?;
+    if dims.is_empty() || dims.iter().all(|&d| x.shape()[d] == 1) {
+        let shape = if keepdim {
+            x.shape().clone()
+        } else {
+            (0..x.shape().rank())
+                .filter(|d| !dims.contains(d))
+                .map(|d| x.shape()[d])
+                .collect()
+        };
+        let same = crate::views::reshape(&x, shape, place)?;
+        return Ok(place.hold(|| same.to_dtype(dtype)));
+    }
+    let y = reduce("sum", ReduceOp::Sum, &x, dims, x.dtype(), place)?;
+    let y = keep(y, x.shape(), dims, keepdim);
+    let y = if autograd::tracks(&[&x]) {
+        let (full, kept) = (x.shape().clone(), kept_shape(x.shape(), dims));
+        autograd::track("sum", y, &[&x], Saves::default(), place, move |c| {
+            SmallVec::from_iter([Some(c.grad.reshape(&kept).expand(&full))])
+        })
+    } else {
+        y.into_tensor()
+    };
+    Ok(place.hold(|| y.to_dtype(dtype)))
+}
+
+fn no_elements(name: &'static str, x: &Shape, dims: &[usize], place: Place) -> Result<()> {
+    let kept_empty = (0..x.rank()).any(|d| !dims.contains(&d) && x[d] == 0);
+    if dims.iter().any(|&d| x[d] == 0) && !kept_empty {
+        return Err(Error::shape(
+            name,
+            place,
+            format!("no elements to choose from in shape {x}"),
+        ));
+    }
+    Ok(())
+}
+
+fn extremum(
+    name: &'static str,
+    op: ReduceOp,
+    x: &Value,
+    dims: &[usize],
+    keepdim: bool,
+    place: Place,
+) -> Result<Tensor> {
+    no_elements(name, x.shape(), dims, place)?;
+    let dtype = x.dtype();
+    let compute = if dtype == DType::Bool {
+        DType::I32
+    } else {
+        dtype.compute()
+    };
+    let x = materialized(&cast(x, compute, place)?, place)?;
+    let y = keep(
+        reduce(name, op, &x, dims, compute, place)?,
+        x.shape(),
+        dims,
+        keepdim,
+    );
+    let y = if autograd::tracks(&[&x]) {
+        let kept = kept_shape(x.shape(), dims);
+        let dims: SmallVec<[isize; 6]> = dims.iter().map(|&d| d as isize).collect();
+        let saves = Saves {
+            inputs: SmallVec::from_iter([x.clone().into_tensor()]),
+            output: true,
+        };
+        autograd::track(name, y, &[&x], saves, place, move |c| {
+            let x = &c.inputs[0];
+            let hit = x.eq(c.output.reshape(&kept));
+            // Tied elements share: torch's amax.
+            let ties = hit.sum_dims(&dims[..], true);
+            let share = c.grad.reshape(&kept) / ties;
+            SmallVec::from_iter([Some(hit.where_cond(share, 0.0))])
+        })
+    } else {
+        y.into_tensor()
+    };
+    Ok(place.hold(|| y.to_dtype(dtype)))
+}
+
+fn position(
+    name: &'static str,
+    op: ReduceOp,
+    x: &Value,
+    dim: isize,
+    keepdim: bool,
+    place: Place,
+) -> Result<Tensor> {
+    if x.shape().rank() == 0 {
+        return Ok(Tensor::zeros((), (DType::I32, &x.node.device)));
+    }
+    let d = dim_of(name, x.shape(), dim, place)?;
+    no_elements(name, x.shape(), &[d], place)?;
+    let compute = if x.dtype() == DType::Bool {
+        DType::I32
+    } else {
+        x.dtype().compute()
+    };
+    let x = materialized(&cast(&x.clone(), compute, place)?, place)?;
+    let y = reduce(name, op, &x, &[d], DType::I32, place)?;
+    Ok(keep(y, x.shape(), &[d], keepdim).into_tensor())
+}
+
+fn truth(
+    name: &'static str,
+    op: ReduceOp,
+    x: &Tensor,
+    dims: &impl DimList,
+    keepdim: bool,
+    place: Place,
+) -> Tensor {
+    x.then(|x| {
+        let dims = dims_of(name, x.shape(), dims, place)?;
+        let x = materialized(&cast(&x, DType::Bool, place)?, place)?;
+        let y = reduce(name, op, &x, &dims, DType::Bool, place)?;
+        Ok(keep(y, x.shape(), &dims, keepdim).into_tensor())
+    })
+}

@@ -1,0 +1,692 @@
+//! Running what has been recorded: collecting the pending nodes, finding or making their plan,
+//! binding buffers, and replaying.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, Weak};
+
+use crate::arena::Update;
+use crate::backend::{Binding, Executable};
+use crate::device::{Device, FaultSite, Open, lock};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Input, Item, ScalarRef};
+use crate::kernel::ScalarBits;
+use crate::node::{Home, Node, Op, Recipe, Source, State, Storage};
+use crate::plan::{self, Place as BufferPlace, Planned};
+use crate::shape::Shape;
+
+/// A run happens by itself at so many pending nodes ...
+const MAX_PENDING: usize = 4096;
+/// ... or so many bytes of pending results.
+const MAX_PENDING_BYTES: usize = 256 << 20;
+/// Plans kept per device.
+const MAX_PLANS: usize = 256;
+
+/// What one thread has recorded on one device and not run, in order. Nodes that nobody holds any
+/// more are dead, and simply no longer there.
+struct Pending {
+    device: u64,
+    nodes: Vec<Weak<Node>>,
+    bytes: usize,
+}
+
+thread_local! {
+    static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes a node for this thread's next run; runs if much is pending.
+pub(crate) fn note(node: &Arc<Node>) {
+    let device = node.device.id();
+    // While a thread ends there is nobody left to run for.
+    let full = PENDING.try_with(|pending| {
+        let mut pending = pending.borrow_mut();
+        let at = match pending.iter().position(|p| p.device == device) {
+            Some(at) => at,
+            None => {
+                pending.push(Pending {
+                    device,
+                    nodes: Vec::new(),
+                    bytes: 0,
+                });
+                pending.len() - 1
+            }
+        };
+        let list = &mut pending[at];
+        list.nodes.push(Arc::downgrade(node));
+        list.bytes = list.bytes.saturating_add(node.bytes());
+        list.nodes.len() >= MAX_PENDING || list.bytes > MAX_PENDING_BYTES
+    });
+    if full == Ok(true) {
+        // A failure is kept by the nodes it concerns.
+        let _ = flush_if_full(&node.device);
+    }
+}
+
+/// Forgets dead nodes, and runs if the living are still too many.
+fn flush_if_full(device: &Device) -> Result<()> {
+    let full = {
+        let open = device.open()?;
+        // The run lock keeps other threads from mistaking the upgraded handles for users.
+        let _runner = lock(&open.runner);
+        PENDING.with(|pending| {
+            let mut pending = pending.borrow_mut();
+            let Some(list) = pending.iter_mut().find(|p| p.device == device.id()) else {
+                return false;
+            };
+            let living = |w: &Weak<Node>| {
+                w.upgrade()
+                    .filter(|n| matches!(&*n.state(), State::Pending(_)))
+                    .map(|n| n.bytes())
+            };
+            let mut bytes = 0usize;
+            list.nodes.retain(|w| match living(w) {
+                Some(more) => {
+                    bytes = bytes.saturating_add(more);
+                    true
+                }
+                None => false,
+            });
+            list.bytes = bytes;
+            // Half full already counts: the next look must not come too soon.
+            list.nodes.len() >= MAX_PENDING / 2 || bytes > MAX_PENDING_BYTES
+        })
+    };
+    if full { run(device, &[], None) } else { Ok(()) }
+}
+
+fn take_pending(device: &Device) -> Vec<Weak<Node>> {
+    PENDING
+        .try_with(|pending| {
+            let mut pending = pending.borrow_mut();
+            match pending.iter_mut().find(|p| p.device == device.id()) {
+                Some(list) => {
+                    list.bytes = 0;
+                    std::mem::take(&mut list.nodes)
+                }
+                None => Vec::new(),
+            }
+        })
+        .unwrap_or_default()
+}
+
+/// Gives the emptied list back, so that its memory is reused.
+fn return_pending(device: &Device, mut nodes: Vec<Weak<Node>>) {
+    nodes.clear();
+    let _ = PENDING.try_with(|pending| {
+        let mut pending = pending.borrow_mut();
+        if let Some(list) = pending.iter_mut().find(|p| p.device == device.id())
+            && list.nodes.is_empty()
+        {
+            list.nodes = nodes;
+        }
+    });
+}
+
+/// A device's planner: the cache of plans, and scratch memory for finding them.
+#[derive(Default)]
+pub(crate) struct Runner {
+    /// Numbers the runs; marks on nodes carry it.
+    stamp: u32,
+    plans: HashMap<u64, Vec<Cached>, BuildHasherDefault<Identity>>,
+    cached: usize,
+    hits: u64,
+    misses: u64,
+    clock: u64,
+    key: Vec<u64>,
+}
+
+struct Cached {
+    key: Box<[u64]>,
+    ready: Arc<Ready>,
+    used: u64,
+}
+
+/// A plan made ready, and how a run's nodes bind to it.
+struct Ready {
+    executable: Box<dyn Executable>,
+    planned: Planned,
+}
+
+/// Keys of the plan cache are hashes already.
+#[derive(Default)]
+struct Identity(u64);
+
+impl Hasher for Identity {
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(b);
+        }
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A node of the run, with its recipe taken out.
+struct Taken {
+    node: Arc<Node>,
+    recipe: Recipe,
+    /// How many operands of this run's nodes it is.
+    uses: usize,
+    root: bool,
+    home: Option<Arc<Home>>,
+}
+
+/// A value from before the run.
+struct Leaf {
+    node: Arc<Node>,
+    storage: Storage,
+    uses: usize,
+}
+
+/// Leaves are marked with this bit.
+const LEAF: u32 = 1 << 31;
+
+struct Collected {
+    stamp: u32,
+    items: Vec<Taken>,
+    leaves: Vec<Leaf>,
+}
+
+impl Runner {
+    pub fn plan_counts(&self) -> (u64, u64) {
+        (self.hits, self.misses)
+    }
+
+    fn find(&mut self, hash: u64) -> Option<Arc<Ready>> {
+        self.clock += 1;
+        let clock = self.clock;
+        let key = &self.key;
+        let hit = self
+            .plans
+            .get_mut(&hash)?
+            .iter_mut()
+            .find(|c| *c.key == **key)?;
+        hit.used = clock;
+        Some(hit.ready.clone())
+    }
+
+    fn keep(&mut self, hash: u64, ready: Arc<Ready>) {
+        if self.cached >= MAX_PLANS {
+            let oldest = self
+                .plans
+                .values()
+                .flatten()
+                .map(|c| c.used)
+                .min()
+                .unwrap_or(0);
+            self.plans.retain(|_, bucket| {
+                bucket.retain(|c| c.used != oldest);
+                !bucket.is_empty()
+            });
+            self.cached = self.plans.values().map(Vec::len).sum();
+        }
+        let cached = Cached {
+            key: self.key.as_slice().into(),
+            ready,
+            used: self.clock,
+        };
+        self.plans.entry(hash).or_default().push(cached);
+        self.cached += 1;
+    }
+}
+
+/// Runs what this thread has recorded on `device`, what `targets` need from other threads, and
+/// then the optimizer's update. Returns when the work is submitted.
+///
+/// On an error no kernel has run; every node of the run has failed with it, and no variable has
+/// changed.
+pub(crate) fn run(
+    device: &Device,
+    targets: &[&Arc<Node>],
+    mut update: Option<&mut Update>,
+) -> Result<()> {
+    let open = device.open()?;
+    let mut runner = lock(&open.runner);
+    let list = take_pending(device);
+    let mut collected = collect(&mut runner, &list, targets, update.as_deref());
+    return_pending(device, list);
+    if collected.items.is_empty() && update.is_none() {
+        return Ok(());
+    }
+    let outcome = execute(device, open, &mut runner, &mut collected, &mut update);
+    for (i, item) in collected.items.into_iter().enumerate() {
+        let state = match &outcome {
+            Ok(stored) => match &stored[i] {
+                Some(storage) => State::Done(storage.clone()),
+                // An inner result that nobody can ask for.
+                None => State::Failed(Error::Device(
+                    "the value of an inner result was not kept".into(),
+                )),
+            },
+            Err(error) => State::Failed(error.clone()),
+        };
+        *item.node.state() = state;
+        drop(item.recipe);
+    }
+    outcome.map(drop)
+}
+
+/// Takes the recipes of all pending nodes that the run consists of, operands before users.
+fn collect(
+    runner: &mut Runner,
+    list: &[Weak<Node>],
+    targets: &[&Arc<Node>],
+    update: Option<&Update>,
+) -> Collected {
+    runner.stamp = runner.stamp.wrapping_add(1).max(1);
+    let mut c = Collected {
+        stamp: runner.stamp,
+        items: Vec::with_capacity(list.len()),
+        leaves: Vec::new(),
+    };
+    for weak in list {
+        if let Some(node) = weak.upgrade() {
+            c.visit(node);
+        }
+    }
+    for &node in targets {
+        c.visit(node.clone());
+    }
+    for node in update.into_iter().flat_map(Update::nodes) {
+        c.visit(node.clone());
+    }
+    for i in 0..c.items.len() {
+        let external = Arc::strong_count(&c.items[i].node) > 1 + c.items[i].uses;
+        c.items[i].root = external;
+        if external && let Some(home) = c.items[i].node.home.get().and_then(Weak::upgrade) {
+            // Free if only its arena and this handle hold it; taken places are held by storages.
+            let claimed = c.items[..i]
+                .iter()
+                .any(|other| other.home.as_ref().is_some_and(|h| Arc::ptr_eq(h, &home)));
+            if !claimed && Arc::strong_count(&home) == 2 && home.bytes == c.items[i].node.bytes() {
+                c.items[i].home = Some(home);
+            }
+        }
+    }
+    c
+}
+
+impl Collected {
+    /// Adds a pending node after its pending operands, without recursion.
+    fn visit(&mut self, node: Arc<Node>) {
+        if node.mark(self.stamp).is_some() {
+            return;
+        }
+        let mut stack: Vec<(Arc<Node>, Recipe, usize)> = Vec::new();
+        self.enter(node, &mut stack);
+        while let Some((_, recipe, next)) = stack.last_mut() {
+            if let Some(input) = recipe.inputs.get(*next) {
+                *next += 1;
+                if let Source::Node(operand, _) = input {
+                    let operand = operand.clone();
+                    if operand.mark(self.stamp).is_none() {
+                        self.enter(operand, &mut stack);
+                    }
+                }
+                continue;
+            }
+            let Some((node, recipe, _)) = stack.pop() else {
+                break;
+            };
+            self.leave(node, recipe);
+        }
+    }
+
+    /// Takes a node's recipe; a node that has run becomes a leaf.
+    fn enter(&mut self, node: Arc<Node>, stack: &mut Vec<(Arc<Node>, Recipe, usize)>) {
+        let mut state = node.state();
+        match &*state {
+            State::Pending(_) => {
+                if let State::Pending(recipe) = std::mem::replace(&mut *state, State::Running) {
+                    drop(state);
+                    // Under way; a graph has no cycles, so nobody looks at the number yet.
+                    node.set_mark(self.stamp, u32::MAX);
+                    stack.push((node, recipe, 0));
+                }
+            }
+            State::Done(storage) => {
+                let storage = storage.clone();
+                drop(state);
+                node.set_mark(self.stamp, LEAF | self.leaves.len() as u32);
+                self.leaves.push(Leaf {
+                    node,
+                    storage,
+                    uses: 0,
+                });
+            }
+            State::Failed(_) | State::Running => {}
+        }
+    }
+
+    /// Counts the uses of a node's operands and appends it; a node with a failed operand fails.
+    fn leave(&mut self, node: Arc<Node>, recipe: Recipe) {
+        let failure = recipe.inputs.iter().find_map(|input| match input {
+            Source::Node(operand, _) => match &*operand.state() {
+                State::Failed(error) => Some(error.clone()),
+                State::Running if operand.mark(self.stamp).is_none() => {
+                    Some(Error::Device("a run was interrupted by a panic".into()))
+                }
+                _ => None,
+            },
+            Source::Scalar(..) => None,
+        });
+        if let Some(error) = failure {
+            *node.state() = State::Failed(error);
+            return;
+        }
+        for input in &recipe.inputs {
+            if let Source::Node(operand, _) = input
+                && let Some(mark) = operand.mark(self.stamp)
+            {
+                if mark & LEAF != 0 {
+                    self.leaves[(mark & !LEAF) as usize].uses += 1;
+                } else {
+                    self.items[mark as usize].uses += 1;
+                }
+            }
+        }
+        node.set_mark(self.stamp, self.items.len() as u32);
+        self.items.push(Taken {
+            node,
+            recipe,
+            uses: 0,
+            root: false,
+            home: None,
+        });
+    }
+
+    /// The mark of a node of this run.
+    fn index(&self, node: &Node) -> Option<u32> {
+        node.mark(self.stamp)
+    }
+}
+
+/// Plans or replays, and submits. Returns where each item's result lies.
+fn execute(
+    device: &Device,
+    open: &Open,
+    runner: &mut Runner,
+    c: &mut Collected,
+    update: &mut Option<&mut Update>,
+) -> Result<Vec<Option<Storage>>> {
+    if let Some(update) = update {
+        // Parameters whose old value someone else still holds are written elsewhere.
+        update.resolve(|node| {
+            let uses = match c.index(node) {
+                Some(mark) if mark & LEAF != 0 => 1 + c.leaves[(mark & !LEAF) as usize].uses,
+                _ => 0,
+            };
+            // The update's own handle, the variable's, and those of this run.
+            Arc::strong_count(node) > 2 + uses
+        });
+        update.locate(|node| match c.index(node) {
+            Some(mark) if mark & LEAF == 0 => c.items[mark as usize].home.is_some(),
+            Some(mark) => c.leaves[(mark & !LEAF) as usize].storage.home.is_some(),
+            None => false,
+        });
+        update.reserve(open)?;
+    }
+    let mut key = std::mem::take(&mut runner.key);
+    key.clear();
+    write_key(&mut key, c, update.as_deref());
+    runner.key = key;
+    let hash = hash(&runner.key);
+    let ready = match runner.find(hash) {
+        Some(ready) => {
+            runner.hits += 1;
+            ready
+        }
+        None => {
+            runner.misses += 1;
+            let graph = graph(c);
+            let limits = open.backend.limits();
+            let planned = plan::build(&graph, open.fusion, limits, update.as_deref(), |node| {
+                c.index(node)
+            });
+            tracing::debug!(
+                device = open.backend.name(),
+                nodes = c.items.len(),
+                launches = planned.plan.launches.len(),
+                "planned"
+            );
+            let executable = open.backend.compile(&planned.plan)?;
+            let ready = Arc::new(Ready {
+                executable,
+                planned,
+            });
+            runner.keep(hash, ready.clone());
+            ready
+        }
+    };
+    submit(device, open, &ready, c, update.as_deref())
+}
+
+/// Binds buffers and scalars, and runs.
+fn submit(
+    device: &Device,
+    open: &Open,
+    ready: &Ready,
+    c: &Collected,
+    update: Option<&Update>,
+) -> Result<Vec<Option<Storage>>> {
+    let planned = &ready.planned;
+    let mut stored: Vec<Option<Storage>> = vec![None; c.items.len()];
+    let mut bindings = Vec::with_capacity(planned.places.len());
+    for (place, spec) in planned.places.iter().zip(&planned.plan.buffers) {
+        bindings.push(match *place {
+            BufferPlace::Leaf(leaf) => {
+                let storage = &c.leaves[leaf].storage;
+                Binding {
+                    buffer: storage.buffer.clone(),
+                    offset: storage.offset,
+                }
+            }
+            BufferPlace::Root(item) => {
+                let storage = match &c.items[item].home {
+                    Some(home) => Storage {
+                        buffer: home.buffer.clone(),
+                        offset: home.offset,
+                        home: Some(home.clone()),
+                    },
+                    None => Storage {
+                        buffer: open.backend.allocate(spec.bytes.max(16))?,
+                        offset: 0,
+                        home: None,
+                    },
+                };
+                let binding = Binding {
+                    buffer: storage.buffer.clone(),
+                    offset: storage.offset,
+                };
+                stored[item] = Some(storage);
+                binding
+            }
+            BufferPlace::Slot => Binding {
+                buffer: open.backend.allocate(spec.bytes.max(16))?,
+                offset: 0,
+            },
+            BufferPlace::Arena(arena, role) => match update.and_then(|u| u.binding(arena, role)) {
+                Some(binding) => binding,
+                None => return Err(Error::Device("an optimizer's arena is missing".into())),
+            },
+        });
+    }
+    let mut scalars: Vec<ScalarBits> = Vec::with_capacity(planned.scalars.len());
+    for ScalarRef { item, input, dtype } in &planned.scalars {
+        scalars.push(
+            match &c.items[*item as usize].recipe.inputs[*input as usize] {
+                Source::Scalar(value, _) => value.bits(*dtype),
+                Source::Node(..) => ScalarBits(0),
+            },
+        );
+    }
+    if let Some(update) = update {
+        update.push_scalars(&mut scalars);
+    }
+    let sites = planned
+        .faults
+        .iter()
+        .map(|&item| site(&c.items[item]))
+        .collect::<Vec<_>>();
+    let codes = if sites.is_empty() {
+        Vec::new()
+    } else {
+        device.fault_codes(sites)
+    };
+    ready.executable.run(&bindings, &scalars, &codes)?;
+    Ok(stored)
+}
+
+/// How a launch's bad index is reported.
+fn site(item: &Taken) -> FaultSite {
+    let source = |i: usize| match item.recipe.inputs.get(i) {
+        Some(Source::Node(node, layout)) => Some((node, layout)),
+        _ => None,
+    };
+    let (op, size) = match &item.recipe.op {
+        Op::Gather { dim } => (
+            "gather",
+            source(0).map_or(0, |(_, layout)| layout.shape[*dim]),
+        ),
+        Op::ScatterAdd { size, .. } => ("scatter_add", *size),
+        _ => (
+            "cross_entropy",
+            source(0).map_or(0, |(_, l)| l.shape.last().copied().unwrap_or(0)),
+        ),
+    };
+    FaultSite {
+        op,
+        size,
+        place: item.node.place,
+        thread: std::thread::current().id(),
+    }
+}
+
+/// The run as the planner sees it.
+fn graph(c: &Collected) -> Graph {
+    let items = c.items.iter().enumerate().map(|(i, taken)| Item {
+        origin: i,
+        op: taken.recipe.op.clone(),
+        inputs: taken
+            .recipe
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(j, input)| match input {
+                Source::Scalar(_, dtype) => Input::Scalar(ScalarRef {
+                    item: i as u32,
+                    input: j as u32,
+                    dtype: *dtype,
+                }),
+                Source::Node(node, layout) => match c.index(node) {
+                    Some(mark) if mark & LEAF == 0 => Input::Item(mark as usize, layout.clone()),
+                    Some(mark) => Input::Leaf((mark & !LEAF) as usize, layout.clone()),
+                    // Every operand was visited.
+                    None => Input::Leaf(0, layout.clone()),
+                },
+            })
+            .collect(),
+        shape: taken.node.shape.clone(),
+        dtype: taken.node.dtype,
+        root: taken.root,
+        home: taken.home.as_ref().map(|home| home.buffer.id()),
+    });
+    Graph {
+        items: items.collect(),
+        leaves: c
+            .leaves
+            .iter()
+            .map(|leaf| (leaf.node.dtype, leaf.node.bytes(), leaf.storage.buffer.id()))
+            .collect(),
+    }
+}
+
+/// Writes everything that a plan depends on: structure and exact sizes, but no data.
+fn write_key(key: &mut Vec<u64>, c: &Collected, update: Option<&Update>) {
+    let mut allocations: HashMap<u64, u64, BuildHasherDefault<Identity>> = HashMap::default();
+    for leaf in &c.leaves {
+        let next = allocations.len() as u64;
+        let allocation = *allocations.entry(leaf.storage.buffer.id()).or_insert(next);
+        key.push((leaf.node.dtype as u64) << 32 | allocation);
+        key.push(leaf.node.bytes() as u64);
+    }
+    for item in &c.items {
+        let home = match &item.home {
+            Some(home) => {
+                let next = allocations.len() as u64;
+                1 + *allocations.entry(home.buffer.id()).or_insert(next)
+            }
+            None => 0,
+        };
+        let flags = u64::from(item.root);
+        key.push(
+            home << 40
+                | (item.node.dtype as u64) << 32
+                | (item.recipe.inputs.len() as u64) << 8
+                | flags,
+        );
+        write_op(key, &item.recipe.op);
+        write_shape(key, &item.node.shape);
+        for input in &item.recipe.inputs {
+            match input {
+                Source::Scalar(_, dtype) => key.push(1 << 63 | *dtype as u64),
+                Source::Node(node, layout) => {
+                    key.push(u64::from(c.index(node).unwrap_or(u32::MAX)));
+                    write_shape(key, &layout.shape);
+                    key.extend(layout.strides.iter().map(|&s| s as u64));
+                    key.push(layout.offset as u64);
+                }
+            }
+        }
+    }
+    if let Some(update) = update {
+        update.write_key(
+            key,
+            |node| c.index(node),
+            |buffer| {
+                let next = allocations.len() as u64;
+                *allocations.entry(buffer).or_insert(next)
+            },
+        );
+    }
+}
+
+fn write_shape(key: &mut Vec<u64>, shape: &Shape) {
+    key.push(shape.rank() as u64);
+    key.extend(shape.iter().map(|&d| d as u64));
+}
+
+fn write_op(key: &mut Vec<u64>, op: &Op) {
+    match op {
+        Op::Map(op) => key.push(*op as u64),
+        Op::Reduce { op, reduced, perm } => {
+            key.push(1 << 32 | (*op as u64) << 16 | *reduced as u64);
+            key.extend(perm.iter().map(|&d| u64::from(d)));
+        }
+        Op::MatMul => key.push(2 << 32),
+        Op::CrossEntropy(part) => key.push(3 << 32 | *part as u64),
+        Op::Gather { dim } => key.push(4 << 32 | *dim as u64),
+        Op::ScatterAdd { dim, size } => key.extend([5 << 32 | *dim as u64, *size as u64]),
+        Op::Concat { dim } => key.push(6 << 32 | *dim as u64),
+        Op::Place { start, step } => {
+            key.push(7 << 32);
+            key.extend(start.iter().chain(step).map(|&d| d as u64));
+        }
+    }
+}
+
+/// A fast hash of the key; equality is checked on the whole.
+fn hash(key: &[u64]) -> u64 {
+    key.iter().fold(key.len() as u64, |h, &word| {
+        (h.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
+    })
+}
+
+// `DType` and friends are written into keys by their discriminants.
+const _: () = assert!(DType::F64 as u64 == 0);

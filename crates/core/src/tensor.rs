@@ -1,0 +1,362 @@
+//! The tensor: a handle to a recorded value, a variable, or a failure.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::autograd::{self, History};
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::element::Scalar;
+use crate::error::{Error, Place, Result};
+use crate::layout::Layout;
+use crate::node::{Node, Op, Recipe, Source, State};
+use crate::run;
+use crate::shape::Shape;
+use crate::variable::Variable;
+
+/// An n-dimensional array on a device.
+///
+/// Building never fails: an operation whose operands do not fit returns a *failed tensor* that
+/// carries the [`Error`], everything made from it carries the same error, and whatever reads it
+/// returns it. Operations are recorded; they run when something is read, when an optimizer steps,
+/// or on [`Device::synchronize`]. A clone shares the value.
+#[derive(Clone)]
+#[must_use = "operations return new tensors"]
+pub struct Tensor(pub(crate) Arc<Inner>);
+
+pub(crate) enum Inner {
+    Failed { device: Device, error: Error },
+    Value(Value),
+    Variable(Variable),
+}
+
+/// A view of a node's result, and where it came from for the backward pass.
+#[derive(Clone)]
+pub(crate) struct Value {
+    pub node: Arc<Node>,
+    pub layout: Layout,
+    pub history: Option<History>,
+}
+
+impl Value {
+    pub fn new(node: Arc<Node>) -> Value {
+        let layout = Layout::contiguous(node.shape.clone());
+        Value {
+            node,
+            layout,
+            history: None,
+        }
+    }
+
+    pub fn shape(&self) -> &Shape {
+        &self.layout.shape
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.node.dtype
+    }
+
+    /// The value as an operand of an elementwise operation over its own shape.
+    pub fn source(&self) -> Source {
+        self.source_as(self.layout.clone())
+    }
+
+    /// The value through another layout of the same node. A constant is a scalar, whatever the
+    /// layout.
+    pub fn source_as(&self, layout: Layout) -> Source {
+        match self.node.constant {
+            Some(constant) => Source::Scalar(constant, self.dtype().compute()),
+            None => Source::Node(self.node.clone(), layout),
+        }
+    }
+
+    pub fn into_tensor(self) -> Tensor {
+        Tensor(Arc::new(Inner::Value(self)))
+    }
+}
+
+impl Tensor {
+    pub(crate) fn fail(device: &Device, error: Error) -> Tensor {
+        Tensor(Arc::new(Inner::Failed {
+            device: device.clone(),
+            error,
+        }))
+    }
+
+    /// The tensor, or the failed tensor that an error makes.
+    pub(crate) fn or_fail(device: &Device, result: Result<Tensor>) -> Tensor {
+        result.unwrap_or_else(|error| Tensor::fail(device, error))
+    }
+
+    /// Does `f` with the value of this moment; fails as this tensor has.
+    pub(crate) fn then(&self, f: impl FnOnce(Value) -> Result<Tensor>) -> Tensor {
+        Tensor::or_fail(self.device(), self.capture().and_then(f))
+    }
+
+    /// The value of this moment. Later writes to a variable do not change it.
+    pub(crate) fn capture(&self) -> Result<Value> {
+        match &*self.0 {
+            Inner::Failed { error, .. } => Err(error.clone()),
+            Inner::Value(value) => Ok(value.clone()),
+            Inner::Variable(variable) => {
+                let mut value = Value::new(variable.value());
+                if variable.requires_grad() {
+                    value.history = Some(History::Variable(self.clone()));
+                }
+                Ok(value)
+            }
+        }
+    }
+
+    /// The variable behind this handle, if it is one.
+    pub(crate) fn variable(&self) -> Option<&Variable> {
+        match &*self.0 {
+            Inner::Variable(variable) => Some(variable),
+            _ => None,
+        }
+    }
+
+    /// The device that the tensor is on. Works on failed tensors too.
+    pub fn device(&self) -> &Device {
+        match &*self.0 {
+            Inner::Failed { device, .. } => device,
+            Inner::Value(value) => &value.node.device,
+            Inner::Variable(variable) => variable.device(),
+        }
+    }
+
+    /// The error that a failed tensor carries. A tensor that has not run yet may still fail.
+    pub fn error(&self) -> Option<Error> {
+        match &*self.0 {
+            Inner::Failed { error, .. } => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    /// The tensor, or its error: ends a chain of operations where `?` should stop.
+    ///
+    /// ```ignore
+    /// fn forward(&self, x: &Tensor) -> Result<Tensor> { x.matmul(&self.w).relu().checked() }
+    /// ```
+    ///
+    /// # Errors
+    /// A failed tensor's error.
+    pub fn checked(self) -> Result<Tensor> {
+        match self.error() {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&Shape, DType) -> T) -> Result<T> {
+        match &*self.0 {
+            Inner::Failed { error, .. } => Err(error.clone()),
+            Inner::Value(value) => Ok(f(value.shape(), value.dtype())),
+            Inner::Variable(variable) => Ok(f(variable.shape(), variable.dtype())),
+        }
+    }
+
+    /// The shape.
+    ///
+    /// # Errors
+    /// A failed tensor's error.
+    pub fn shape(&self) -> Result<Shape> {
+        self.read(|shape, _| shape.clone())
+    }
+
+    /// The number of dimensions.
+    ///
+    /// # Errors
+    /// A failed tensor's error.
+    pub fn rank(&self) -> Result<usize> {
+        self.read(|shape, _| shape.rank())
+    }
+
+    /// The number of elements.
+    ///
+    /// # Errors
+    /// A failed tensor's error.
+    pub fn numel(&self) -> Result<usize> {
+        self.read(|shape, _| shape.numel())
+    }
+
+    /// The element type.
+    ///
+    /// # Errors
+    /// A failed tensor's error.
+    pub fn dtype(&self) -> Result<DType> {
+        self.read(|_, dtype| dtype)
+    }
+
+    /// The shape as an array, where the rank is known: `let [n, c] = x.dims()?;`
+    ///
+    /// # Errors
+    /// A failed tensor's error, or [`Error::Shape`] if the rank differs.
+    #[track_caller]
+    pub fn dims<const N: usize>(&self) -> Result<[usize; N]> {
+        let place = Place::caller();
+        let shape = self.shape()?;
+        <[usize; N]>::try_from(shape.dims()).map_err(|_| {
+            Error::shape(
+                "dims",
+                place,
+                format!("shape {shape} has rank {}, not {N}", shape.rank()),
+            )
+        })
+    }
+}
+
+/// The second operand of an operation: a tensor or a number.
+#[derive(Clone)]
+pub enum Rhs {
+    /// A tensor.
+    Tensor(Tensor),
+    /// A number, the same for all elements.
+    Scalar(Scalar),
+}
+
+impl From<&Tensor> for Rhs {
+    fn from(tensor: &Tensor) -> Rhs {
+        Rhs::Tensor(tensor.clone())
+    }
+}
+
+impl From<Tensor> for Rhs {
+    fn from(tensor: Tensor) -> Rhs {
+        Rhs::Tensor(tensor)
+    }
+}
+
+impl<S: Into<Scalar>> From<S> for Rhs {
+    fn from(scalar: S) -> Rhs {
+        Rhs::Scalar(scalar.into())
+    }
+}
+
+/// Records one operation: checks the result against the device's limits, makes the node, and
+/// notes it for this thread's next run.
+pub(crate) fn record(
+    name: &'static str,
+    device: &Device,
+    op: Op,
+    inputs: SmallVec<[Source; 2]>,
+    shape: Shape,
+    dtype: DType,
+    place: Place,
+) -> Result<Value> {
+    record_node(
+        name,
+        device,
+        Recipe { op, inputs },
+        shape,
+        dtype,
+        None,
+        place,
+    )
+}
+
+pub(crate) fn record_node(
+    name: &'static str,
+    device: &Device,
+    recipe: Recipe,
+    shape: Shape,
+    dtype: DType,
+    constant: Option<Scalar>,
+    place: Place,
+) -> Result<Value> {
+    check_size(name, device, &shape, dtype, place)?;
+    let node = Node::new(
+        device.clone(),
+        shape,
+        dtype,
+        place,
+        constant,
+        State::Pending(recipe),
+    );
+    let node = Arc::new(node);
+    run::note(&node);
+    Ok(Value::new(node))
+}
+
+/// Whether the device can hold a tensor of this shape and type.
+pub(crate) fn check_size(
+    name: &'static str,
+    device: &Device,
+    shape: &Shape,
+    dtype: DType,
+    place: Place,
+) -> Result<()> {
+    let limits = device.open()?.backend.limits();
+    if !limits.has(dtype) {
+        return Err(Error::unsupported(name, place, dtype, device.name()));
+    }
+    let numel = shape.checked_numel().unwrap_or(usize::MAX);
+    let bytes = numel.saturating_mul(limits.size(dtype));
+    for (limit, what) in [
+        (limits.max_buffer, "buffer"),
+        (limits.max_binding, "binding"),
+    ] {
+        if bytes > limit {
+            return Err(Error::TooLarge {
+                op: name,
+                shape: shape.clone(),
+                bytes,
+                limit,
+                what,
+                place,
+            });
+        }
+    }
+    if numel > limits.max_elements {
+        let limit = limits.max_elements;
+        return Err(Error::TooLarge {
+            op: name,
+            shape: shape.clone(),
+            bytes,
+            limit,
+            what: "tensor",
+            place,
+        });
+    }
+    Ok(())
+}
+
+/// The device of `values`, all of which must be on it.
+pub(crate) fn same_device(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<()> {
+    if a.node.device == b.node.device {
+        return Ok(());
+    }
+    Err(Error::DeviceMismatch {
+        op: name,
+        left: a.node.device.name().to_string(),
+        right: b.node.device.name().to_string(),
+        place,
+    })
+}
+
+/// A view of `value` through `layout`: no kernel, only a derivative.
+pub(crate) fn view(
+    name: &'static str,
+    value: &Value,
+    layout: Layout,
+    place: Place,
+    back: impl Fn(&Tensor) -> Tensor + Send + Sync + 'static,
+) -> Tensor {
+    let result = Value {
+        node: value.node.clone(),
+        layout,
+        history: None,
+    };
+    if !autograd::tracks(&[value]) {
+        return result.into_tensor();
+    }
+    autograd::track(
+        name,
+        result,
+        &[value],
+        autograd::Saves::default(),
+        place,
+        move |c| SmallVec::from_iter([Some(back(c.grad))]),
+    )
+}
