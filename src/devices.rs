@@ -13,7 +13,11 @@ use wgrad_wgpu_backend::{WgpuBackend, WgpuOptions};
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Kind {
     Cpu,
-    Gpu { name: Option<String>, index: Option<usize>, software: bool },
+    Gpu {
+        name: Option<String>,
+        index: Option<usize>,
+        software: bool,
+    },
 }
 
 /// How to open a device that is yours alone: with its own counters, random stream and memory
@@ -58,7 +62,11 @@ impl DeviceOptions {
 
     /// A GPU: hardware if there is any, else a software adapter (which says so in its name).
     pub fn gpu() -> DeviceOptions {
-        DeviceOptions::new(Kind::Gpu { name: None, index: None, software: true })
+        DeviceOptions::new(Kind::Gpu {
+            name: None,
+            index: None,
+            software: true,
+        })
     }
 
     /// Prefers the adapter whose name contains `name` (in any case). Only for GPUs.
@@ -148,8 +156,13 @@ impl DeviceOptions {
                 };
                 Ok(Device::new(CpuBackend::new(options), fusion))
             }
-            Kind::Gpu { name, index, software } => {
-                self.open_gpu(name.as_deref(), *index, *software, fusion).await
+            Kind::Gpu {
+                name,
+                index,
+                software,
+            } => {
+                self.open_gpu(name.as_deref(), *index, *software, fusion)
+                    .await
             }
         }
     }
@@ -177,8 +190,16 @@ impl DeviceOptions {
     }
 
     #[cfg(not(feature = "gpu"))]
-    async fn open_gpu(&self, _: Option<&str>, _: Option<usize>, _: bool, _: bool) -> Result<Device> {
-        Err(Error::NoAdapter("wgrad was built without its feature \"gpu\"".into()))
+    async fn open_gpu(
+        &self,
+        _: Option<&str>,
+        _: Option<usize>,
+        _: bool,
+        _: bool,
+    ) -> Result<Device> {
+        Err(Error::NoAdapter(
+            "wgrad was built without its feature \"gpu\"".into(),
+        ))
     }
 }
 
@@ -208,7 +229,10 @@ fn flag(variable: &str) -> bool {
 /// The devices that this process shares, by what was asked for.
 fn shared() -> MutexGuard<'static, HashMap<Kind, Device>> {
     static DEVICES: OnceLock<Mutex<HashMap<Kind, Device>>> = OnceLock::new();
-    DEVICES.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+    DEVICES
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -226,7 +250,10 @@ fn open_shared(options: &DeviceOptions) -> Result<Device> {
 pub fn cpu() -> Device {
     let mut devices = shared();
     let open = || {
-        let options = CpuOptions { poison: flag("WGRAD_POISON"), ..CpuOptions::default() };
+        let options = CpuOptions {
+            poison: flag("WGRAD_POISON"),
+            ..CpuOptions::default()
+        };
         Device::new(CpuBackend::new(options), !has("WGRAD_FUSION", "0"))
     };
     devices.entry(Kind::Cpu).or_insert_with(open).clone()
@@ -285,7 +312,14 @@ pub struct DeviceInfo {
 
 impl fmt::Display for DeviceInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<6} {} ({}{})", self.id, self.name, self.api, if self.software { ", software" } else { "" })
+        write!(
+            f,
+            "{:<6} {} ({}{})",
+            self.id,
+            self.name,
+            self.api,
+            if self.software { ", software" } else { "" }
+        )
     }
 }
 

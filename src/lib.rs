@@ -50,6 +50,8 @@ pub mod autograd {
 
 /// What a backend implements, for those who write one.
 pub mod backend {
+    #[doc(hidden)]
+    pub use wgrad_core::apply_row;
     pub use wgrad_core::{
         Accumulator, Arg, Backend, Binding, BoxFuture, Buffer, BufferSpec, Executable, Fault,
         Instr, Kernel, Launch, Layout, MapOp, Operand, Output, Plan, Program, RawBuffer, ReadBack,

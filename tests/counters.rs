@@ -18,15 +18,24 @@ impl Mlp {
         let layer = |(i, pair): (usize, &[usize])| {
             let (inputs, outputs) = (pair[0], pair[1]);
             let scale = 1.0 / (inputs as f32).sqrt();
-            let w = Tensor::from_vec(fill(i as u64, inputs * outputs, scale), [outputs, inputs], dev);
+            let w = Tensor::from_vec(
+                fill(i as u64, inputs * outputs, scale),
+                [outputs, inputs],
+                dev,
+            );
             let b = Tensor::from_vec(fill(90 + i as u64, outputs, scale), outputs, dev);
             (w.requires_grad(), b.requires_grad())
         };
-        Mlp { layers: sizes.windows(2).enumerate().map(layer).collect() }
+        Mlp {
+            layers: sizes.windows(2).enumerate().map(layer).collect(),
+        }
     }
 
     fn parameters(&self) -> Vec<Tensor> {
-        self.layers.iter().flat_map(|(w, b)| [w.clone(), b.clone()]).collect()
+        self.layers
+            .iter()
+            .flat_map(|(w, b)| [w.clone(), b.clone()])
+            .collect()
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
@@ -51,7 +60,11 @@ impl Training {
     fn new(dev: &Device) -> Training {
         let model = Mlp::new(dev);
         let adam = Adam::new(model.parameters(), AdamOptions::default());
-        Training { model, adam, dev: dev.clone() }
+        Training {
+            model,
+            adam,
+            dev: dev.clone(),
+        }
     }
 
     /// One step on a batch of `n`.
@@ -92,7 +105,9 @@ fn since(a: &Stats, b: &Stats) -> Stats {
 
 #[test]
 fn a_training_step_is_14_commands_and_nothing_new() {
-    let Some(dev) = open_gpu(DeviceOptions::gpu().fusion(true)) else { return };
+    let Some(dev) = open_gpu(DeviceOptions::gpu().fusion(true)) else {
+        return;
+    };
     let mut training = Training::new(&dev);
     for _ in 0..3 {
         let _ = training.counted(128);
@@ -101,7 +116,11 @@ fn a_training_step_is_14_commands_and_nothing_new() {
         let s = training.counted(128);
         assert!(s.launches + s.copies + s.clears <= 14, "step {step}: {s:?}");
         assert_eq!(s.submits, 1, "step {step}: {s:?}");
-        assert_eq!((s.pipelines, s.allocations, s.bind_groups), (0, 0, 0), "step {step}: {s:?}");
+        assert_eq!(
+            (s.pipelines, s.allocations, s.bind_groups),
+            (0, 0, 0),
+            "step {step}: {s:?}"
+        );
         assert_eq!((s.plan_hits, s.plan_misses), (1, 0), "step {step}: {s:?}");
     }
     let s = training.counted(96);
@@ -141,7 +160,9 @@ fn memory_stays_flat_over_1000_steps() {
 
 #[test]
 fn a_chain_of_elementwise_operations_is_one_launch() {
-    let Some(dev) = open_gpu(DeviceOptions::gpu().fusion(true)) else { return };
+    let Some(dev) = open_gpu(DeviceOptions::gpu().fusion(true)) else {
+        return;
+    };
     let x = Tensor::from_vec(fill(3, 1000, 2.0), 1000, &dev).requires_grad();
     let chain = |x: &Tensor| (x * 2.0 + 1.0).gelu() * x.sigmoid() - x.tanh();
     dev.synchronize().unwrap();

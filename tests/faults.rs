@@ -22,7 +22,10 @@ fn fails(tensor: &Tensor, parts: &[&str]) -> Error {
 #[track_caller]
 fn named(error: &Error, parts: &[&str]) {
     let text = error.to_string();
-    assert!(text.contains("tests/faults.rs:"), "{text} does not name the line");
+    assert!(
+        text.contains("tests/faults.rs:"),
+        "{text} does not name the line"
+    );
     for part in parts {
         assert!(text.contains(part), "{text} does not say {part}");
     }
@@ -33,7 +36,10 @@ fn shapes_that_do_not_fit() {
     for dev in all() {
         let z = |shape: &[usize]| Tensor::zeros(shape, &dev);
         fails(&(z(&[2, 3]) + z(&[4, 5])), &["add", "[2, 3]", "[4, 5]"]);
-        fails(&z(&[2, 3]).matmul(&z(&[4, 5])), &["matmul", "[2, 3]", "[4, 5]"]);
+        fails(
+            &z(&[2, 3]).matmul(&z(&[4, 5])),
+            &["matmul", "[2, 3]", "[4, 5]"],
+        );
         fails(&z(&[2, 3, 4]).matmul(&z(&[5, 4, 3])), &["matmul"]);
         fails(&z(&[]).matmul(&z(&[3])), &["matmul"]);
         fails(&z(&[2, 3]).linear(&z(&[5, 4]), None), &["linear"]);
@@ -53,7 +59,10 @@ fn shapes_that_do_not_fit() {
         fails(&z(&[2, 3]).narrow(0, 1, 2), &["narrow"]);
         fails(&z(&[2, 3]).select(1, 3), &["select"]);
         fails(&z(&[2, 3]).chunk(0, 0)[0], &["chunk"]);
-        fails(&Tensor::cat(&[z(&[2, 3]), z(&[3, 4])], 0), &["cat", "[2, 3]", "[3, 4]"]);
+        fails(
+            &Tensor::cat(&[z(&[2, 3]), z(&[3, 4])], 0),
+            &["cat", "[2, 3]", "[3, 4]"],
+        );
         fails(&z(&[2, 3]).unsqueeze(4), &["unsqueeze"]);
         fails(&z(&[2, 0]).max(), &["max", "[2, 0]"]);
         fails(&z(&[2, 0]).argmax(1, false), &["argmax"]);
@@ -69,12 +78,31 @@ fn shapes_that_do_not_fit() {
 #[test]
 fn data_that_does_not_fit() {
     for dev in all() {
-        let error = fails(&Tensor::from_vec(vec![1.0f32; 5], [2, 3], &dev), &["5 values", "[2, 3]"]);
-        assert!(matches!(error, Error::Length { len: 5, needed: 6, .. }));
-        fails(&Tensor::new(vec![vec![1.0], vec![1.0, 2.0]], &dev), &["unequal"]);
-        fails(&Tensor::new([3i64 << 40], (DType::I32, &dev)), &["does not fit i32"]);
+        let error = fails(
+            &Tensor::from_vec(vec![1.0f32; 5], [2, 3], &dev),
+            &["5 values", "[2, 3]"],
+        );
+        assert!(matches!(
+            error,
+            Error::Length {
+                len: 5,
+                needed: 6,
+                ..
+            }
+        ));
+        fails(
+            &Tensor::new(vec![vec![1.0], vec![1.0, 2.0]], &dev),
+            &["unequal"],
+        );
+        fails(
+            &Tensor::new([3i64 << 40], (DType::I32, &dev)),
+            &["does not fit i32"],
+        );
         fails(&Tensor::randint(3, 5, 5, &dev), &["randint"]);
-        fails(&Tensor::new([1, 2], &dev).requires_grad(), &["requires_grad", "i32"]);
+        fails(
+            &Tensor::new([1, 2], &dev).requires_grad(),
+            &["requires_grad", "i32"],
+        );
         assert!(Tensor::zeros([usize::MAX / 8, 7], &dev).checked().is_err());
         assert!(Tensor::zeros([usize::MAX, 2], &dev).checked().is_err());
     }
@@ -98,7 +126,10 @@ fn gradients_that_are_missing() {
         let w = Tensor::ones(2, &dev).requires_grad();
         named(&w.grad().unwrap_err(), &["grad", "backward"]);
         named(&Tensor::ones(2, &dev).grad().unwrap_err(), &["grad"]);
-        named(&Tensor::ones((), &dev).backward().unwrap_err(), &["backward"]);
+        named(
+            &Tensor::ones((), &dev).backward().unwrap_err(),
+            &["backward"],
+        );
         named(&(&w * 2.0).backward().unwrap_err(), &["backward", "[2]"]);
         let other = Tensor::ones(2, &dev).requires_grad();
         let error = autograd::grad(&w.sum(), &[&other], GradOptions::default()).unwrap_err();
@@ -120,7 +151,9 @@ fn indices_out_of_range() {
             let line = line!() - 1;
             let error = loss.item::<f32>().unwrap_err();
             match &error {
-                Error::IndexOutOfRange { index, size, place, .. } => {
+                Error::IndexOutOfRange {
+                    index, size, place, ..
+                } => {
                     assert_eq!((*index, *size), (i64::from(bad), 3), "{dev}: {error}");
                     assert_eq!(place.line(), line, "{dev}: {error}");
                 }
@@ -136,22 +169,52 @@ fn indices_out_of_range() {
         let table = Tensor::from_vec(devices::fill(2, 10, 1.0), [5, 2], &dev).requires_grad();
         let rows = table.embedding(&Tensor::new([1, 5], &dev));
         let error = rows.to_vec::<f32>().unwrap_err();
-        assert!(matches!(error, Error::IndexOutOfRange { index: 5, size: 5, .. }), "{dev}: {error}");
+        assert!(
+            matches!(
+                error,
+                Error::IndexOutOfRange {
+                    index: 5,
+                    size: 5,
+                    ..
+                }
+            ),
+            "{dev}: {error}"
+        );
         let values = rows.to_vec::<f32>().unwrap();
-        assert!(values[0].is_finite() && values[2].is_nan(), "{dev}: {values:?}");
+        assert!(
+            values[0].is_finite() && values[2].is_nan(),
+            "{dev}: {values:?}"
+        );
         // The gradient skips it, so the parameters are not poisoned.
         rows.sum().backward().unwrap();
         let mut adam = Adam::new(vec![table.clone()], AdamOptions::default());
         adam.step().unwrap();
         let error = table.to_vec::<f32>().unwrap_err();
         assert!(matches!(error, Error::IndexOutOfRange { .. }), "{error}");
-        assert!(table.to_vec::<f32>().unwrap().iter().all(|v| v.is_finite()), "{dev}");
+        assert!(
+            table.to_vec::<f32>().unwrap().iter().all(|v| v.is_finite()),
+            "{dev}"
+        );
 
         let index = Tensor::new([[0, 9, 1]], &dev);
         let picked = x.detach().gather(0, &index);
-        assert!(matches!(picked.to_vec::<f32>(), Err(Error::IndexOutOfRange { index: 9, size: 4, .. })));
+        assert!(matches!(
+            picked.to_vec::<f32>(),
+            Err(Error::IndexOutOfRange {
+                index: 9,
+                size: 4,
+                ..
+            })
+        ));
         let chosen = x.detach().index_select(1, &Tensor::new([2, 3], &dev));
-        assert!(matches!(chosen.to_vec::<f32>(), Err(Error::IndexOutOfRange { index: 3, size: 3, .. })));
+        assert!(matches!(
+            chosen.to_vec::<f32>(),
+            Err(Error::IndexOutOfRange {
+                index: 3,
+                size: 3,
+                ..
+            })
+        ));
     }
 }
 
@@ -160,13 +223,14 @@ fn faults_reach_the_thread_that_made_them() {
     for dev in all() {
         let x = Tensor::ones([2, 3], &dev);
         let bad = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let loss = x.cross_entropy(&Tensor::new([0, 3], &dev));
-                dev.synchronize().unwrap_err();
-                loss
-            })
-            .join()
-            .unwrap()
+            scope
+                .spawn(|| {
+                    let loss = x.cross_entropy(&Tensor::new([0, 3], &dev));
+                    dev.synchronize().unwrap_err();
+                    loss
+                })
+                .join()
+                .unwrap()
         });
         assert!(bad.item::<f32>().unwrap().is_nan());
     }
@@ -176,14 +240,35 @@ fn faults_reach_the_thread_that_made_them() {
 fn targets_of_the_wrong_kind() {
     for dev in all() {
         let x = Tensor::ones([2, 3], &dev);
-        fails(&x.cross_entropy(&Tensor::new([0.0, 1.0], &dev)), &["cross_entropy", "f32"]);
-        fails(&x.cross_entropy(&Tensor::new([0, 1, 2], &dev)), &["cross_entropy", "[3]", "[2, 3]"]);
-        fails(&x.cross_entropy(&Tensor::new([[0], [1]], &dev)), &["cross_entropy"]);
-        fails(&Tensor::ones([2, 0], &dev).cross_entropy(&Tensor::new([0, 1], &dev)), &["no classes"]);
-        fails(&x.gather(1, &Tensor::new([[0.0]], &dev)), &["gather", "integers"]);
+        fails(
+            &x.cross_entropy(&Tensor::new([0.0, 1.0], &dev)),
+            &["cross_entropy", "f32"],
+        );
+        fails(
+            &x.cross_entropy(&Tensor::new([0, 1, 2], &dev)),
+            &["cross_entropy", "[3]", "[2, 3]"],
+        );
+        fails(
+            &x.cross_entropy(&Tensor::new([[0], [1]], &dev)),
+            &["cross_entropy"],
+        );
+        fails(
+            &Tensor::ones([2, 0], &dev).cross_entropy(&Tensor::new([0, 1], &dev)),
+            &["no classes"],
+        );
+        fails(
+            &x.gather(1, &Tensor::new([[0.0]], &dev)),
+            &["gather", "integers"],
+        );
         fails(&x.gather(1, &Tensor::new([0], &dev)), &["gather"]);
-        let options = CrossEntropyOptions { weight: Some(Tensor::ones(2, &dev)), ..Default::default() };
-        fails(&x.cross_entropy_with(&Tensor::new([0, 1], &dev), options), &["weight", "[2]"]);
+        let options = CrossEntropyOptions {
+            weight: Some(Tensor::ones(2, &dev)),
+            ..Default::default()
+        };
+        fails(
+            &x.cross_entropy_with(&Tensor::new([0, 1], &dev), options),
+            &["weight", "[2]"],
+        );
     }
 }
 
@@ -200,7 +285,10 @@ fn empty_tensors_go_through() {
         assert_eq!(e.max_dims([1], false).to_vec::<f32>().unwrap(), []);
         assert!(!e.gt(0.0).any().item::<bool>().unwrap());
         assert!(e.gt(0.0).all().item::<bool>().unwrap());
-        assert_eq!(e.matmul(&Tensor::ones([3, 2], &dev)).shape().unwrap(), [0, 2]);
+        assert_eq!(
+            e.matmul(&Tensor::ones([3, 2], &dev)).shape().unwrap(),
+            [0, 2]
+        );
         let k0 = Tensor::zeros([2, 0], &dev).matmul(&Tensor::zeros([0, 2], &dev));
         assert_eq!((k0 + 1.0).to_vec::<f32>().unwrap(), [1.0; 4]);
         assert_eq!(e.t().reshape([0]).to_vec::<f32>().unwrap(), []);
@@ -239,12 +327,24 @@ fn nan_and_infinity_as_torch_has_them() {
         same(x.slice(2..).softmax(0), &[0.0, 0.047_425_874, 0.952_574_13]);
         same(x.slice(0..1).softmax(0), &[nan]);
         let logits = Tensor::from_vec(vec![nan, 0.0, -inf, 0.0, 1.0, 2.0], [3, 2], &dev);
-        let options = CrossEntropyOptions { reduction: Reduction::None, ..Default::default() };
+        let options = CrossEntropyOptions {
+            reduction: Reduction::None,
+            ..Default::default()
+        };
         let t = Tensor::new([0, 1, 0], &dev);
-        same(logits.cross_entropy_with(&t, options.clone()), &[nan, 0.0, 1.313_261_7]);
+        same(
+            logits.cross_entropy_with(&t, options.clone()),
+            &[nan, 0.0, 1.313_261_7],
+        );
         let t = Tensor::new([0, 0, 0], &dev);
-        same(logits.cross_entropy_with(&t, options), &[nan, inf, 1.313_261_7]);
-        assert_eq!(x.to_dtype(DType::I32).to_vec::<i32>().unwrap(), [0, i32::MAX, i32::MIN, -1, 2]);
+        same(
+            logits.cross_entropy_with(&t, options),
+            &[nan, inf, 1.313_261_7],
+        );
+        assert_eq!(
+            x.to_dtype(DType::I32).to_vec::<i32>().unwrap(),
+            [0, i32::MAX, i32::MIN, -1, 2]
+        );
     }
 }
 
@@ -257,7 +357,10 @@ fn tensors_above_the_limits() {
             continue; // the CPU: memory is the limit
         }
         let n = limit / 4 + 4;
-        let error = fails(&Tensor::zeros(n, &dev), &[&limit.to_string(), &(n * 4).to_string()]);
+        let error = fails(
+            &Tensor::zeros(n, &dev),
+            &[&limit.to_string(), &(n * 4).to_string()],
+        );
         assert!(matches!(error, Error::TooLarge { .. }));
     }
 }
@@ -269,8 +372,14 @@ fn more_elements_than_one_row_of_workgroups() {
         let n = 65_535 * 256 + 1000;
         let x = Tensor::full(n, 1, (DType::I32, &dev));
         let y = (Tensor::arange(n, &dev) + &x).slice(n - 3..);
-        assert_eq!(y.to_vec::<i32>().unwrap(), [n as i32 - 2, n as i32 - 1, n as i32]);
-        assert_eq!((Tensor::arange(n, &dev) + &x).max().item::<i32>().unwrap(), n as i32);
+        assert_eq!(
+            y.to_vec::<i32>().unwrap(),
+            [n as i32 - 2, n as i32 - 1, n as i32]
+        );
+        assert_eq!(
+            (Tensor::arange(n, &dev) + &x).max().item::<i32>().unwrap(),
+            n as i32
+        );
     }
 }
 
@@ -286,9 +395,14 @@ fn running_out_of_memory_leaves_the_device_working() {
         let error = big.to_vec::<f32>().unwrap_err();
         assert!(matches!(error, Error::OutOfMemory { .. }), "{dev}: {error}");
         // The run's nodes have failed; everything else works.
-        assert!(matches!(big.sum().item::<f32>(), Err(Error::OutOfMemory { .. })));
+        assert!(matches!(
+            big.sum().item::<f32>(),
+            Err(Error::OutOfMemory { .. })
+        ));
         assert_eq!(w.sum().item::<f32>().unwrap(), 1000.0);
-        let error = Tensor::from_vec(vec![0.0f32; 4 << 20], 4 << 20, &dev).checked().unwrap_err();
+        let error = Tensor::from_vec(vec![0.0f32; 4 << 20], 4 << 20, &dev)
+            .checked()
+            .unwrap_err();
         assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
         // A step that cannot be run changes nothing.
         let mut adam = Adam::new(vec![w.clone()], AdamOptions::default());
@@ -303,7 +417,10 @@ fn running_out_of_memory_leaves_the_device_working() {
 
 #[test]
 fn no_adapter() {
-    let error = DeviceOptions::gpu().adapter("no such adapter").open().unwrap_err();
+    let error = DeviceOptions::gpu()
+        .adapter("no such adapter")
+        .open()
+        .unwrap_err();
     assert!(matches!(error, Error::NoAdapter(_)), "{error}");
     let failed = Device::failed(error.clone());
     let x = Tensor::ones([2, 2], &failed);
@@ -317,8 +434,13 @@ fn a_device_destroyed_in_the_middle() {
     // Shared with the program: wgrad gets clones of the program's own device and queue.
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapters = wgpu_block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    let Some(adapter) = adapters.into_iter().next() else { return };
-    let request = wgpu::DeviceDescriptor { required_limits: adapter.limits(), ..Default::default() };
+    let Some(adapter) = adapters.into_iter().next() else {
+        return;
+    };
+    let request = wgpu::DeviceDescriptor {
+        required_limits: adapter.limits(),
+        ..Default::default()
+    };
     let (device, queue) = wgpu_block_on(adapter.request_device(&request)).unwrap();
     let dev = wgrad::from_wgpu(adapter, device.clone(), queue).unwrap();
     let x = Tensor::ones(100, &dev);
@@ -327,7 +449,10 @@ fn a_device_destroyed_in_the_middle() {
     device.destroy();
     let error = y.to_vec::<f32>().unwrap_err();
     assert!(matches!(error, Error::DeviceLost(_)), "{error}");
-    let error = Tensor::from_vec(vec![1.0f32; 4], 4, &dev).sum().item::<f32>().unwrap_err();
+    let error = Tensor::from_vec(vec![1.0f32; 4], 4, &dev)
+        .sum()
+        .item::<f32>()
+        .unwrap_err();
     assert!(matches!(error, Error::DeviceLost(_)), "{error}");
     assert!(dev.synchronize().is_err());
 }

@@ -35,7 +35,9 @@ impl Mlp {
     }
 
     fn parameters(&self) -> Vec<Tensor> {
-        [&self.w1, &self.b1, &self.w2, &self.b2].map(Tensor::clone).to_vec()
+        [&self.w1, &self.b1, &self.w2, &self.b2]
+            .map(Tensor::clone)
+            .to_vec()
     }
 
     fn loss(&self, x: &Tensor, t: &Tensor) -> Tensor {
@@ -53,7 +55,13 @@ fn batch(step: usize, dev: &Device) -> (Tensor, Tensor) {
 /// The losses of some steps of training.
 fn train(dev: &Device, steps: usize) -> Vec<f32> {
     let model = Mlp::new(3, dev);
-    let mut adam = Adam::new(model.parameters(), AdamOptions { lr: 1e-2, ..Default::default() });
+    let mut adam = Adam::new(
+        model.parameters(),
+        AdamOptions {
+            lr: 1e-2,
+            ..Default::default()
+        },
+    );
     (0..steps)
         .map(|step| {
             let (x, t) = batch(step, dev);
@@ -70,7 +78,13 @@ fn train(dev: &Device, steps: usize) -> Vec<f32> {
 fn what_is_recorded_sees_the_value_of_its_recording() {
     for dev in all() {
         let w = vector(&[1.0, 2.0], &dev).requires_grad();
-        let mut adam = Adam::new(vec![w.clone()], AdamOptions { lr: 0.5, ..Default::default() });
+        let mut adam = Adam::new(
+            vec![w.clone()],
+            AdamOptions {
+                lr: 0.5,
+                ..Default::default()
+            },
+        );
         for round in 0..4 {
             let before = w.to_vec::<f32>().unwrap();
             let pending = &w * 2.0;
@@ -90,7 +104,12 @@ fn what_is_recorded_sees_the_value_of_its_recording() {
             // A backward pass after the step uses what the forward pass saw.
             w.zero_grad();
             tape.backward().unwrap();
-            assert_close(&w.grad().unwrap().to_vec::<f32>().unwrap(), &doubled, 1e-6, 0.0);
+            assert_close(
+                &w.grad().unwrap().to_vec::<f32>().unwrap(),
+                &doubled,
+                1e-6,
+                0.0,
+            );
         }
     }
 }
@@ -114,7 +133,13 @@ fn kept_losses_and_gradients_stay_right() {
     for dev in all() {
         let expected = train(&dev, 100);
         let model = Mlp::new(3, &dev);
-        let mut adam = Adam::new(model.parameters(), AdamOptions { lr: 1e-2, ..Default::default() });
+        let mut adam = Adam::new(
+            model.parameters(),
+            AdamOptions {
+                lr: 1e-2,
+                ..Default::default()
+            },
+        );
         let mut kept = Vec::new();
         let mut grad = None;
         let mut grad_then = Vec::new();
@@ -163,7 +188,13 @@ fn two_threads_train_alone_together() {
 
 fn train_other(dev: &Device, seed: u64) -> Vec<f32> {
     let model = Mlp::new(seed * 50, dev);
-    let mut adam = Adam::new(model.parameters(), AdamOptions { lr: 1e-2, ..Default::default() });
+    let mut adam = Adam::new(
+        model.parameters(),
+        AdamOptions {
+            lr: 1e-2,
+            ..Default::default()
+        },
+    );
     (0..25)
         .map(|step| {
             let (x, t) = batch(step * seed as usize, dev);
@@ -198,7 +229,13 @@ fn one_thread_builds_another_reads() {
 fn masks_and_rates_change_without_a_new_pipeline() {
     for dev in all() {
         let w = vector(&fill(5, 64, 1.0), &dev).requires_grad();
-        let mut adam = Adam::new(vec![w.clone()], AdamOptions { lr: 0.1, ..Default::default() });
+        let mut adam = Adam::new(
+            vec![w.clone()],
+            AdamOptions {
+                lr: 0.1,
+                ..Default::default()
+            },
+        );
         let mut seen = Vec::new();
         let mut pipelines = 0;
         let mut last = w.to_vec::<f32>().unwrap();
@@ -209,11 +246,21 @@ fn masks_and_rates_change_without_a_new_pipeline() {
             adam.set_lr(0.1 / f64::from(1 << step));
             adam.step().unwrap();
             let mask = mask.to_vec::<bool>().unwrap();
-            assert!(!seen.contains(&mask), "{dev}: the mask of step {step} is an old one");
+            assert!(
+                !seen.contains(&mask),
+                "{dev}: the mask of step {step} is an old one"
+            );
             seen.push(mask);
             let now = w.to_vec::<f32>().unwrap();
-            let moved = now.iter().zip(&last).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(moved <= 0.11 / (1 << step) as f32 * 3.0, "{dev}: step {step} moved {moved}");
+            let moved = now
+                .iter()
+                .zip(&last)
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
+            assert!(
+                moved <= 0.11 / (1 << step) as f32 * 3.0,
+                "{dev}: step {step} moved {moved}"
+            );
             last = now;
             if step == 2 {
                 pipelines = dev.stats().pipelines;
@@ -234,11 +281,16 @@ fn a_failed_gradient_changes_nothing() {
         // A seed of another shape: backward refuses, gradients stay.
         let y = &a * &b;
         let options = GradOptions::default();
-        let error = y.backward_with(&Tensor::zeros([3], &dev), options).unwrap_err();
+        let error = y
+            .backward_with(&Tensor::zeros([3], &dev), options)
+            .unwrap_err();
         assert!(matches!(error, Error::Shape { .. }), "{error}");
         assert!(a.grad().unwrap().is_same(&ga) && b.grad().unwrap().is_same(&gb));
         // A failed tensor as gradient cannot be set.
-        assert!(a.set_grad(&(Tensor::zeros([2], &dev) + Tensor::zeros([3], &dev))).is_err());
+        assert!(
+            a.set_grad(&(Tensor::zeros([2], &dev) + Tensor::zeros([3], &dev)))
+                .is_err()
+        );
         // A failed loss does not reach the parameters.
         let bad = (&a + Tensor::zeros([3], &dev)).sum();
         assert!(bad.backward().is_err());
@@ -260,7 +312,11 @@ fn a_graph_of_150_000_operations() {
         let slope = 1.000_01f64.powi(75_000) as f32;
         let grad = x.grad().unwrap().to_vec::<f32>().unwrap();
         assert_close(&grad, &[slope; 3], 2e-2, 0.0);
-        assert!(dev.stats().pipelines < 20, "{dev}: {} pipelines", dev.stats().pipelines);
+        assert!(
+            dev.stats().pipelines < 20,
+            "{dev}: {} pipelines",
+            dev.stats().pipelines
+        );
         drop(y);
         // Never run: dropped all the same.
         let mut z = x.detach();
@@ -274,8 +330,19 @@ fn a_graph_of_150_000_operations() {
             z = (z * 0.5).sin();
         }
         z.sum().backward().unwrap();
-        assert!(x.grad().unwrap().to_vec::<f32>().unwrap().iter().all(|g| g.is_finite()));
-        assert!(dev.stats().pipelines < 20, "{dev}: {} pipelines", dev.stats().pipelines);
+        assert!(
+            x.grad()
+                .unwrap()
+                .to_vec::<f32>()
+                .unwrap()
+                .iter()
+                .all(|g| g.is_finite())
+        );
+        assert!(
+            dev.stats().pipelines < 20,
+            "{dev}: {} pipelines",
+            dev.stats().pipelines
+        );
     }
 }
 
@@ -295,7 +362,10 @@ fn a_second_backward_says_that_the_graph_is_freed() {
         let error = y.backward().unwrap_err();
         assert!(matches!(error, Error::GraphFreed { .. }), "{error}");
         let y = x.sqr().sum();
-        let keep = GradOptions { retain_graph: true, ..Default::default() };
+        let keep = GradOptions {
+            retain_graph: true,
+            ..Default::default()
+        };
         let one = Tensor::scalar(1.0, &dev);
         y.backward_with(&one, keep).unwrap();
         y.backward_with(&one, keep).unwrap();
@@ -308,7 +378,13 @@ fn gradients_accumulate_across_steps() {
     for dev in all() {
         let run = |parts: usize| {
             let model = Mlp::new(9, &dev);
-            let mut adam = Adam::new(model.parameters(), AdamOptions { lr: 1e-2, ..Default::default() });
+            let mut adam = Adam::new(
+                model.parameters(),
+                AdamOptions {
+                    lr: 1e-2,
+                    ..Default::default()
+                },
+            );
             for step in 0..6 {
                 let (x, t) = batch(step, &dev);
                 adam.zero_grad();
@@ -316,7 +392,9 @@ fn gradients_accumulate_across_steps() {
                     let n = 12 / parts;
                     let x = x.narrow(0, part * n, n);
                     let t = t.narrow(0, part * n, n);
-                    (model.loss(&x, &t) * (1.0 / parts as f64)).backward().unwrap();
+                    (model.loss(&x, &t) * (1.0 / parts as f64))
+                        .backward()
+                        .unwrap();
                 }
                 adam.step().unwrap();
             }

@@ -35,7 +35,13 @@ pub fn cpu() -> Device {
 pub fn all() -> Vec<Device> {
     let mut devices = Vec::new();
     for fusion in [true, false] {
-        devices.push(DeviceOptions::cpu().fusion(fusion).poison(true).open().expect("the CPU opens"));
+        devices.push(
+            DeviceOptions::cpu()
+                .fusion(fusion)
+                .poison(true)
+                .open()
+                .expect("the CPU opens"),
+        );
         devices.extend(open_gpu(DeviceOptions::gpu().fusion(fusion).poison(true)));
     }
     devices
@@ -46,7 +52,9 @@ pub fn fill(seed: u64, n: usize, scale: f32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
     (0..n)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             ((state >> 40) as f32 / (1u64 << 24) as f32 * 2.0 - 1.0) * scale
         })
         .collect()
