@@ -5,6 +5,8 @@
 //! results that are almost always correctly rounded. `FMA` says whether the instruction set has a
 //! fused multiply-add; no function needs it to be exact.
 
+#![allow(clippy::excessive_precision)] // the digits are the sources'
+
 /// `sqrt(2 / pi)`.
 pub(crate) const GELU_LINEAR: f64 = 0.797_884_560_802_865_4;
 /// `0.044715 sqrt(2 / pi)`.

@@ -8,15 +8,19 @@ use wgrad_core::{DType, Kernel, ScalarBits};
 const SEGMENTS: [(usize, usize); 3] = [(0, 400), (400, 1004), (1100, 50_000)];
 const LEN: usize = 50_004;
 
-/// Arenas of random values, the later ones positive: buffers 0.. of the bench.
-fn arenas(dtype: DType, count: usize) -> Bench {
-    let mut bench = Bench::new();
+/// Arenas of random values, the later ones positive.
+fn arenas(dtype: DType, count: usize) -> Vec<Data> {
     let mut dice = Dice::new(1);
-    for i in 0..count {
-        let low = if i < 3 { -1.0 } else { 0.01 };
-        let data = Data::random(&mut dice, dtype, LEN, low, 1.0);
-        bench.dense(data, LEN);
-    }
+    let low = |i| if i < 3 { -1.0 } else { 0.01 };
+    (0..count)
+        .map(|i| Data::random(&mut dice, dtype, LEN, low(i), 1.0))
+        .collect()
+}
+
+/// A bench with the arenas as buffers 0 and on.
+fn bench(arenas: &[Data]) -> Bench {
+    let mut bench = Bench::new();
+    bench.inputs = arenas.to_vec();
     bench
 }
 
@@ -26,12 +30,13 @@ fn segment_of(i: usize) -> Option<usize> {
 
 #[test]
 fn adam() {
+    let arenas = [arenas(DType::F32, 6), arenas(DType::F64, 6)];
     for case in 0..32 {
         let flag = |bit: usize| case >> bit & 1 == 1;
         let (decoupled, maximize, amsgrad, elsewhere) = (flag(0), flag(1), flag(2), flag(3));
         let dtype = if flag(4) { DType::F64 } else { DType::F32 };
         // Parameters, gradients, m, v, vmax, and another arena.
-        let mut bench = arenas(dtype, 6);
+        let mut bench = bench(&arenas[usize::from(flag(4))]);
         let hyper: Vec<[f64; 6]> = (0..SEGMENTS.len())
             .map(|s| {
                 let s = s as f64;
@@ -58,9 +63,9 @@ fn adam() {
             maximize,
             segments: SEGMENTS.len(),
         });
-        let before: Vec<_> = bench.inputs.iter().map(|d| d.1.clone()).collect();
-        let mut want = before.clone();
-        want[target] = before[0].clone();
+        let before: Vec<_> = bench.inputs.iter().map(|d| &d.1[..]).collect();
+        let mut want: Vec<Vec<f64>> = before.iter().map(|b| b.to_vec()).collect();
+        want[target] = before[0].to_vec();
         for i in 0..LEN {
             let Some(s) = segment_of(i) else { continue };
             let [decay, b1, b2, step, scale, eps] = hyper[s];
@@ -95,12 +100,13 @@ fn adam() {
 
 #[test]
 fn sgd() {
+    let arenas = [arenas(DType::F32, 4), arenas(DType::F64, 4)];
     for case in 0..64 {
         let flag = |bit: usize| case >> bit & 1 == 1;
         let (with_momentum, nesterov, maximize) = (flag(0), flag(1), flag(2));
         let (elsewhere, first) = (flag(3), flag(4));
         let dtype = if flag(5) { DType::F64 } else { DType::F32 };
-        let mut bench = arenas(dtype, 4);
+        let mut bench = bench(&arenas[usize::from(flag(5))]);
         if first {
             // What the momentum buffer holds before the first step does not matter.
             bench.inputs[2].1[7] = f64::NAN;
@@ -126,9 +132,9 @@ fn sgd() {
             maximize,
             segments: SEGMENTS.len(),
         });
-        let before: Vec<_> = bench.inputs.iter().map(|d| d.1.clone()).collect();
-        let mut want = before.clone();
-        want[target] = before[0].clone();
+        let before: Vec<_> = bench.inputs.iter().map(|d| &d.1[..]).collect();
+        let mut want: Vec<Vec<f64>> = before.iter().map(|b| b.to_vec()).collect();
+        want[target] = before[0].to_vec();
         for i in 0..LEN {
             let Some(s) = segment_of(i) else { continue };
             let [lr, decay, momentum, dampening] = hyper[s];

@@ -143,10 +143,10 @@ fn all_operations_over_all_shapes() {
         (&[67, 40, 3], 2),
         (&[67, 40, 3], 1),
         (&[1500, 2], 1),
-        (&[1500, 130], 1),
+        (&[1100, 130], 1),
         (&[2, 3, 4, 5], 3),
         (&[2, 3, 4, 5], 2),
-        (&[2000, 600], 1),
+        (&[500, 600], 1),
         (&[6, 8, 14, 14], 3),
         (&[300, 1], 1),
     ];
@@ -165,7 +165,7 @@ fn all_operations_over_all_shapes() {
         let shape = Shape::new(dims);
         for (j, &dtype) in types.iter().enumerate() {
             // Large shapes with a type or two each.
-            if shape.numel() > 20_000 && (i + j) % 4 != 0 && dtype != DType::F32 {
+            if shape.numel() > 20_000 && (i + j) % 6 != 0 && dtype != DType::F32 {
                 continue;
             }
             for layout in 0..3 {

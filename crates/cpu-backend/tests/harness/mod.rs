@@ -9,16 +9,29 @@ use wgrad_core::{
 use wgrad_cpu_backend::{CpuBackend, CpuOptions};
 
 /// Deterministic random numbers.
-pub struct Dice(u32);
+pub struct Dice {
+    block: u32,
+    words: [u32; 4],
+    used: usize,
+}
 
 impl Dice {
     pub fn new(seed: u32) -> Dice {
-        Dice(seed.wrapping_mul(2_654_435_761))
+        Dice {
+            block: seed.wrapping_mul(2_654_435_761),
+            words: [0; 4],
+            used: 4,
+        }
     }
 
     pub fn bits(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(1);
-        wgrad_core::random::philox([self.0, 0, 0, 0], [7, 9])[0]
+        if self.used == 4 {
+            self.block = self.block.wrapping_add(1);
+            self.words = wgrad_core::random::philox([self.block, 0, 0, 0], [7, 9]);
+            self.used = 0;
+        }
+        self.used += 1;
+        self.words[self.used - 1]
     }
 
     pub fn below(&mut self, n: usize) -> usize {
