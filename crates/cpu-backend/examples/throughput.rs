@@ -32,7 +32,7 @@ fn instr(op: MapOp, args: &[Arg]) -> Instr {
     }
 }
 
-/// Median time of a kernel over buffers of `sizes` bytes, in milliseconds.
+/// Best and median time of a kernel over buffers of `sizes` bytes, in milliseconds.
 fn time(name: &str, sizes: &[usize], scalars: &[ScalarBits], kernel: Kernel) {
     let cpu = CpuBackend::new(CpuOptions::default());
     let bindings: Vec<Binding> = sizes
@@ -67,7 +67,8 @@ fn time(name: &str, sizes: &[usize], scalars: &[ScalarBits], kernel: Kernel) {
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
-    println!("{name:30} {:10.4} ms", times[times.len() / 2]);
+    let median = times[times.len() / 2];
+    println!("{name:30} best {:9.4} median {median:9.4} ms", times[0]);
 }
 
 fn map(name: &str, n: usize, scalars: &[f64], instrs: Vec<Instr>) {
