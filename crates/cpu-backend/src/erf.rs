@@ -3,6 +3,8 @@
 //! The piecewise rational approximations of fdlibm's `s_erf.c` (Sun Microsystems 1993, freely
 //! granted; <https://www.netlib.org/fdlibm/s_erf.c>), good to about 1 ULP.
 
+#![allow(clippy::excessive_precision)] // the digits are the source's
+
 /// The value at x of the polynomial with these coefficients, lowest first.
 #[inline(always)]
 fn poly<const N: usize>(x: f64, coefficients: &[f64; N]) -> f64 {

@@ -305,7 +305,7 @@ impl Executable for CpuPlan {
             let start = self
                 .shared
                 .range(&binding.buffer, binding.offset, spec.bytes)?;
-            if start as usize % 16 != 0 {
+            if !(start as usize).is_multiple_of(16) {
                 return Err(Error::Device(format!(
                     "binding at byte {}, not a multiple of 16",
                     binding.offset

@@ -5,6 +5,8 @@
 //! results that are almost always correctly rounded. `FMA` says whether the instruction set has a
 //! fused multiply-add; no function needs it to be exact.
 
+#![allow(clippy::excessive_precision)] // the digits are the sources'
+
 /// `sqrt(2 / pi)`.
 pub(crate) const GELU_LINEAR: f64 = 0.797_884_560_802_865_4;
 /// `0.044715 sqrt(2 / pi)`.
@@ -12,6 +14,13 @@ pub(crate) const GELU_CUBIC: f64 = 0.035_677_408_136_300_125;
 
 /// Beyond this the sine and its kin reduce their operand by a slower, exact method.
 pub(crate) const HUGE_ANGLE: f32 = 1.0e6;
+
+/// `a` where `yes`, else `b`, both computed. An `if` would let the compiler move the computation of
+/// `a` behind a branch, and a loop with a branch does not vectorise.
+#[inline(always)]
+fn pick<T>(yes: bool, a: T, b: T) -> T {
+    std::hint::select_unpredictable(yes, a, b)
+}
 
 /// `a b + c`.
 #[inline(always)]
@@ -62,8 +71,8 @@ const ROUNDER64: f64 = 6_755_399_441_055_744.0;
 /// 128, so subnormal results and overflow come out right.
 #[inline(always)]
 fn exp_parts<const FMA: bool>(hi: f32, lo: f32) -> f32 {
-    let hi = if hi > 89.0 { 89.0 } else { hi };
-    let hi = if hi < -104.0 { -104.0 } else { hi };
+    let hi = pick(hi > 89.0, 89.0, hi);
+    let hi = pick(hi < -104.0, -104.0, hi);
     let t = madd::<FMA>(hi + lo, std::f32::consts::LOG2_E, ROUNDER);
     let k = t - ROUNDER;
     let r = madd::<FMA>(k, -0.693_359_375, hi);
@@ -128,8 +137,8 @@ fn expm1_series<const FMA: bool>(r: f64) -> f64 {
 /// Limits `x` to `-limit..=limit`; NaN stays NaN.
 #[inline(always)]
 fn limit64(x: f64, limit: f64) -> f64 {
-    let x = if x > limit { limit } else { x };
-    if x < -limit { -limit } else { x }
+    let x = pick(x > limit, limit, x);
+    pick(x < -limit, -limit, x)
 }
 
 /// `e^x` to about 1e-12; beyond 200 a number that is infinite (or 0) as `f32`.
@@ -176,7 +185,7 @@ fn log1p64<const FMA: bool>(x: f64) -> f64 {
     // Below 1e-4 the sum 1 + x would lose digits and three terms of the series suffice.
     let small = x * madd64::<FMA>(x, madd64::<FMA>(x, 1.0 / 3.0, -0.5), 1.0);
     let large = ln64::<FMA>(1.0 + x);
-    if x.abs() < 1e-4 { small } else { large }
+    pick(x.abs() < 1e-4, small, large)
 }
 
 /// `e^x - 1`.
@@ -185,41 +194,25 @@ pub(crate) fn expm1<const FMA: bool>(x: f32) -> f32 {
     let (r, power) = reduce64::<FMA>(limit64(f64::from(x), 200.0));
     // For k = 0 the second part is exactly 0, so small results keep their precision and sign.
     let y = expm1_series::<FMA>(r) * power + (power - 1.0);
-    if x == 0.0 { x } else { y as f32 }
+    pick(x == 0.0, x, y as f32)
 }
 
 /// The natural logarithm.
 #[inline(always)]
 pub(crate) fn ln<const FMA: bool>(x: f32) -> f32 {
     let y = ln64::<FMA>(f64::from(x)) as f32;
-    let pole = if x == 0.0 {
-        f32::NEG_INFINITY
-    } else {
-        f32::NAN
-    };
-    let edge = if x == f32::INFINITY { x } else { pole };
-    if (x > 0.0) & (x < f32::INFINITY) {
-        y
-    } else {
-        edge
-    }
+    let pole = pick(x == 0.0, f32::NEG_INFINITY, f32::NAN);
+    let edge = pick(x == f32::INFINITY, x, pole);
+    pick((x > 0.0) & (x < f32::INFINITY), y, edge)
 }
 
 /// `ln(1 + x)`.
 #[inline(always)]
 pub(crate) fn log1p<const FMA: bool>(x: f32) -> f32 {
     let y = log1p64::<FMA>(f64::from(x)) as f32;
-    let pole = if x == -1.0 {
-        f32::NEG_INFINITY
-    } else {
-        f32::NAN
-    };
-    let edge = if x == f32::INFINITY { x } else { pole };
-    if (x > -1.0) & (x < f32::INFINITY) {
-        y
-    } else {
-        edge
-    }
+    let pole = pick(x == -1.0, f32::NEG_INFINITY, f32::NAN);
+    let edge = pick(x == f32::INFINITY, x, pole);
+    pick((x > -1.0) & (x < f32::INFINITY), y, edge)
 }
 
 /// Sine and cosine of `x` minus the nearest multiple `n` of pi/2, and `n` in the low bits.
@@ -260,7 +253,7 @@ fn sin_cos<const FMA: bool>(x: f32) -> (f64, f64, u64) {
 /// The sine of `quadrant * pi/2` plus an angle.
 #[inline(always)]
 fn turn(sin: f64, cos: f64, quadrant: u64) -> f32 {
-    let y = if quadrant & 1 == 0 { sin } else { cos };
+    let y = pick(quadrant & 1 == 0, sin, cos);
     f64::from_bits(y.to_bits() ^ ((quadrant & 2) << 62)) as f32
 }
 
@@ -283,7 +276,7 @@ pub(crate) fn cos<const FMA: bool>(x: f32) -> f32 {
 pub(crate) fn tan<const FMA: bool>(x: f32) -> f32 {
     let (sin, cos, quadrant) = sin_cos::<FMA>(x);
     let odd = quadrant & 1 == 1;
-    let (top, bottom) = if odd { (-cos, sin) } else { (sin, cos) };
+    let (top, bottom) = pick(odd, (-cos, sin), (sin, cos));
     (top / bottom) as f32
 }
 
@@ -304,16 +297,20 @@ pub(crate) fn tanh<const FMA: bool>(x: f32) -> f32 {
     );
     let small = madd::<FMA>(p * z, x, x);
     let large = 1.0 - 2.0 / (exp::<FMA>(2.0 * y) + 1.0);
-    let y = if y < 0.625 { small } else { large.copysign(x) };
+    let y = pick(y < 0.625, small, large.copysign(x));
     // The square of a subnormal number is 0, and its sum with -0 would lose the sign.
-    if x == 0.0 { x } else { y }
+    pick(x == 0.0, x, y)
 }
 
 /// `1 / (1 + e^-x)`. e^-|x| cannot overflow, so small results keep their precision.
 #[inline(always)]
 pub(crate) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
     let e = exp::<FMA>(-x.abs());
-    (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)
+    let sum = 1.0 + e;
+    let y = pick(x < 0.0, e, 1.0) / sum;
+    // What the sum lost in rounding, to first order.
+    let lost = e - (sum - 1.0);
+    madd::<FMA>(-y, lost, y)
 }
 
 /// The error function, by N. Juffa's two-piece approximation
@@ -323,7 +320,7 @@ pub(crate) fn sigmoid<const FMA: bool>(x: f32) -> f32 {
 pub(crate) fn erf<const FMA: bool>(x: f32) -> f32 {
     let t = x.abs();
     // erf(4) rounds to 1; the limit keeps infinities out of the polynomial.
-    let t = if t > 4.0 { 4.0 } else { t };
+    let t = pick(t > 4.0, 4.0, t);
     let s = t * t;
     let r = madd::<FMA>(-1.728_534_7e-5, t, 3.831_972e-4);
     let u = madd::<FMA>(-3.883_964_4e-3, t, 2.425_462_2e-2);
@@ -343,7 +340,7 @@ pub(crate) fn erf<const FMA: bool>(x: f32) -> f32 {
         ],
     );
     let small = madd::<FMA>(p, x, x);
-    if t > 0.927_734_4 { large } else { small }
+    pick(t > 0.927_734_4, large, small)
 }
 
 /// `x Phi(x)`, Phi the standard normal distribution.
@@ -354,30 +351,34 @@ pub(crate) fn erf<const FMA: bool>(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn gelu<const FMA: bool>(x: f32) -> f32 {
     let y = x.abs();
-    let y = if y > 20.0 { 20.0 } else { y };
+    let y = pick(y > 20.0, 20.0, y);
     let head = f32::from_bits(y.to_bits() & 0xFFFF_F000);
     let e = exp_parts::<FMA>(-0.5 * head * head, -0.5 * (y - head) * (y + head));
-    let t = 1.0 / madd::<FMA>(y, 0.3, 1.0);
-    let p = poly::<FMA, 10>(
+    // t and P in f64: their rounding errors in f32 would add up to 6 ULP. One step of Newton's
+    // method refines the f32 quotient, which costs less than an f64 division.
+    let rough = f64::from(1.0 / madd::<FMA>(y, 0.3, 1.0));
+    let d = madd64::<FMA>(f64::from(y), 0.3, 1.0);
+    let t = rough * madd64::<FMA>(-d, rough, 2.0);
+    let p = poly64::<FMA, 10>(
         t,
         [
-            -0.020_956_024,
-            0.114_257_45,
-            -0.232_524_41,
-            0.197_550_58,
-            -0.084_213_48,
-            0.098_711_38,
-            0.077_517_9,
-            0.110_418_41,
-            0.119_550_43,
-            0.119_687_75,
+            -0.020_956_024_24,
+            0.114_257_453,
+            -0.232_524_407_3,
+            0.197_550_584_6,
+            -0.084_213_481_52,
+            0.098_711_382_35,
+            0.077_517_901_08,
+            0.110_418_411_1,
+            0.119_550_431_5,
+            0.119_687_747_7,
         ],
     );
-    let tail = x * (t * p) * e;
-    let y = if x < 0.0 { tail } else { x - tail };
+    let tail = f64::from(x) * (t * p) * f64::from(e);
+    let y = pick(x <= 0.0, tail, f64::from(x) - tail) as f32;
     // Beyond the point where Phi is 0 in f32; -inf * 0 would be NaN. +inf - inf likewise.
-    let y = if x < -20.0 { -0.0 } else { y };
-    if x > 20.0 { x } else { y }
+    let y = pick(x < -20.0, -0.0, y);
+    pick(x > 20.0, x, y)
 }
 
 /// The tanh approximation of [`gelu`]: `x (1 + tanh u) / 2 = x sigmoid(2 u)`.
@@ -386,15 +387,15 @@ pub(crate) fn gelu_tanh<const FMA: bool>(x: f32) -> f32 {
     let w = f64::from(x);
     let u = w * madd64::<FMA>(w * w, GELU_CUBIC, GELU_LINEAR);
     let e = exp64::<FMA>(-(2.0 * u).abs());
-    let y = (w * (if u < 0.0 { e } else { 1.0 } / (1.0 + e))) as f32;
-    if x < -50.0 { -0.0 } else { y }
+    let y = (w * (pick(u < 0.0, e, 1.0) / (1.0 + e))) as f32;
+    pick(x < -50.0, -0.0, y)
 }
 
 /// `ln(1 + e^x) = max(x, 0) + ln(1 + e^-|x|)`.
 #[inline(always)]
 pub(crate) fn softplus<const FMA: bool>(x: f32) -> f32 {
     let w = f64::from(x);
-    let positive = if x <= 0.0 { 0.0 } else { w };
+    let positive = pick(x <= 0.0, 0.0, w);
     (positive + log1p64::<FMA>(exp64::<FMA>(-w.abs()))) as f32
 }
 
@@ -405,25 +406,216 @@ pub(crate) fn softplus<const FMA: bool>(x: f32) -> f32 {
 pub(crate) fn pow<const FMA: bool>(a: f32, b: f32) -> f32 {
     let size = a.abs();
     let log = ln64::<FMA>(f64::from(size));
-    let log = if size == 0.0 { f64::NEG_INFINITY } else { log };
-    let log = if size < f32::INFINITY {
-        log
-    } else {
-        f64::from(size)
-    };
+    let log = pick(size == 0.0, f64::NEG_INFINITY, log);
+    let log = pick(size < f32::INFINITY, log, f64::from(size));
     let y = exp64::<FMA>(f64::from(b) * log) as f32;
     // 1^(+-inf) is 1, also for -1.
-    let y = if (size == 1.0) & (b.abs() == f32::INFINITY) {
-        1.0
-    } else {
-        y
-    };
+    let y = pick((size == 1.0) & (b.abs() == f32::INFINITY), 1.0, y);
     let integer = b == b.floor();
     let half = 0.5 * b;
     let odd = integer & (half != half.floor());
     let negative = odd & (a.to_bits() >> 31 == 1);
-    let y = if negative { -y } else { y };
+    let y = pick(negative, -y, y);
     let undefined = (a < 0.0) & (size < f32::INFINITY) & !integer & (b == b);
-    let y = if undefined { f32::NAN } else { y };
-    if (b == 0.0) | (a == 1.0) { 1.0 } else { y }
+    let y = pick(undefined, f32::NAN, y);
+    pick((b == 0.0) | (a == 1.0), 1.0, y)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::erf::{erf as erf64, erfc};
+
+    /// Distance of `got` from the exact `want` in units of the last place of `want` as `f32`.
+    fn ulps(got: f32, want: f64) -> f64 {
+        let near = want as f32;
+        if near.is_nan() {
+            return if got.is_nan() { 0.0 } else { f64::INFINITY };
+        }
+        if near.is_infinite() || got.is_infinite() {
+            // Overflow is right where the neighbour below would have been half a unit off.
+            return if got == near { 0.0 } else { f64::INFINITY };
+        }
+        let bits = near.abs().to_bits().min(f32::MAX.to_bits() - 1);
+        let unit = f64::from(f32::from_bits(bits + 1)) - f64::from(f32::from_bits(bits));
+        (f64::from(got) - want).abs() / unit
+    }
+
+    /// Numbers of every size, and all those between -20 and 20 in small steps.
+    fn samples() -> impl Iterator<Item = f32> {
+        let special = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            f32::MAX,
+            f32::MIN,
+            f32::MIN_POSITIVE,
+            88.722_83,
+            88.722_84,
+            -87.3,
+            -103.9,
+            -104.1,
+            f32::from_bits(1),
+            -f32::from_bits(1),
+        ];
+        let sizes = (0..u32::MAX / 20_011).map(|i| f32::from_bits(i * 20_011));
+        let near = (0..200_000).map(|i| (i as f32 - 100_000.0) * 2.000_3e-4);
+        special.into_iter().chain(sizes).chain(near)
+    }
+
+    fn check(
+        name: &str,
+        bound: f64,
+        fast: fn(f32) -> f32,
+        plain: fn(f32) -> f32,
+        exact: impl Fn(f64) -> f64,
+    ) {
+        let mut worst = (0.0, 0.0f32, 0.0);
+        for x in samples() {
+            let want = exact(f64::from(x));
+            for got in [fast(x), plain(x)] {
+                let error = ulps(got, want);
+                if error > worst.0 {
+                    worst = (error, x, got);
+                }
+                if want == 0.0 && x == 0.0 {
+                    assert_eq!(got.to_bits(), (want as f32).to_bits(), "{name}({x})");
+                }
+            }
+        }
+        assert!(
+            worst.0 <= bound,
+            "{name}({}) = {}, not {}: {} ULP",
+            worst.1,
+            worst.2,
+            exact(f64::from(worst.1)),
+            worst.0
+        );
+    }
+
+    macro_rules! check {
+        ($name:ident, $bound:expr, $exact:expr) => {
+            check(
+                stringify!($name),
+                $bound,
+                $name::<true>,
+                $name::<false>,
+                $exact,
+            )
+        };
+    }
+
+    #[test]
+    fn functions_are_within_two_ulps() {
+        check!(exp, 2.0, f64::exp);
+        check!(expm1, 1.0, f64::exp_m1);
+        check!(ln, 1.0, f64::ln);
+        check!(log1p, 1.0, f64::ln_1p);
+        check!(tanh, 2.0, f64::tanh);
+        check!(sigmoid, 2.0, |x| 1.0 / (1.0 + (-x).exp()));
+        check!(erf, 2.0, erf64);
+        check!(softplus, 1.0, |x: f64| (if x <= 0.0 { 0.0 } else { x })
+            + (-x.abs()).exp().ln_1p());
+    }
+
+    #[test]
+    fn gelu_keeps_the_precision_of_its_tail() {
+        check!(gelu, 2.0, |x| if x == f64::NEG_INFINITY {
+            -0.0
+        } else {
+            0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+        });
+        check!(gelu_tanh, 1.0, |x: f64| if x == f64::NEG_INFINITY {
+            -0.0
+        } else {
+            x / (1.0 + (-2.0 * x * (GELU_LINEAR + GELU_CUBIC * x * x)).exp())
+        });
+    }
+
+    #[test]
+    fn angles() {
+        let limited = |f: fn(f64) -> f64| {
+            move |x: f64| {
+                if x.abs() > f64::from(HUGE_ANGLE) {
+                    f64::NAN
+                } else {
+                    f(x)
+                }
+            }
+        };
+        fn cut(f: fn(f32) -> f32, x: f32) -> f32 {
+            if x.abs() > HUGE_ANGLE { f32::NAN } else { f(x) }
+        }
+        check(
+            "sin",
+            1.0,
+            |x| cut(sin::<true>, x),
+            |x| cut(sin::<false>, x),
+            limited(f64::sin),
+        );
+        check(
+            "cos",
+            1.0,
+            |x| cut(cos::<true>, x),
+            |x| cut(cos::<false>, x),
+            limited(f64::cos),
+        );
+        check(
+            "tan",
+            1.0,
+            |x| cut(tan::<true>, x),
+            |x| cut(tan::<false>, x),
+            limited(f64::tan),
+        );
+        assert!(sin::<true>(f32::INFINITY).is_nan() && cos::<false>(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn powers() {
+        let values = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            2.0,
+            -2.0,
+            3.0,
+            -3.0,
+            0.5,
+            -0.5,
+            2.5,
+            1e-3,
+            -7.25,
+            1e20,
+            -1e20,
+            16_777_215.0,
+            16_777_216.0,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            f32::MIN_POSITIVE,
+            f32::from_bits(3),
+        ];
+        let random = (0..2000u32).map(|i| {
+            let x = wgrad_core::random::philox([i, 0, 0, 0], [1, 2]);
+            let unit = wgrad_core::random::unit;
+            (unit(x[0]) * 20.0, unit(x[1]) * 24.0 - 12.0)
+        });
+        let pairs = values
+            .iter()
+            .flat_map(|&a| values.iter().map(move |&b| (a, b)));
+        for (a, b) in pairs.chain(random) {
+            let want = f64::from(a).powf(f64::from(b));
+            for got in [pow::<true>(a, b), pow::<false>(a, b)] {
+                assert!(ulps(got, want) <= 1.0, "{a}^{b} = {got}, not {want}");
+                if want == 0.0 {
+                    assert_eq!(got.to_bits(), (want as f32).to_bits(), "{a}^{b}");
+                }
+            }
+        }
+    }
 }

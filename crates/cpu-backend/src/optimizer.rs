@@ -136,10 +136,10 @@ impl Arenas {
 ///
 /// # Safety
 /// The arena has them, and nobody else uses them meanwhile.
-unsafe fn part<'a, E>(buffers: &'a [Bound], buffer: usize, from: usize, to: usize) -> &'a mut [E] {
+unsafe fn part<'a, E>(arena: Bound, from: usize, to: usize) -> &'a mut [E] {
     // SAFETY: the caller's promise.
     unsafe {
-        let start = buffers[buffer].start.cast::<E>().add(from);
+        let start = arena.start().cast::<E>().add(from);
         std::slice::from_raw_parts_mut(start, to - from)
     }
 }
@@ -206,12 +206,12 @@ impl Adam {
         // SAFETY: the arenas were checked, overlap nothing (`admits`), and blocks are disjoint.
         unsafe {
             let update = AdamBlock {
-                p: part::<E>(buffers, target, from, to),
-                g: part::<E>(buffers, grad, from, to),
-                m: part::<E>(buffers, state[0], from, to),
-                v: part::<E>(buffers, state[1], from, to),
+                p: part::<E>(buffers[target], from, to),
+                g: part::<E>(buffers[grad], from, to),
+                m: part::<E>(buffers[state[0]], from, to),
+                v: part::<E>(buffers[state[1]], from, to),
                 vmax: match state.get(2) {
-                    Some(&vmax) => part::<E>(buffers, vmax, from, to),
+                    Some(&vmax) => part::<E>(buffers[vmax], from, to),
                     None => &mut [],
                 },
                 decay: s(2),
@@ -380,11 +380,11 @@ impl Sgd {
         // SAFETY: as for Adam.
         unsafe {
             Arch::new().dispatch(SgdBlock {
-                p: part::<E>(buffers, target, from, to),
-                g: part::<E>(buffers, grad, from, to),
+                p: part::<E>(buffers[target], from, to),
+                g: part::<E>(buffers[grad], from, to),
                 b: state
                     .first()
-                    .map(|&momentum| part::<E>(buffers, momentum, from, to)),
+                    .map(|&momentum| part::<E>(buffers[momentum], from, to)),
                 lr: s(2),
                 decay: s(3),
                 momentum: s(4),

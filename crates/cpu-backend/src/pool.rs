@@ -275,7 +275,7 @@ mod tests {
     fn classes_waste_at_most_an_eighth() {
         for bytes in (1..5000).chain([1 << 20, (1 << 20) + 1, 123_456_789]) {
             let class = size_class(bytes).unwrap();
-            assert!(class >= bytes && class % ALIGN == 0);
+            assert!(class >= bytes && class.is_multiple_of(ALIGN));
             assert!(class - bytes <= (bytes / 8).max(ALIGN), "{bytes}: {class}");
         }
         assert_eq!(size_class(usize::MAX), None);

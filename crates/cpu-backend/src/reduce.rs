@@ -19,6 +19,9 @@ use crate::scratch;
 const PIECE: usize = 64 * 1024;
 /// Additions to one element of a column level before it is flushed: bounds the rounding error.
 const LEVEL_ROWS: usize = 64;
+/// Columns that are folded side by side: long runs of memory suit the prefetcher, and their levels
+/// still fit the first-level cache.
+const STRIP: usize = 4 * BLOCK;
 /// Columns that a level is widened to where there are few.
 const LEVEL_WIDTH: usize = 128;
 
@@ -353,10 +356,10 @@ impl Run<'_> {
             ref folds,
             ..
         } = *self.kernel;
-        let columns = kept.min(BLOCK);
+        let columns = kept.min(STRIP);
         let strips = kept.div_ceil(columns);
         // Enough pieces for any machine, none of them tiny.
-        let wanted = 64usize.div_ceil(strips);
+        let wanted = 16usize.div_ceil(strips);
         let rows = reduced
             .div_ceil(wanted)
             .max((PIECE / 4).div_ceil(columns))
@@ -418,50 +421,59 @@ impl Run<'_> {
             kept, ref folds, ..
         } = *self.kernel;
         // Whole rows that lie one after the other share a block.
-        let rows = if width == kept { BLOCK / width } else { 1 };
+        let rows = if width == kept {
+            (BLOCK / width).max(1)
+        } else {
+            1
+        };
         let copies = if rows == 1 {
             1
         } else {
             (LEVEL_WIDTH / width).clamp(1, rows)
         };
-        let level_width = width * copies;
+        // A row longer than a block is folded block by block, each with its level.
+        let parts = width.div_ceil(BLOCK);
         scratch::with(|levels| {
-            let levels = levels.reserve(folds.len() * REGISTER);
+            let levels = levels.reserve(folds.len() * parts * REGISTER);
             scratch::with(|scratch| {
                 let code = &self.kernel.prologue;
                 let most = rows.min(to - from) * width;
                 let mut machine = code.start(self.buffers, self.before, most, scratch);
                 let mut added = 0;
                 for row in (from..to).step_by(rows) {
-                    let n = rows.min(to - row) * width;
-                    let last = row + rows >= to;
-                    // SAFETY: the positions lie within the iteration space.
-                    unsafe { machine.run(row * kept + first, n) };
-                    let full = last || added + n.div_ceil(level_width) >= LEVEL_ROWS;
-                    for (a, fold) in folds.iter().enumerate() {
-                        let states = &mut states[a * width..(a + 1) * width];
-                        let block = machine.output(a);
-                        // SAFETY: output `a` holds `n` elements, a level's register `level_width`.
-                        unsafe {
-                            match fold.columns {
-                                ColumnFold::Levels { add, flush } => {
-                                    let level = levels.add(a * REGISTER);
-                                    add(block, n, width, level_width, added == 0, level);
-                                    if full {
-                                        flush(level, level_width, states);
+                    let count = rows.min(to - row);
+                    let more = count.div_ceil(copies);
+                    let full = row + rows >= to || added + more >= LEVEL_ROWS;
+                    for part in 0..parts {
+                        let skip = part * BLOCK;
+                        let columns = BLOCK.min(width - skip);
+                        let n = count * columns;
+                        // SAFETY: the positions lie within the iteration space.
+                        unsafe { machine.run(row * kept + first + skip, n) };
+                        for (a, fold) in folds.iter().enumerate() {
+                            let at = a * width + skip;
+                            let states = &mut states[at..at + columns];
+                            let block = machine.output(a);
+                            // SAFETY: output `a` holds `n` elements, a level's register
+                            // `columns * copies <= BLOCK`.
+                            unsafe {
+                                match fold.columns {
+                                    ColumnFold::Levels { add, flush } => {
+                                        let level = levels.add((a * parts + part) * REGISTER);
+                                        let wide = columns * copies;
+                                        add(block, n, columns, wide, added == 0, level);
+                                        if full {
+                                            flush(level, wide, states);
+                                        }
                                     }
-                                }
-                                ColumnFold::Positions(positions) => {
-                                    positions(block, n, row as i64, states);
+                                    ColumnFold::Positions(positions) => {
+                                        positions(block, n, row as i64, states);
+                                    }
                                 }
                             }
                         }
                     }
-                    added = if full {
-                        0
-                    } else {
-                        added + n.div_ceil(level_width)
-                    };
+                    added = if full { 0 } else { added + more };
                 }
             });
         });

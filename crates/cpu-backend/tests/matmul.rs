@@ -1,0 +1,219 @@
+//! Matrix products against `f64`, with the usual error bound.
+
+mod harness;
+
+use harness::*;
+use wgrad_core::{Arg, DType, Instr, Kernel, Layout, MapOp, Operand, Program, Shape};
+
+fn plain(dtype: DType) -> Program {
+    Program {
+        accumulators: vec![dtype],
+        outputs: vec![(Arg::Acc(0), dtype)],
+        ..Program::default()
+    }
+}
+
+struct Case {
+    batch: Vec<usize>,
+    m: usize,
+    n: usize,
+    k: usize,
+    dtype: DType,
+}
+
+impl Case {
+    fn shape(&self, rows: usize, columns: usize) -> Shape {
+        self.batch.iter().copied().chain([rows, columns]).collect()
+    }
+
+    /// Runs with these operands; checks `epilogue(sum)` within `c k eps sum |a| |b|`.
+    fn check(&self, mut bench: Bench, (a, x): (Operand, Vec<f64>), (b, y): (Operand, Vec<f64>)) {
+        let Case { m, n, k, dtype, .. } = *self;
+        let result = dtype.compute();
+        let count = self.batch.iter().product::<usize>();
+        let bias = (!result.is_integer()).then(|| {
+            let data = Data::random(&mut Dice::new(4), result, n, -1.0, 1.0);
+            let mut layout = Layout::contiguous(n.into());
+            layout = layout.expand(&self.shape(m, n)).unwrap();
+            (bench.input(data.clone(), layout), data.1)
+        });
+        let out = bench.output(result, count * m * n);
+        let mut epilogue = plain(result);
+        let mut epilogue_inputs = Vec::new();
+        if let Some((operand, _)) = &bias {
+            epilogue.inputs = vec![result];
+            epilogue_inputs = vec![operand.clone()];
+            epilogue.instrs = vec![Instr {
+                op: MapOp::Add,
+                dtype: result,
+                args: [Arg::Acc(0), Arg::Input(0)].into_iter().collect(),
+            }];
+            epilogue.outputs = vec![(Arg::Instr(0), result)];
+        }
+        let got = bench.run(Kernel::MatMul {
+            batch: Shape::new(&self.batch),
+            m,
+            n,
+            k,
+            a,
+            b,
+            epilogue_inputs,
+            epilogue,
+            outputs: vec![out],
+        });
+        let eps = if result == DType::F64 { 1.2e-16 } else { 6e-8 };
+        for item in 0..count {
+            for i in 0..m {
+                for j in 0..n {
+                    let add = bias.as_ref().map_or(0.0, |(_, values)| values[j]);
+                    let (mut sum, mut size) = (add, add.abs());
+                    for p in 0..k {
+                        let product = x[(item * m + i) * k + p] * y[(item * k + p) * n + j];
+                        sum += product;
+                        size += product.abs();
+                    }
+                    let g = got[0][(item * m + i) * n + j];
+                    let want = match dtype {
+                        DType::U8 => f64::from(sum as u64 as u8),
+                        _ => sum,
+                    };
+                    let slack = if result.is_integer() {
+                        0.0
+                    } else {
+                        2.0 * (k + 2) as f64 * eps * size
+                    };
+                    assert!(
+                        (g - want).abs() <= slack,
+                        "{:?} {m}x{n}x{k} {dtype}: [{item}, {i}, {j}] is {g}, not {want}",
+                        self.batch
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_strides_and_sizes() {
+    let mut dice = Dice::new(1);
+    let sizes = [
+        (1, 1, 1),
+        (1, 7, 5),
+        (7, 1, 5),
+        (5, 7, 1),
+        (1, 1, 300),
+        (33, 17, 65),
+        (64, 64, 64),
+        (0, 3, 4),
+        (3, 4, 0),
+        (3, 0, 4),
+        (100, 101, 77),
+    ];
+    for (m, n, k) in sizes {
+        for batch in [vec![], vec![3], vec![2, 3]] {
+            for dtype in [
+                DType::F32,
+                DType::F64,
+                DType::F16,
+                DType::BF16,
+                DType::I32,
+                DType::I64,
+                DType::U32,
+                DType::U8,
+            ] {
+                if m * n * k > 100_000 && !matches!(dtype, DType::F32 | DType::F16) {
+                    continue;
+                }
+                let case = Case {
+                    batch: batch.clone(),
+                    m,
+                    n,
+                    k,
+                    dtype,
+                };
+                let range = match dtype {
+                    DType::U8 | DType::U32 => (0.0, 9.0),
+                    _ => (-3.0, 3.0),
+                };
+                let mut bench = Bench::new();
+                let a = bench.random(&mut dice, dtype, &case.shape(m, k), range);
+                let b = bench.random(&mut dice, dtype, &case.shape(k, n), range);
+                case.check(bench, a, b);
+            }
+        }
+    }
+}
+
+/// Large enough for threads, in the four ways that training uses.
+#[test]
+fn transposes() {
+    let mut dice = Dice::new(2);
+    for (m, n, k) in [(130, 70, 300), (257, 300, 33)] {
+        for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
+            let case = Case {
+                batch: vec![],
+                m,
+                n,
+                k,
+                dtype: DType::F32,
+            };
+            let mut bench = Bench::new();
+            let mut operand = |rows: usize, columns: usize, transposed: bool| {
+                let data = Data::random(&mut dice, DType::F32, rows * columns, -1.0, 1.0);
+                let layout = if transposed {
+                    Layout::contiguous([columns, rows].into()).permute(&[1, 0])
+                } else {
+                    Layout::contiguous([rows, columns].into())
+                };
+                let values = view(&data.1, &layout);
+                (bench.input(data, layout), values)
+            };
+            let a = operand(m, k, ta);
+            let b = operand(k, n, tb);
+            case.check(bench, a, b);
+        }
+    }
+}
+
+/// A product whose epilogue reads what lies where the output goes.
+#[test]
+fn output_over_an_operand() {
+    let mut dice = Dice::new(3);
+    let (m, n, k) = (40, 50, 30);
+    let mut bench = Bench::new();
+    let a = bench.random(&mut dice, DType::F32, &[m, k].into(), (-1.0, 1.0));
+    let b = bench.random(&mut dice, DType::F32, &[k, n].into(), (-1.0, 1.0));
+    let c = Data::random(&mut dice, DType::F32, m * n, -1.0, 1.0);
+    let operand = bench.dense(c.clone(), [m, n]);
+    let over = wgrad_core::Output {
+        buffer: operand.buffer,
+        dtype: DType::F32,
+    };
+    let mut epilogue = plain(DType::F32);
+    epilogue.inputs = vec![DType::F32];
+    epilogue.instrs = vec![Instr {
+        op: MapOp::Add,
+        dtype: DType::F32,
+        args: [Arg::Acc(0), Arg::Input(0)].into_iter().collect(),
+    }];
+    epilogue.outputs = vec![(Arg::Instr(0), DType::F32)];
+    let (all, _) = bench.run_all(Kernel::MatMul {
+        batch: ().into(),
+        m,
+        n,
+        k,
+        a: a.0,
+        b: b.0,
+        epilogue_inputs: vec![operand],
+        epilogue,
+        outputs: vec![over],
+    });
+    let want: Vec<f64> = (0..m * n)
+        .map(|e| {
+            let (i, j) = (e / n, e % n);
+            let sum: f64 = (0..k).map(|p| a.1[i * k + p] * b.1[p * n + j]).sum();
+            sum + c.1[e]
+        })
+        .collect();
+    assert_near(&all[2], &want, 1e-5);
+}
