@@ -186,7 +186,7 @@ fn devices() -> &'static [Device] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_graphs_agree(steps in prop::collection::vec(step(), 1..40)) {

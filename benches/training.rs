@@ -1,0 +1,136 @@
+//! Training steps and the cost of the host: `cargo bench --bench training`.
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use wgrad::optim::{Adam, AdamOptions, Optimizer};
+use wgrad::prelude::*;
+
+fn devices() -> Vec<(&'static str, Device)> {
+    let mut devices = vec![("cpu", wgrad::cpu())];
+    match wgrad::gpu() {
+        Ok(gpu) => devices.push(("gpu", gpu)),
+        Err(error) => eprintln!("no GPU: {error}"),
+    }
+    devices
+}
+
+/// A training step of a perceptron with these layer sizes.
+struct Training {
+    layers: Vec<(Tensor, Tensor)>,
+    adam: Adam,
+    x: Tensor,
+    t: Tensor,
+}
+
+impl Training {
+    fn new(dev: &Device, sizes: &[usize], batch: usize) -> Training {
+        let layer = |pair: &[usize]| {
+            let w = Tensor::randn([pair[1], pair[0]], dev) * (1.0 / (pair[0] as f64).sqrt());
+            (
+                w.requires_grad(),
+                Tensor::zeros(pair[1], dev).requires_grad(),
+            )
+        };
+        let layers: Vec<(Tensor, Tensor)> = sizes.windows(2).map(layer).collect();
+        let parameters = layers
+            .iter()
+            .flat_map(|(w, b)| [w.clone(), b.clone()])
+            .collect();
+        let classes = sizes.last().copied().unwrap_or(2) as i32;
+        Training {
+            adam: Adam::new(parameters, AdamOptions::default()),
+            layers,
+            x: Tensor::randn([batch, sizes[0]], dev),
+            t: Tensor::randint(batch, 0, classes, dev),
+        }
+    }
+
+    fn step(&mut self) -> Tensor {
+        self.adam.zero_grad();
+        let mut h = self.x.clone();
+        let last = self.layers.len() - 1;
+        for (i, (w, b)) in self.layers.iter().enumerate() {
+            h = h.linear(w, Some(b));
+            if i < last {
+                h = h.relu();
+            }
+        }
+        let loss = h.cross_entropy(&self.t);
+        loss.backward().expect("a loss");
+        self.adam.step().expect("a step");
+        loss
+    }
+}
+
+fn train_step(c: &mut Criterion) {
+    let mut group = c.benchmark_group("train_step");
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(5));
+    for (name, dev) in devices() {
+        for (case, sizes, batch) in [
+            ("mlp", &[784usize, 512, 256, 10][..], 128usize),
+            ("tiny", &[4, 8, 2][..], 8),
+        ] {
+            let mut training = Training::new(&dev, sizes, batch);
+            for _ in 0..3 {
+                let _ = training.step().item::<f32>();
+            }
+            group.throughput(Throughput::Elements(batch as u64));
+            group.bench_function(format!("{case}/{name}"), |bench| {
+                bench.iter(|| training.step().item::<f32>().expect("a loss"));
+            });
+        }
+    }
+}
+
+/// Recording per operation, and replaying per launch, without waiting for the device.
+fn host(c: &mut Criterion) {
+    let mut group = c.benchmark_group("host");
+    group.sample_size(10);
+    for (name, dev) in devices() {
+        let x = Tensor::randn([16], &dev);
+        group.bench_function(format!("record one operation/{name}"), |bench| {
+            bench.iter_custom(|rounds| {
+                let mut time = Duration::ZERO;
+                for _ in 0..rounds {
+                    let start = Instant::now();
+                    let mut y = x.clone();
+                    for _ in 0..1000 {
+                        y = y * 1.5;
+                    }
+                    time += start.elapsed() / 1000;
+                    drop(y);
+                    let _ = dev.synchronize();
+                }
+                time
+            });
+        });
+        // Products of 1 x 1 matrices do not fuse: each is a launch.
+        let one = Tensor::ones([1, 1], &dev);
+        let chain = || (0..100).fold(one.clone(), |y, _| y.matmul(&one));
+        for _ in 0..3 {
+            let _ = chain().item::<f32>();
+        }
+        group.bench_function(format!("replay one launch/{name}"), |bench| {
+            bench.iter_custom(|rounds| {
+                let mut time = Duration::ZERO;
+                for _ in 0..rounds {
+                    let y = chain();
+                    let before = dev.stats().launches;
+                    let start = Instant::now();
+                    let read = y.to_vec_async::<f32>();
+                    let launches = dev.stats().launches - before;
+                    time += start.elapsed() / launches.max(1) as u32;
+                    drop(read);
+                    let _ = dev.synchronize();
+                }
+                time
+            });
+        });
+    }
+}
+
+criterion_group!(benches, train_step, host);
+criterion_main!(benches);
