@@ -98,6 +98,18 @@ macro_rules! define_methods {
             )*
         }
 
+        /// Applies an operation of the table to as many operands as it takes; for tests that go
+        /// through the whole table.
+        #[doc(hidden)]
+        #[track_caller]
+        pub fn apply_row(op: MapOp, a: &Tensor, b: &Tensor) -> Tensor {
+            let place = Place::caller();
+            match op {
+                $(MapOp::$U => unary(op, class!($uclass), a, place),)*
+                _ => binary(op, &a.into(), &b.into(), place),
+            }
+        }
+
         fn needs_of(op: MapOp) -> Needs {
             match op {
                 $(MapOp::$U => needs!($us),)*

@@ -44,6 +44,8 @@ pub use cross_entropy::{CrossEntropyOptions, Reduction};
 pub use device::{Device, Target};
 pub use dtype::{Category, DType};
 pub use element::{Element, Scalar};
+#[doc(hidden)]
+pub use elementwise::apply_row;
 pub use error::{Error, Place, Result};
 #[cfg(not(target_arch = "wasm32"))]
 pub use gradcheck::gradcheck;

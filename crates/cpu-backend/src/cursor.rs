@@ -1,0 +1,195 @@
+//! Walking strided views: the minimal dimensions, row by row.
+
+use smallvec::SmallVec;
+use wgrad_core::{Layout, collapse};
+
+/// Moves `n` elements that lie `stride` elements apart into a dense run.
+///
+/// # Safety
+/// `source + i * stride` is readable for `i < n` and `target` writable for `n` elements, all
+/// aligned to their size and not overlapping.
+pub(crate) type RunFn = unsafe fn(source: *const u8, stride: isize, target: *mut u8, n: usize);
+
+unsafe fn run<T: Copy>(source: *const u8, stride: isize, target: *mut u8, n: usize) {
+    let source = source.cast::<T>();
+    let target = target.cast::<T>();
+    // SAFETY: the contract of `RunFn`.
+    unsafe {
+        match stride {
+            1 => std::ptr::copy_nonoverlapping(source, target, n),
+            0 => std::slice::from_raw_parts_mut(target, n).fill(*source),
+            _ => {
+                for i in 0..n {
+                    *target.add(i) = *source.offset(i as isize * stride);
+                }
+            }
+        }
+    }
+}
+
+/// The loop for elements of `size` bytes.
+pub(crate) fn run_of(size: usize) -> RunFn {
+    match size {
+        1 => run::<u8>,
+        2 => run::<u16>,
+        4 => run::<u32>,
+        _ => run::<u64>,
+    }
+}
+
+/// A strided view with as few dimensions as possible, walked in row-major order.
+#[derive(Clone, Debug)]
+pub(crate) struct Walk {
+    dims: SmallVec<[usize; 6]>,
+    strides: SmallVec<[isize; 6]>,
+    offset: isize,
+}
+
+impl Walk {
+    /// The view, which must not be empty.
+    pub fn new(layout: &Layout) -> Walk {
+        let merged = collapse(&[layout]);
+        let mut dims = SmallVec::from_slice(&merged[0].shape);
+        let mut strides = SmallVec::from_slice(&merged[0].strides);
+        if dims.is_empty() {
+            dims.push(1);
+            strides.push(0);
+        }
+        Walk {
+            dims,
+            strides,
+            offset: layout.offset as isize,
+        }
+    }
+}
+
+/// A place in a [`Walk`].
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor<'a> {
+    walk: &'a Walk,
+    /// Linear position of the next element.
+    position: usize,
+    index: SmallVec<[usize; 6]>,
+    /// Element offset of the next element.
+    at: isize,
+}
+
+impl<'a> Cursor<'a> {
+    pub fn new(walk: &'a Walk) -> Cursor<'a> {
+        Cursor {
+            walk,
+            position: 0,
+            index: SmallVec::from_elem(0, walk.dims.len()),
+            at: walk.offset,
+        }
+    }
+
+    /// The linear position of the next element.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Goes to a linear position.
+    pub fn seek(&mut self, position: usize) {
+        if position == self.position {
+            return;
+        }
+        self.position = position;
+        self.at = self.walk.offset;
+        let mut rest = position;
+        for d in (0..self.index.len()).rev() {
+            let dim = self.walk.dims[d];
+            self.index[d] = rest % dim;
+            self.at += self.index[d] as isize * self.walk.strides[d];
+            rest /= dim;
+        }
+    }
+
+    /// The next run of at most `n` elements within one row: element offset, stride, length.
+    #[inline]
+    pub fn next_run(&mut self, n: usize) -> (isize, isize, usize) {
+        let last = self.index.len() - 1;
+        let stride = self.walk.strides[last];
+        let start = self.at;
+        let take = n.min(self.walk.dims[last] - self.index[last]);
+        self.position += take;
+        self.index[last] += take;
+        self.at += take as isize * stride;
+        if self.index[last] == self.walk.dims[last] {
+            self.carry(last);
+        }
+        (start, stride, take)
+    }
+
+    /// Steps to the next row.
+    #[inline]
+    fn carry(&mut self, last: usize) {
+        let mut d = last;
+        loop {
+            self.at -= self.walk.dims[d] as isize * self.walk.strides[d];
+            self.index[d] = 0;
+            if d == 0 {
+                return;
+            }
+            d -= 1;
+            self.index[d] += 1;
+            self.at += self.walk.strides[d];
+            if self.index[d] < self.walk.dims[d] {
+                return;
+            }
+        }
+    }
+
+    /// Gathers `n` elements of `size` bytes from `position` on.
+    ///
+    /// # Safety
+    /// The view's elements are readable at `base` and the positions lie within it; `target` is
+    /// writable for `n` elements and overlaps none of them.
+    pub unsafe fn gather(
+        &mut self,
+        base: *const u8,
+        size: usize,
+        position: usize,
+        target: *mut u8,
+        n: usize,
+    ) {
+        self.seek(position);
+        let run = run_of(size);
+        let mut done = 0;
+        while done < n {
+            let (at, stride, take) = self.next_run(n - done);
+            // SAFETY: the caller's promise; `at` is an element of the view.
+            unsafe {
+                run(
+                    base.offset(at * size as isize),
+                    stride,
+                    target.add(done * size),
+                    take,
+                );
+            }
+            done += take;
+        }
+    }
+}
+
+/// One past the highest element that a view touches; `None` where it is empty, `Err`
+/// where it reaches below 0 or beyond what can be addressed.
+pub(crate) fn extent(layout: &Layout) -> Result<Option<usize>, ()> {
+    if layout.shape.contains(&0) {
+        return Ok(None);
+    }
+    let mut low = layout.offset as i128;
+    let mut high = low;
+    for (&dim, &stride) in layout.shape.iter().zip(&layout.strides) {
+        let reach = (dim as i128 - 1) * stride as i128;
+        if reach < 0 {
+            low += reach;
+        } else {
+            high += reach;
+        }
+    }
+    if low < 0 || layout.shape.rank() != layout.strides.len() {
+        return Err(());
+    }
+    usize::try_from(high + 1).map(Some).map_err(|_| ())
+}

@@ -1,0 +1,480 @@
+//! The device: buffers, plans and their execution.
+//!
+//! All memory is touched under one lock, so that kernels run one after the other whoever asks.
+//! Every kernel's operands are checked against the plan's buffers when it is compiled, and the
+//! bound buffers against the plan when it runs, so no kernel reaches outside its buffers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+use wgrad_core::{
+    Backend, Binding, BoxFuture, Buffer, BufferSpec, DType, Error, Executable, Fault, Kernel,
+    Limits, Operand, Output, Plan, Program, ReadBack, Result, ScalarBits, Shape, Stats,
+};
+
+use crate::arrangement::{Concat, CopyBytes, Place};
+use crate::cross_entropy::CrossEntropy;
+use crate::cursor;
+use crate::index::{Gather, ScatterAdd};
+use crate::interpreter::Bound;
+use crate::map::Map;
+use crate::matmul::MatMul;
+use crate::optimizer::{Adam, Sgd};
+use crate::pool::{CpuBuffer, Pool};
+use crate::reduce::Reduce;
+
+/// How to open the CPU.
+#[derive(Clone, Debug, Default)]
+pub struct CpuOptions {
+    /// Most bytes of memory to hold; without it, what the machine has.
+    pub memory_limit: Option<usize>,
+    /// Most bytes of unused memory to keep for later; without it, a quarter of the limit.
+    pub pool_limit: Option<usize>,
+    /// Fill fresh buffers with 0xFF bytes (NaN), so that tests notice reads of what was never
+    /// written.
+    pub poison: bool,
+}
+
+/// What the lock guards besides the buffers' contents.
+#[derive(Default)]
+struct State {
+    counters: Stats,
+    fault: Option<Fault>,
+}
+
+struct Shared {
+    pool: Arc<Pool>,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is consistent at every point that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The start of `bytes` bytes at `offset` of a buffer of this device.
+    fn range(&self, buffer: &Buffer, offset: usize, bytes: usize) -> Result<*mut u8> {
+        let own = buffer
+            .downcast::<CpuBuffer>()
+            .filter(|own| own.of(&self.pool))
+            .ok_or_else(|| Error::Device("a buffer of another device".to_string()))?;
+        if offset
+            .checked_add(bytes)
+            .is_none_or(|end| end > buffer.bytes())
+        {
+            return Err(Error::Device(format!(
+                "bytes {offset}.. (+{bytes}) of a buffer of {} bytes",
+                buffer.bytes()
+            )));
+        }
+        Ok(own.start().wrapping_add(offset))
+    }
+}
+
+/// The CPU as a device.
+pub struct CpuBackend {
+    shared: Arc<Shared>,
+    limits: Limits,
+}
+
+impl CpuBackend {
+    /// Opens the CPU.
+    ///
+    /// ```
+    /// use wgrad_core::Backend;
+    /// use wgrad_cpu_backend::{CpuBackend, CpuOptions};
+    /// let cpu = CpuBackend::new(CpuOptions::default());
+    /// let buffer = cpu.allocate(16)?;
+    /// cpu.clear(&buffer)?;
+    /// # Ok::<(), wgrad_core::Error>(())
+    /// ```
+    pub fn new(options: CpuOptions) -> CpuBackend {
+        let pool = Pool::new(options.memory_limit, options.pool_limit, options.poison);
+        let limits = Limits {
+            max_buffer: pool.limit(),
+            max_binding: pool.limit(),
+            max_kernel_buffers: 32,
+            max_elements: usize::MAX / 16,
+            dtypes: DType::ALL.to_vec(),
+            bool_bytes: 1,
+        };
+        CpuBackend {
+            shared: Arc::new(Shared {
+                pool,
+                state: Mutex::default(),
+            }),
+            limits,
+        }
+    }
+}
+
+impl Backend for CpuBackend {
+    fn name(&self) -> &str {
+        "CPU"
+    }
+
+    fn is_cpu(&self) -> bool {
+        true
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Buffer> {
+        Ok(Buffer::new(self.shared.pool.allocate(bytes)?))
+    }
+
+    fn write(&self, buffer: &Buffer, offset: usize, bytes: &[u8]) -> Result<()> {
+        let target = self.shared.range(buffer, offset, bytes.len())?;
+        let mut state = self.shared.lock();
+        // SAFETY: the range was checked, the lock is held, and nobody outside has a buffer's
+        // memory.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+        state.counters.uploads += 1;
+        Ok(())
+    }
+
+    fn read(
+        &self,
+        buffer: Option<&Buffer>,
+        offset: usize,
+        bytes: usize,
+    ) -> BoxFuture<Result<ReadBack>> {
+        let result = (|| {
+            let source = match buffer {
+                Some(buffer) => Some(self.shared.range(buffer, offset, bytes)?),
+                None => None,
+            };
+            let mut state = self.shared.lock();
+            let bytes = match source {
+                // SAFETY: the range was checked, its memory is initialised, the lock is held.
+                Some(source) => unsafe { std::slice::from_raw_parts(source, bytes) }.to_vec(),
+                None => Vec::new(),
+            };
+            state.counters.reads += 1;
+            Ok(ReadBack {
+                bytes,
+                fault: state.fault.take(),
+            })
+        })();
+        Box::pin(std::future::ready(result))
+    }
+
+    fn clear(&self, buffer: &Buffer) -> Result<()> {
+        let target = self.shared.range(buffer, 0, buffer.bytes())?;
+        let mut state = self.shared.lock();
+        // SAFETY: the whole buffer, under the lock.
+        unsafe { target.write_bytes(0, buffer.bytes()) };
+        state.counters.clears += 1;
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        source: &Buffer,
+        source_offset: usize,
+        target: &Buffer,
+        target_offset: usize,
+        bytes: usize,
+    ) -> Result<()> {
+        let from = self.shared.range(source, source_offset, bytes)?;
+        let to = self.shared.range(target, target_offset, bytes)?;
+        let mut state = self.shared.lock();
+        // SAFETY: both ranges were checked, the lock is held; `copy` allows overlap.
+        unsafe { std::ptr::copy(from, to, bytes) };
+        state.counters.copies += 1;
+        Ok(())
+    }
+
+    fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {
+        let mut launches = Vec::with_capacity(plan.launches.len());
+        for launch in &plan.launches {
+            let checker = Checker {
+                buffers: &plan.buffers,
+            };
+            let kernel = prepare(&checker, &launch.kernel)
+                .map_err(|problem| Error::Device(format!("{}: {problem}", name(&launch.kernel))))?;
+            if launch.scalars.len() != kernel.scalars() {
+                return Err(Error::Device(format!(
+                    "{}: {} scalars for {}",
+                    name(&launch.kernel),
+                    launch.scalars.len(),
+                    kernel.scalars()
+                )));
+            }
+            launches.push(Prepared {
+                is_copy: matches!(launch.kernel, Kernel::Copy { .. }),
+                kernel,
+                scalars: launch.scalars.clone(),
+                fault: launch.fault,
+            });
+        }
+        Ok(Box::new(CpuPlan {
+            shared: self.shared.clone(),
+            buffers: plan.buffers.clone(),
+            scalars: launches.iter().map(|l| l.scalars.end).max().unwrap_or(0),
+            faults: launches
+                .iter()
+                .filter_map(|l| l.fault)
+                .map(|f| f + 1)
+                .max()
+                .unwrap_or(0),
+            launches,
+        }))
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        // Whoever holds the lock is at work; having had it means that everything is done.
+        drop(self.shared.lock());
+        Ok(())
+    }
+
+    fn stats(&self) -> Stats {
+        let memory = self.shared.pool.stats();
+        Stats {
+            allocations: memory.allocations,
+            live_bytes: memory.live,
+            held_bytes: memory.held,
+            peak_bytes: memory.peak,
+            ..self.shared.lock().counters
+        }
+    }
+
+    fn trim(&self) {
+        self.shared.pool.trim();
+    }
+}
+
+/// What a kernel runs with.
+pub(crate) struct Context<'a> {
+    pub buffers: &'a [Bound],
+}
+
+/// A prepared kernel.
+pub(crate) trait Launchable: Send + Sync {
+    /// How many scalars it takes.
+    fn scalars(&self) -> usize {
+        0
+    }
+
+    /// Whether it can run on these buffers: what it writes overlaps nothing that it must not.
+    fn admits(&self, _buffers: &[Bound]) -> bool {
+        true
+    }
+
+    /// Runs it; the first bad index it met.
+    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64>;
+}
+
+struct Prepared {
+    kernel: Box<dyn Launchable>,
+    is_copy: bool,
+    scalars: std::ops::Range<usize>,
+    fault: Option<usize>,
+}
+
+struct CpuPlan {
+    shared: Arc<Shared>,
+    buffers: Vec<BufferSpec>,
+    launches: Vec<Prepared>,
+    /// How many scalars and fault codes a run must bring.
+    scalars: usize,
+    faults: usize,
+}
+
+impl Executable for CpuPlan {
+    fn run(&self, bindings: &[Binding], scalars: &[ScalarBits], faults: &[u32]) -> Result<()> {
+        if bindings.len() != self.buffers.len()
+            || scalars.len() < self.scalars
+            || faults.len() < self.faults
+        {
+            return Err(Error::Device(format!(
+                "plan of {} buffers, {} scalars and {} faults run with {}, {} and {}",
+                self.buffers.len(),
+                self.scalars,
+                self.faults,
+                bindings.len(),
+                scalars.len(),
+                faults.len()
+            )));
+        }
+        let mut bound: SmallVec<[Bound; 16]> = SmallVec::with_capacity(bindings.len());
+        for (binding, spec) in bindings.iter().zip(&self.buffers) {
+            let start = self
+                .shared
+                .range(&binding.buffer, binding.offset, spec.bytes)?;
+            if start as usize % 16 != 0 {
+                return Err(Error::Device(format!(
+                    "binding at byte {}, not a multiple of 16",
+                    binding.offset
+                )));
+            }
+            bound.push(Bound {
+                start,
+                bytes: spec.bytes,
+            });
+        }
+        if !self.launches.iter().all(|l| l.kernel.admits(&bound)) {
+            return Err(Error::Device("arenas that overlap".to_string()));
+        }
+        let mut state = self.shared.lock();
+        let context = Context { buffers: &bound };
+        for launch in &self.launches {
+            let bad = launch
+                .kernel
+                .launch(&context, &scalars[launch.scalars.clone()]);
+            if let (Some(value), Some(fault), None) = (bad, launch.fault, state.fault) {
+                let code = faults[fault];
+                state.fault = Some(Fault { code, value });
+            }
+            if launch.is_copy {
+                state.counters.copies += 1;
+            } else {
+                state.counters.launches += 1;
+            }
+        }
+        state.counters.submits += 1;
+        Ok(())
+    }
+}
+
+fn name(kernel: &Kernel) -> &'static str {
+    match kernel {
+        Kernel::Map { .. } => "Map",
+        Kernel::Reduce { .. } => "Reduce",
+        Kernel::MatMul { .. } => "MatMul",
+        Kernel::CrossEntropy { .. } => "CrossEntropy",
+        Kernel::Gather { .. } => "Gather",
+        Kernel::ScatterAdd { .. } => "ScatterAdd",
+        Kernel::Concat { .. } => "Concat",
+        Kernel::Place { .. } => "Place",
+        Kernel::Copy { .. } => "Copy",
+        Kernel::Adam { .. } => "Adam",
+        Kernel::Sgd { .. } => "Sgd",
+    }
+}
+
+fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>, String> {
+    Ok(match kernel {
+        Kernel::Map {
+            shape,
+            inputs,
+            program,
+            outputs,
+        } => Box::new(Map::new(checker, shape, inputs, program, outputs)?),
+        Kernel::Reduce { .. } => Box::new(Reduce::new(checker, kernel)?),
+        Kernel::MatMul { .. } => Box::new(MatMul::new(checker, kernel)?),
+        Kernel::CrossEntropy { .. } => Box::new(CrossEntropy::new(checker, kernel)?),
+        Kernel::Gather {
+            dim,
+            source,
+            index,
+            output,
+        } => Box::new(Gather::new(checker, *dim, source, index, *output)?),
+        Kernel::ScatterAdd {
+            dim,
+            size,
+            source,
+            index,
+            output,
+        } => Box::new(ScatterAdd::new(
+            checker, *dim, *size, source, index, *output,
+        )?),
+        Kernel::Concat {
+            dim,
+            inputs,
+            output,
+        } => Box::new(Concat::new(checker, *dim, inputs, *output)?),
+        Kernel::Place {
+            shape,
+            start,
+            step,
+            source,
+            output,
+        } => Box::new(Place::new(checker, shape, start, step, source, *output)?),
+        Kernel::Copy {
+            source,
+            source_offset,
+            target,
+            target_offset,
+            bytes,
+        } => Box::new(CopyBytes::new(
+            checker,
+            (*source, *source_offset),
+            (*target, *target_offset),
+            *bytes,
+        )?),
+        Kernel::Adam { .. } => Box::new(Adam::new(checker, kernel)?),
+        Kernel::Sgd { .. } => Box::new(Sgd::new(checker, kernel)?),
+    })
+}
+
+/// Checks operands against the plan's buffers.
+pub(crate) struct Checker<'a> {
+    buffers: &'a [BufferSpec],
+}
+
+impl Checker<'_> {
+    /// That a buffer has `len` elements of `dtype`.
+    pub fn elements(&self, buffer: usize, dtype: DType, len: usize) -> Result<(), String> {
+        let spec = self
+            .buffers
+            .get(buffer)
+            .ok_or_else(|| format!("no buffer {buffer}"))?;
+        match len.checked_mul(dtype.size()) {
+            Some(bytes) if bytes <= spec.bytes => Ok(()),
+            _ => Err(format!(
+                "{len} elements of {dtype} in buffer {buffer} of {} bytes",
+                spec.bytes
+            )),
+        }
+    }
+
+    /// That an operand lies in its buffer and has the shape.
+    pub fn operand(&self, operand: &Operand, shape: Option<&Shape>) -> Result<(), String> {
+        let layout = &operand.layout;
+        if shape.is_some_and(|s| *s != layout.shape) {
+            return Err(format!(
+                "an operand of shape {} where {} is wanted",
+                layout.shape,
+                shape.cloned().unwrap_or_default()
+            ));
+        }
+        let end = cursor::extent(layout)
+            .map_err(|()| format!("a view that leaves its buffer: {layout:?}"))?;
+        self.elements(operand.buffer, operand.dtype, end.unwrap_or(0))
+    }
+
+    /// That an output of `len` elements fits its buffer.
+    pub fn output(&self, output: Output, len: usize) -> Result<(), String> {
+        self.elements(output.buffer, output.dtype, len)
+    }
+
+    /// That a program's outputs are these and fit their buffers; the number of elements.
+    pub fn outputs(
+        &self,
+        shape: &Shape,
+        outputs: &[Output],
+        program: &Program,
+    ) -> Result<usize, String> {
+        let numel = shape
+            .checked_numel()
+            .ok_or_else(|| format!("shape {shape} is too large"))?;
+        if outputs.len() != program.outputs.len() {
+            return Err(format!(
+                "{} outputs of a program with {}",
+                outputs.len(),
+                program.outputs.len()
+            ));
+        }
+        for (output, (_, dtype)) in outputs.iter().zip(&program.outputs) {
+            if output.dtype != *dtype {
+                return Err(format!("output of {} for {dtype}", output.dtype));
+            }
+            self.output(*output, numel)?;
+        }
+        Ok(numel)
+    }
+}

@@ -1,0 +1,420 @@
+//! Lane types: what the Rust expressions of the operations' table compute on.
+//!
+//! A lane is one element. The loops over them are plain; the compiler turns them into vector code
+//! for each instruction set that is chosen from at run time. Floats come in two versions, with
+//! fused multiply-add where the instruction set has it and without elsewhere (where `mul_add`
+//! would be a slow library call).
+
+use bytemuck::Pod;
+
+use crate::erf;
+use crate::math;
+
+/// An element as registers hold it: `f64`, `f32`, `i64`, `i32`, `u32`, `u8` (and bool as `u8`).
+pub(crate) trait Element: Pod + Send + Sync + PartialOrd {
+    /// Computes without fused multiply-add.
+    type Plain: Lane<Raw = Self>;
+    /// Computes with it.
+    type Fused: Lane<Raw = Self>;
+    /// What stands for "no such element": NaN, or 0.
+    const MISSING: Self;
+    fn to_f64(self) -> f64;
+    fn from_f64(value: f64) -> Self;
+    fn from_i64(value: i64) -> Self;
+    fn is_nan(self) -> bool;
+}
+
+/// The `number` and `compare` rows.
+pub(crate) trait Lane: Copy {
+    type Raw: Element;
+    fn new(raw: Self::Raw) -> Self;
+    fn raw(self) -> Self::Raw;
+    fn neg(self) -> Self;
+    fn abs(self) -> Self;
+    fn sign(self) -> Self;
+    fn relu(self) -> Self;
+    fn floor(self) -> Self;
+    fn ceil(self) -> Self;
+    fn round(self) -> Self;
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    /// The smaller; NaN if either is.
+    fn minimum(self, other: Self) -> Self;
+    /// The larger; NaN if either is.
+    fn maximum(self, other: Self) -> Self;
+    fn eq(self, other: Self) -> bool;
+    fn lt(self, other: Self) -> bool;
+    fn le(self, other: Self) -> bool;
+    /// 0 for NaN.
+    fn nan_to_zero(self) -> Self;
+}
+
+/// The `float` rows.
+pub(crate) trait FloatLane: Lane {
+    fn recip(self) -> Self;
+    fn sqrt(self) -> Self;
+    fn exp(self) -> Self;
+    fn expm1(self) -> Self;
+    fn ln(self) -> Self;
+    fn log1p(self) -> Self;
+    fn sin(self) -> Self;
+    fn cos(self) -> Self;
+    fn tan(self) -> Self;
+    fn tanh(self) -> Self;
+    fn sigmoid(self) -> Self;
+    fn gelu(self) -> Self;
+    fn gelu_tanh(self) -> Self;
+    fn softplus(self) -> Self;
+    fn erf(self) -> Self;
+    fn div(self, other: Self) -> Self;
+    fn pow(self, other: Self) -> Self;
+}
+
+/// An `f32` lane.
+#[derive(Clone, Copy)]
+pub(crate) struct F32<const FMA: bool>(pub f32);
+
+/// An `f64` lane.
+#[derive(Clone, Copy)]
+pub(crate) struct F64(pub f64);
+
+/// An integer lane: arithmetic wraps.
+#[derive(Clone, Copy)]
+pub(crate) struct Int<T>(pub T);
+
+macro_rules! float_numbers {
+    ($t:ty) => {
+        type Raw = $t;
+        #[inline(always)]
+        fn new(raw: $t) -> Self {
+            Self(raw)
+        }
+        #[inline(always)]
+        fn raw(self) -> $t {
+            self.0
+        }
+        #[inline(always)]
+        fn neg(self) -> Self {
+            Self(-self.0)
+        }
+        #[inline(always)]
+        fn abs(self) -> Self {
+            Self(self.0.abs())
+        }
+        #[inline(always)]
+        fn sign(self) -> Self {
+            // The product keeps NaN; elsewhere it is the zero of the operand's sign.
+            let one = ((self.0 > 0.0) as i32 - (self.0 < 0.0) as i32) as $t;
+            Self(if self.0 != self.0 { self.0 } else { one })
+        }
+        #[inline(always)]
+        fn relu(self) -> Self {
+            // NaN fails the comparison and stays.
+            Self(if self.0 <= 0.0 { 0.0 } else { self.0 })
+        }
+        #[inline(always)]
+        fn floor(self) -> Self {
+            Self(self.0.floor())
+        }
+        #[inline(always)]
+        fn ceil(self) -> Self {
+            Self(self.0.ceil())
+        }
+        #[inline(always)]
+        fn round(self) -> Self {
+            Self(self.0.round_ties_even())
+        }
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            Self(self.0 + other.0)
+        }
+        #[inline(always)]
+        fn sub(self, other: Self) -> Self {
+            Self(self.0 - other.0)
+        }
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            Self(self.0 * other.0)
+        }
+        #[inline(always)]
+        fn minimum(self, other: Self) -> Self {
+            let keep = (self.0 < other.0) | (self.0 != self.0);
+            Self(if keep { self.0 } else { other.0 })
+        }
+        #[inline(always)]
+        fn maximum(self, other: Self) -> Self {
+            let keep = (self.0 > other.0) | (self.0 != self.0);
+            Self(if keep { self.0 } else { other.0 })
+        }
+        #[inline(always)]
+        fn eq(self, other: Self) -> bool {
+            self.0 == other.0
+        }
+        #[inline(always)]
+        fn lt(self, other: Self) -> bool {
+            self.0 < other.0
+        }
+        #[inline(always)]
+        fn le(self, other: Self) -> bool {
+            self.0 <= other.0
+        }
+        #[inline(always)]
+        fn nan_to_zero(self) -> Self {
+            Self(if self.0 == self.0 { self.0 } else { 0.0 })
+        }
+    };
+}
+
+#[allow(clippy::eq_op)] // x != x is the branch-free test for NaN
+impl<const FMA: bool> Lane for F32<FMA> {
+    float_numbers!(f32);
+}
+
+#[allow(clippy::eq_op)]
+impl Lane for F64 {
+    float_numbers!(f64);
+}
+
+impl<const FMA: bool> FloatLane for F32<FMA> {
+    #[inline(always)]
+    fn recip(self) -> Self {
+        Self(1.0 / self.0)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.sqrt())
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        Self(math::exp::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn expm1(self) -> Self {
+        Self(math::expm1::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn ln(self) -> Self {
+        Self(math::ln::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn log1p(self) -> Self {
+        Self(math::log1p::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn sin(self) -> Self {
+        Self(math::sin::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn cos(self) -> Self {
+        Self(math::cos::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn tan(self) -> Self {
+        Self(math::tan::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        Self(math::tanh::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        Self(math::sigmoid::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn gelu(self) -> Self {
+        Self(math::gelu::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn gelu_tanh(self) -> Self {
+        Self(math::gelu_tanh::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        Self(math::softplus::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn erf(self) -> Self {
+        Self(math::erf::<FMA>(self.0))
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(self.0 / other.0)
+    }
+    #[inline(always)]
+    fn pow(self, other: Self) -> Self {
+        Self(math::pow::<FMA>(self.0, other.0))
+    }
+}
+
+impl FloatLane for F64 {
+    #[inline(always)]
+    fn recip(self) -> Self {
+        Self(1.0 / self.0)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.sqrt())
+    }
+    #[inline(always)]
+    fn exp(self) -> Self {
+        Self(self.0.exp())
+    }
+    #[inline(always)]
+    fn expm1(self) -> Self {
+        Self(self.0.exp_m1())
+    }
+    #[inline(always)]
+    fn ln(self) -> Self {
+        Self(self.0.ln())
+    }
+    #[inline(always)]
+    fn log1p(self) -> Self {
+        Self(self.0.ln_1p())
+    }
+    #[inline(always)]
+    fn sin(self) -> Self {
+        Self(self.0.sin())
+    }
+    #[inline(always)]
+    fn cos(self) -> Self {
+        Self(self.0.cos())
+    }
+    #[inline(always)]
+    fn tan(self) -> Self {
+        Self(self.0.tan())
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        Self(self.0.tanh())
+    }
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        // e^-|x| cannot overflow, so small results keep their precision.
+        let e = (-self.0.abs()).exp();
+        Self(if self.0 < 0.0 { e } else { 1.0 } / (1.0 + e))
+    }
+    #[inline(always)]
+    fn gelu(self) -> Self {
+        // At -inf the product would be inf * 0; the limit is 0.
+        let x = self.0;
+        let y = 0.5 * x * erf::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
+        Self(if x == f64::NEG_INFINITY { -0.0 } else { y })
+    }
+    #[inline(always)]
+    fn gelu_tanh(self) -> Self {
+        // x (1 + tanh u) / 2 = x sigmoid(2 u), which does not cancel.
+        let x = self.0;
+        let u = x * (math::GELU_LINEAR + math::GELU_CUBIC * (x * x));
+        let y = x * F64(2.0 * u).sigmoid().0;
+        Self(if x == f64::NEG_INFINITY { -0.0 } else { y })
+    }
+    #[inline(always)]
+    fn softplus(self) -> Self {
+        let positive = if self.0 <= 0.0 { 0.0 } else { self.0 };
+        Self(positive + (-self.0.abs()).exp().ln_1p())
+    }
+    #[inline(always)]
+    fn erf(self) -> Self {
+        Self(erf::erf(self.0))
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(self.0 / other.0)
+    }
+    #[inline(always)]
+    fn pow(self, other: Self) -> Self {
+        Self(self.0.powf(other.0))
+    }
+}
+
+macro_rules! integer_lanes {
+    ($($t:ty: $abs:expr, $sign:expr;)*) => { $(
+        impl Lane for Int<$t> {
+            type Raw = $t;
+            #[inline(always)]
+            fn new(raw: $t) -> Self { Int(raw) }
+            #[inline(always)]
+            fn raw(self) -> $t { self.0 }
+            #[inline(always)]
+            fn neg(self) -> Self { Int(self.0.wrapping_neg()) }
+            #[inline(always)]
+            fn abs(self) -> Self { let f: fn($t) -> $t = $abs; Int(f(self.0)) }
+            #[inline(always)]
+            fn sign(self) -> Self { let f: fn($t) -> $t = $sign; Int(f(self.0)) }
+            #[inline(always)]
+            fn relu(self) -> Self { Int(self.0.max(0)) }
+            #[inline(always)]
+            fn floor(self) -> Self { self }
+            #[inline(always)]
+            fn ceil(self) -> Self { self }
+            #[inline(always)]
+            fn round(self) -> Self { self }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self { Int(self.0.wrapping_add(other.0)) }
+            #[inline(always)]
+            fn sub(self, other: Self) -> Self { Int(self.0.wrapping_sub(other.0)) }
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self { Int(self.0.wrapping_mul(other.0)) }
+            #[inline(always)]
+            fn minimum(self, other: Self) -> Self { Int(self.0.min(other.0)) }
+            #[inline(always)]
+            fn maximum(self, other: Self) -> Self { Int(self.0.max(other.0)) }
+            #[inline(always)]
+            fn eq(self, other: Self) -> bool { self.0 == other.0 }
+            #[inline(always)]
+            fn lt(self, other: Self) -> bool { self.0 < other.0 }
+            #[inline(always)]
+            fn le(self, other: Self) -> bool { self.0 <= other.0 }
+            #[inline(always)]
+            fn nan_to_zero(self) -> Self { self }
+        }
+
+        impl Element for $t {
+            type Plain = Int<$t>;
+            type Fused = Int<$t>;
+            const MISSING: $t = 0;
+            #[inline(always)]
+            fn to_f64(self) -> f64 { self as f64 }
+            #[inline(always)]
+            fn from_f64(value: f64) -> $t { value as $t }
+            #[inline(always)]
+            fn from_i64(value: i64) -> $t { value as $t }
+            #[inline(always)]
+            fn is_nan(self) -> bool { false }
+        }
+    )* };
+}
+integer_lanes! {
+    i64: |x| x.wrapping_abs(), |x| x.signum();
+    i32: |x| x.wrapping_abs(), |x| x.signum();
+    u32: |x| x, |x| (x != 0) as u32;
+    u8: |x| x, |x| (x != 0) as u8;
+}
+
+macro_rules! float_elements {
+    ($($t:ty, $plain:ty, $fused:ty;)*) => { $(
+        impl Element for $t {
+            type Plain = $plain;
+            type Fused = $fused;
+            const MISSING: $t = <$t>::NAN;
+            #[inline(always)]
+            fn to_f64(self) -> f64 { f64::from(self) }
+            #[inline(always)]
+            fn from_f64(value: f64) -> $t { value as $t }
+            #[inline(always)]
+            fn from_i64(value: i64) -> $t { value as $t }
+            #[inline(always)]
+            fn is_nan(self) -> bool { <$t>::is_nan(self) }
+        }
+    )* };
+}
+float_elements! {
+    f32, F32<false>, F32<true>;
+    f64, F64, F64;
+}
+
+/// Floats: the elements that `float` rows take.
+pub(crate) trait FloatElement: Element<Plain: FloatLane, Fused: FloatLane> {}
+impl FloatElement for f32 {}
+impl FloatElement for f64 {}

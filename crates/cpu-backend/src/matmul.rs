@@ -1,0 +1,437 @@
+//! The MatMul kernel: products by the `gemm` crate's microkernels, the epilogue by the
+//! interpreter.
+
+use gemm_common::Parallelism;
+use smallvec::SmallVec;
+use wgrad_core::{DType, Kernel, Layout, Operand, Output, ScalarBits, Shape};
+
+use crate::cursor::{Cursor, Walk};
+use crate::executor::{Checker, Context, Launchable};
+use crate::interpreter::{self, BLOCK, Bound, Code};
+use crate::lanes::{Element, Lane};
+use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
+use crate::scratch;
+use crate::storage;
+
+/// Multiplications below which a product stays on one thread.
+const PARALLEL_WORK: usize = 1 << 18;
+/// Products larger than this are split over threads inside, even in a batch.
+const LARGE_WORK: usize = 1 << 24;
+/// Bytes of the product that stay in a core's cache until the epilogue reads them.
+const WARM_BYTES: usize = 512 * 1024;
+/// Inner sizes up to this are cheap enough that reading the product again would show.
+const SHALLOW: usize = 128;
+
+/// A factor: its matrices as the products see them.
+struct Factor {
+    buffer: usize,
+    dtype: DType,
+    /// How the matrices' first elements are found, in elements.
+    batch: Walk,
+    rows: isize,
+    columns: isize,
+    /// The whole operand in row-major order, where it must be widened first.
+    widen: Option<Walk>,
+    numel: usize,
+}
+
+impl Factor {
+    fn new(operand: &Operand, batch: &Shape, shape: &Shape) -> Factor {
+        let wide = operand.dtype == operand.dtype.compute();
+        let layout = if wide {
+            operand.layout.clone()
+        } else {
+            Layout::contiguous(shape.clone())
+        };
+        let rank = batch.rank();
+        Factor {
+            buffer: operand.buffer,
+            dtype: operand.dtype,
+            batch: Walk::new(&Layout {
+                shape: batch.clone(),
+                strides: SmallVec::from_slice(&layout.strides[..rank]),
+                offset: layout.offset,
+            }),
+            rows: layout.strides[rank],
+            columns: layout.strides[rank + 1],
+            widen: (!wide).then(|| Walk::new(&operand.layout)),
+            numel: shape.numel(),
+        }
+    }
+
+    /// The elements that the walk's offsets count from, widened into `scratch` where needed.
+    ///
+    /// # Safety
+    /// The operand was checked.
+    unsafe fn elements(&self, buffers: &[Bound], scratch: &mut scratch::Scratch) -> *const u8 {
+        let start = buffers[self.buffer].start;
+        let Some(walk) = &self.widen else {
+            return start.cast_const();
+        };
+        let target = Shared(scratch.reserve(self.numel * 4));
+        let parallel = self.numel >= PARALLEL_ELEMENTS;
+        let source = Shared(start);
+        parallel::for_ranges(parallel, self.numel, BLOCK, |from, to| {
+            let mut cursor = Cursor::new(walk);
+            let mut narrow = [0u16; BLOCK];
+            for position in (from..to).step_by(BLOCK) {
+                let n = BLOCK.min(to - position);
+                let staged = narrow.as_mut_ptr().cast::<u8>();
+                // SAFETY: the operand was checked, the scratch has room for all of it, and tasks
+                // have disjoint ranges.
+                unsafe {
+                    cursor.gather(source.get(), 2, position, staged, n);
+                    storage::load(self.dtype, staged, target.get().add(position * 4), n);
+                }
+            }
+        });
+        target.get().cast_const()
+    }
+}
+
+/// A prepared MatMul.
+pub(crate) struct MatMul {
+    factors: Option<(Factor, Factor)>,
+    batch: usize,
+    m: usize,
+    n: usize,
+    k: usize,
+    dtype: DType,
+    epilogue: Code,
+    outputs: Vec<Output>,
+    /// Whether the product itself is the output.
+    plain: bool,
+}
+
+impl MatMul {
+    pub fn new(checker: &Checker<'_>, kernel: &Kernel) -> Result<MatMul, String> {
+        let Kernel::MatMul {
+            batch,
+            m,
+            n,
+            k,
+            a,
+            b,
+            epilogue_inputs,
+            epilogue,
+            outputs,
+        } = kernel
+        else {
+            return Err("not a matrix product".to_string());
+        };
+        let with = |r: usize, c: usize| batch.iter().copied().chain([r, c]).collect::<Shape>();
+        let (a_shape, b_shape, shape) = (with(*m, *k), with(*k, *n), with(*m, *n));
+        checker.operand(a, Some(&a_shape))?;
+        checker.operand(b, Some(&b_shape))?;
+        let numel = checker.outputs(&shape, outputs, epilogue)?;
+        let dtype = a.dtype.compute();
+        if dtype != b.dtype.compute()
+            || dtype == DType::Bool
+            || epilogue.accumulators.len() != 1
+            || epilogue.accumulators[0].compute() != dtype
+        {
+            return Err(format!("{} times {}", a.dtype, b.dtype));
+        }
+        for shape in [&a_shape, &b_shape, &shape] {
+            shape.checked_numel().ok_or("too many elements")?;
+        }
+        let mut sources = Vec::with_capacity(epilogue_inputs.len());
+        for input in epilogue_inputs {
+            checker.operand(input, Some(&shape))?;
+            sources.push(interpreter::Source::new(input, &input.layout));
+        }
+        let epilogue = Code::new(epilogue, sources)?;
+        Ok(MatMul {
+            factors: (numel > 0 && *k > 0).then(|| {
+                (
+                    Factor::new(a, batch, &a_shape),
+                    Factor::new(b, batch, &b_shape),
+                )
+            }),
+            batch: if numel == 0 { 0 } else { batch.numel() },
+            m: *m,
+            n: *n,
+            k: *k,
+            dtype,
+            plain: outputs.len() == 1 && epilogue.is_plain_accumulator(dtype),
+            epilogue,
+            outputs: outputs.clone(),
+        })
+    }
+
+    /// Whether output 0 has the product's type and overlaps no operand, so that the product can
+    /// be made in it.
+    fn fits_output(&self, buffers: &[Bound]) -> bool {
+        let apart = |a: Bound, b: Bound| {
+            let (a0, b0) = (a.start as usize, b.start as usize);
+            a0 + a.bytes <= b0 || b0 + b.bytes <= a0
+        };
+        let Some(first) = self.outputs.first().filter(|o| o.dtype == self.dtype) else {
+            return false;
+        };
+        let target = buffers[first.buffer];
+        let factors = self.factors.iter().flat_map(|(a, b)| [a.buffer, b.buffer]);
+        factors.into_iter().all(|f| apart(buffers[f], target))
+            && interpreter::are_apart(self.epilogue.sources(), &self.outputs, buffers)
+    }
+
+    /// Rows `from..to` of product `item` into `c`, the start of the whole result.
+    ///
+    /// # Safety
+    /// Factors were checked, `c` has room for all products, and nobody else writes these rows.
+    unsafe fn product(
+        &self,
+        (a, b): (*const u8, *const u8),
+        c: *mut u8,
+        item: usize,
+        (from, to): (usize, usize),
+        threads: bool,
+    ) {
+        let size = self.dtype.size();
+        let start = item * self.m * self.n + from * self.n;
+        let Some((fa, fb)) = &self.factors else {
+            // An empty sum.
+            // SAFETY: the caller's promise; all-zero bytes are zeros.
+            unsafe {
+                c.add(start * size)
+                    .write_bytes(0, (to - from) * self.n * size)
+            };
+            return;
+        };
+        let first = |factor: &Factor| {
+            let mut cursor = Cursor::new(&factor.batch);
+            cursor.seek(item);
+            cursor.next_run(1).0
+        };
+        let at = first(fa) + from as isize * fa.rows;
+        let bt = first(fb);
+        let shape = Product {
+            m: to - from,
+            n: self.n,
+            k: self.k,
+            a: (fa.rows, fa.columns),
+            b: (fb.rows, fb.columns),
+            threads,
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let a = a.offset(at * size as isize);
+            let b = b.offset(bt * size as isize);
+            let c = c.add(start * size);
+            match self.dtype {
+                DType::F32 => shape.f32(a.cast(), b.cast(), c.cast()),
+                DType::F64 => shape.f64(a.cast(), b.cast(), c.cast()),
+                DType::I64 => shape.integer::<i64>(a.cast(), b.cast(), c.cast()),
+                DType::I32 => shape.integer::<i32>(a.cast(), b.cast(), c.cast()),
+                DType::U32 => shape.integer::<u32>(a.cast(), b.cast(), c.cast()),
+                _ => shape.integer::<u8>(a.cast(), b.cast(), c),
+            }
+        }
+    }
+}
+
+/// One product: sizes and strides (of rows and columns); C is dense.
+struct Product {
+    m: usize,
+    n: usize,
+    k: usize,
+    a: (isize, isize),
+    b: (isize, isize),
+    threads: bool,
+}
+
+macro_rules! gemm {
+    ($name:ident, $t:ty, $gemm:path) => {
+        /// # Safety
+        /// The matrices are readable, C is writable and overlaps neither.
+        unsafe fn $name(&self, a: *const $t, b: *const $t, c: *mut $t) {
+            #[cfg(not(target_arch = "wasm32"))]
+            let parallelism = if self.threads {
+                Parallelism::Rayon(0)
+            } else {
+                Parallelism::None
+            };
+            #[cfg(target_arch = "wasm32")]
+            let parallelism = Parallelism::None;
+            // SAFETY: the caller's promise.
+            unsafe {
+                $gemm()(
+                    self.m,
+                    self.n,
+                    self.k,
+                    c,
+                    1,
+                    self.n as isize,
+                    false,
+                    a,
+                    self.a.1,
+                    self.a.0,
+                    b,
+                    self.b.1,
+                    self.b.0,
+                    0.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    parallelism,
+                );
+            }
+        }
+    };
+}
+
+impl Product {
+    gemm!(f32, f32, gemm_f32::gemm::f32::get_gemm_fn);
+    gemm!(f64, f64, gemm_f64::gemm::f64::get_gemm_fn);
+
+    /// Row by row: each element of A times a row of B, which the compiler vectorises.
+    ///
+    /// # Safety
+    /// As for the floats.
+    unsafe fn integer<E: Element>(&self, a: *const E, b: *const E, c: *mut E) {
+        let rows = |i: usize| {
+            // SAFETY: the caller's promise.
+            let row = unsafe { std::slice::from_raw_parts_mut(c.add(i * self.n), self.n) };
+            row.fill(E::from_i64(0));
+            for p in 0..self.k as isize {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let x = E::Plain::new(*a.offset(i as isize * self.a.0 + p * self.a.1));
+                    let from = b.offset(p * self.b.0);
+                    for (j, sum) in row.iter_mut().enumerate() {
+                        let y = E::Plain::new(*from.offset(j as isize * self.b.1));
+                        *sum = E::Plain::new(*sum).add(x.mul(y)).raw();
+                    }
+                }
+            }
+        };
+        (0..self.m).for_each(rows);
+    }
+}
+
+impl Launchable for MatMul {
+    fn scalars(&self) -> usize {
+        self.epilogue.scalars()
+    }
+
+    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+        if self.batch == 0 {
+            return None;
+        }
+        let buffers = context.buffers;
+        let fits = self.fits_output(buffers);
+        let bytes = self.batch * self.m * self.n * self.dtype.size();
+        scratch::with(|wide_a| {
+            scratch::with(|wide_b| {
+                scratch::with(|product| {
+                    // SAFETY: the factors were checked.
+                    let factors = unsafe {
+                        self.factors
+                            .as_ref()
+                            .map_or((std::ptr::null(), std::ptr::null()), |(a, b)| {
+                                (a.elements(buffers, wide_a), b.elements(buffers, wide_b))
+                            })
+                    };
+                    let c = if fits {
+                        buffers[self.outputs[0].buffer].start
+                    } else {
+                        product.reserve(bytes)
+                    };
+                    self.multiply(buffers, scalars, factors, c, fits);
+                });
+            });
+        });
+        None
+    }
+}
+
+impl MatMul {
+    /// Products into `c`, each followed by its epilogue.
+    fn multiply(
+        &self,
+        buffers: &[Bound],
+        scalars: &[ScalarBits],
+        factors: (*const u8, *const u8),
+        c: *mut u8,
+        fits: bool,
+    ) {
+        let (m, n) = (self.m, self.n);
+        let work = m * n * self.k.max(1);
+        let total = work.saturating_mul(self.batch);
+        let parallel = total >= PARALLEL_WORK || self.batch * m * n >= PARALLEL_ELEMENTS;
+        let finished = self.plain && fits;
+        let (a, b) = (Shared(factors.0.cast_mut()), Shared(factors.1.cast_mut()));
+        let c = Shared(c);
+        let rows = |item: usize, from: usize, to: usize, threads: bool| {
+            // SAFETY: `c` holds all products, and whoever calls has these rows for itself.
+            unsafe {
+                let factors = (a.get().cast_const(), b.get().cast_const());
+                self.product(factors, c.get(), item, (from, to), threads);
+            }
+        };
+        let finish = |from: usize, to: usize, threads: bool| {
+            if !finished {
+                self.finish(buffers, scalars, c.get(), (from, to), threads);
+            }
+        };
+        let integer = self.dtype.is_integer();
+        if !parallel {
+            for item in 0..self.batch {
+                rows(item, 0, m, false);
+            }
+            finish(0, self.batch * m * n, false);
+        } else if self.batch >= 2 * parallel::threads() && work < LARGE_WORK {
+            parallel::for_each(true, self.batch, |item| {
+                rows(item, 0, m, false);
+                finish(item * m * n, (item + 1) * m * n, false);
+            });
+        } else if integer || (self.k <= SHALLOW && !finished) {
+            // Rows few enough that the epilogue finds them in the cache.
+            let step = (WARM_BYTES / (n * self.dtype.size())).clamp(64.min(m), m.max(1));
+            let step = step.min(m.div_ceil(parallel::threads())).max(1);
+            let strips = m.div_ceil(step);
+            parallel::for_each(true, self.batch * strips, |i| {
+                let (item, from) = (i / strips, i % strips * step);
+                let to = m.min(from + step);
+                rows(item, from, to, false);
+                finish(item * m * n + from * n, item * m * n + to * n, false);
+            });
+        } else {
+            for item in 0..self.batch {
+                rows(item, 0, m, true);
+                finish(item * m * n, (item + 1) * m * n, true);
+            }
+        }
+    }
+
+    /// The epilogue over elements `from..to` of the result.
+    fn finish(
+        &self,
+        buffers: &[Bound],
+        scalars: &[ScalarBits],
+        c: *mut u8,
+        (from, to): (usize, usize),
+        threads: bool,
+    ) {
+        let targets = interpreter::targets(&self.outputs, buffers);
+        let size = self.dtype.size();
+        let c = Shared(c);
+        let parallel = threads && to - from >= PARALLEL_ELEMENTS;
+        parallel::for_ranges(parallel, to - from, BLOCK, |start, end| {
+            scratch::with(|scratch| {
+                let mut machine = self.epilogue.start(buffers, scalars, end - start, scratch);
+                for position in (from + start..from + end).step_by(BLOCK) {
+                    let n = BLOCK.min(from + end - position);
+                    // SAFETY: `c` holds the result; operands and outputs were checked; tasks
+                    // have disjoint ranges. Outputs are stored after the block was computed, so
+                    // one of them may be `c` itself.
+                    unsafe {
+                        machine.set_accumulator(0, c.get().add(position * size));
+                        machine.run_to(&targets, false, position, n);
+                    }
+                }
+            });
+        });
+    }
+}

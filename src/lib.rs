@@ -1,0 +1,76 @@
+//! wgrad: tensors with automatic differentiation that train neural networks on any GPU through
+//! wgpu (Vulkan, Metal, DX12, WebGPU), and on the CPU where there is none.
+//!
+//! One concrete [`Tensor`]; names and meanings are PyTorch's. Operations are recorded, fused, run
+//! when something is read, and replayed when the same program comes again.
+//!
+//! ```
+//! use wgrad::prelude::*;
+//!
+//! # fn main() -> wgrad::Result<()> {
+//! let dev = wgrad::default_device();
+//! let a = Tensor::scalar(3.0, &dev).requires_grad();
+//! let b = Tensor::scalar(2.0, &dev).requires_grad();
+//! let y = a.powi(2) + &b;
+//! y.backward()?;
+//! assert_eq!(a.grad()?.item::<f32>()?, 6.0); // dy/da
+//! assert_eq!(b.grad()?.item::<f32>()?, 1.0); // dy/db
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Building an expression never fails; reading it can:
+//!
+//! ```
+//! use wgrad::prelude::*;
+//!
+//! let dev = wgrad::cpu();
+//! let bad = Tensor::zeros([2, 3], &dev) + Tensor::zeros([4, 5], &dev); // no panic
+//! let error = bad.relu().sum().item::<f32>().unwrap_err();
+//! assert!(matches!(error, Error::Broadcast { .. }));
+//! assert!(error.to_string().starts_with("add: shapes [2, 3] and [4, 5] do not broadcast"));
+//! ```
+
+mod devices;
+
+pub use devices::*;
+pub use wgrad_core::{
+    Category, Coefficients, CrossEntropyOptions, DType, Data, Device, DimList, Element, Error,
+    GradOptions, Limits, Place, Reduction, ReshapeTo, Result, Rhs, Scalar, Shape, Size, Slice,
+    SliceList, Stats, Target, Tensor, UpdateRule, Updater, no_grad, s,
+};
+
+/// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
+/// [`no_grad`].
+pub mod autograd {
+    pub use wgrad_core::autograd::*;
+    #[cfg(not(target_arch = "wasm32"))]
+    pub use wgrad_core::gradcheck;
+}
+
+/// What a backend implements, for those who write one.
+pub mod backend {
+    #[doc(hidden)]
+    pub use wgrad_core::apply_row;
+    pub use wgrad_core::{
+        Accumulator, Arg, Backend, Binding, BoxFuture, Buffer, BufferSpec, Executable, Fault,
+        Instr, Kernel, Launch, Layout, MapOp, Operand, Output, Plan, Program, RawBuffer, ReadBack,
+        ReduceOp, ScalarBits, Strides, collapse, random,
+    };
+}
+
+#[cfg(feature = "nn")]
+pub use wgrad_nn as nn;
+#[cfg(feature = "nn")]
+pub use wgrad_nn::optim;
+
+/// What most programs need: `use wgrad::prelude::*;`
+pub mod prelude {
+    pub use crate::autograd;
+    pub use crate::{
+        CrossEntropyOptions, DType, Device, DeviceOptions, Error, GradOptions, Reduction, Result,
+        Shape, Tensor, no_grad, s,
+    };
+    #[cfg(feature = "nn")]
+    pub use wgrad_nn::prelude::*;
+}

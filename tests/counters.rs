@@ -1,0 +1,202 @@
+//! Exact counts on the GPU backend: launches, submits, allocations, pipelines, bytes.
+
+mod devices;
+
+use devices::{fill, gpu, open_gpu};
+use wgrad::optim::{Adam, AdamOptions, Optimizer};
+use wgrad::prelude::*;
+use wgrad::{DeviceOptions, Stats};
+
+/// The 784-512-256-10 perceptron.
+struct Mlp {
+    layers: Vec<(Tensor, Tensor)>,
+}
+
+impl Mlp {
+    fn new(dev: &Device) -> Mlp {
+        let sizes = [784, 512, 256, 10];
+        let layer = |(i, pair): (usize, &[usize])| {
+            let (inputs, outputs) = (pair[0], pair[1]);
+            let scale = 1.0 / (inputs as f32).sqrt();
+            let w = Tensor::from_vec(
+                fill(i as u64, inputs * outputs, scale),
+                [outputs, inputs],
+                dev,
+            );
+            let b = Tensor::from_vec(fill(90 + i as u64, outputs, scale), outputs, dev);
+            (w.requires_grad(), b.requires_grad())
+        };
+        Mlp {
+            layers: sizes.windows(2).enumerate().map(layer).collect(),
+        }
+    }
+
+    fn parameters(&self) -> Vec<Tensor> {
+        self.layers
+            .iter()
+            .flat_map(|(w, b)| [w.clone(), b.clone()])
+            .collect()
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let mut h = x.clone();
+        for (i, (w, b)) in self.layers.iter().enumerate() {
+            h = h.linear(w, Some(b));
+            if i + 1 < self.layers.len() {
+                h = h.relu();
+            }
+        }
+        h
+    }
+}
+
+struct Training {
+    model: Mlp,
+    adam: Adam,
+    dev: Device,
+}
+
+impl Training {
+    fn new(dev: &Device) -> Training {
+        let model = Mlp::new(dev);
+        let adam = Adam::new(model.parameters(), AdamOptions::default());
+        Training {
+            model,
+            adam,
+            dev: dev.clone(),
+        }
+    }
+
+    /// One step on a batch of `n`.
+    fn step(&mut self, n: usize) -> Tensor {
+        let x = Tensor::from_vec(fill(7, n * 784, 1.0), [n, 784], &self.dev);
+        let t: Vec<i32> = (0..n as i32).map(|i| i % 10).collect();
+        let t = Tensor::from_vec(t, n, &self.dev);
+        self.adam.zero_grad();
+        let loss = self.model.forward(&x).cross_entropy(&t);
+        loss.backward().unwrap();
+        self.adam.step().unwrap();
+        loss
+    }
+
+    fn counted(&mut self, n: usize) -> Stats {
+        let before = self.dev.stats();
+        let _loss = self.step(n);
+        since(&before, &self.dev.stats())
+    }
+}
+
+fn since(a: &Stats, b: &Stats) -> Stats {
+    Stats {
+        launches: b.launches - a.launches,
+        copies: b.copies - a.copies,
+        clears: b.clears - a.clears,
+        submits: b.submits - a.submits,
+        uploads: b.uploads - a.uploads,
+        reads: b.reads - a.reads,
+        pipelines: b.pipelines - a.pipelines,
+        bind_groups: b.bind_groups - a.bind_groups,
+        allocations: b.allocations - a.allocations,
+        plan_hits: b.plan_hits - a.plan_hits,
+        plan_misses: b.plan_misses - a.plan_misses,
+        ..*b
+    }
+}
+
+#[test]
+fn a_training_step_is_14_commands_and_nothing_new() {
+    let Some(dev) = open_gpu(DeviceOptions::gpu().fusion(true)) else {
+        return;
+    };
+    let mut training = Training::new(&dev);
+    for _ in 0..3 {
+        let _ = training.counted(128);
+    }
+    for step in 4..8 {
+        let s = training.counted(128);
+        assert!(s.launches + s.copies + s.clears <= 14, "step {step}: {s:?}");
+        assert_eq!(s.submits, 1, "step {step}: {s:?}");
+        assert_eq!(
+            (s.pipelines, s.allocations, s.bind_groups),
+            (0, 0, 0),
+            "step {step}: {s:?}"
+        );
+        assert_eq!((s.plan_hits, s.plan_misses), (1, 0), "step {step}: {s:?}");
+    }
+    let s = training.counted(96);
+    assert_eq!(s.pipelines, 0, "batch 96: {s:?}");
+    let s = training.counted(29);
+    assert!(s.pipelines <= s.launches, "batch 29: {s:?}");
+    let s = training.counted(31);
+    assert_eq!(s.pipelines, 0, "batch 31 after 29: {s:?}");
+}
+
+#[test]
+fn memory_stays_flat_over_1000_steps() {
+    let Some(dev) = gpu() else { return };
+    // A small model: the counts do not depend on the sizes.
+    let w = Tensor::from_vec(fill(1, 32 * 8, 0.3), [8, 32], &dev).requires_grad();
+    let b = Tensor::zeros(8, &dev).requires_grad();
+    let mut adam = Adam::new(vec![w.clone(), b.clone()], AdamOptions::default());
+    let mut at_10 = Stats::default();
+    for step in 1..=1000u64 {
+        let x = Tensor::from_vec(fill(step, 16 * 32, 1.0), [16, 32], &dev);
+        let t = Tensor::from_vec((0..16).map(|i| i % 8).collect::<Vec<i32>>(), 16, &dev);
+        adam.zero_grad();
+        let loss = x.linear(&w, Some(&b)).cross_entropy(&t);
+        loss.backward().unwrap();
+        adam.step().unwrap();
+        if step == 10 {
+            at_10 = dev.stats();
+        }
+        if step % 100 == 0 {
+            assert!(loss.item::<f32>().unwrap().is_finite());
+        }
+    }
+    let at_1000 = dev.stats();
+    assert_eq!(at_1000.live_bytes, at_10.live_bytes);
+    assert_eq!(at_1000.peak_bytes, at_10.peak_bytes);
+}
+
+#[test]
+fn a_chain_of_elementwise_operations_is_one_launch() {
+    let Some(dev) = open_gpu(DeviceOptions::gpu().fusion(true)) else {
+        return;
+    };
+    let x = Tensor::from_vec(fill(3, 1000, 2.0), 1000, &dev).requires_grad();
+    let chain = |x: &Tensor| (x * 2.0 + 1.0).gelu() * x.sigmoid() - x.tanh();
+    dev.synchronize().unwrap();
+    let before = dev.stats();
+    let y = chain(&x.detach());
+    dev.synchronize().unwrap();
+    assert_eq!(since(&before, &dev.stats()).launches, 1);
+    drop(y);
+    // Forward and gradient recorded together: still one.
+    let g = Tensor::from_vec(fill(4, 1000, 1.0), 1000, &dev);
+    let before = dev.stats();
+    let y = chain(&x);
+    y.backward_with(&g, GradOptions::default()).unwrap();
+    dev.synchronize().unwrap();
+    let s = since(&before, &dev.stats());
+    assert_eq!(s.launches, 1, "{s:?}");
+    // The gradient alone, after the forward pass has run.
+    x.zero_grad();
+    let y = chain(&x);
+    dev.synchronize().unwrap();
+    let before = dev.stats();
+    y.backward_with(&g, GradOptions::default()).unwrap();
+    dev.synchronize().unwrap();
+    let s = since(&before, &dev.stats());
+    assert_eq!(s.launches, 1, "{s:?}");
+}
+
+#[test]
+fn reads_cost_one_submit() {
+    let Some(dev) = gpu() else { return };
+    let x = Tensor::from_vec(fill(3, 100, 2.0), 100, &dev);
+    dev.synchronize().unwrap();
+    let before = dev.stats();
+    assert_eq!(x.to_vec::<f32>().unwrap().len(), 100);
+    let s = since(&before, &dev.stats());
+    assert_eq!((s.reads, s.launches), (1, 0), "{s:?}");
+}
