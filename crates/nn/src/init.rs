@@ -15,7 +15,7 @@
 //! # }
 //! ```
 
-use wgrad_core::{DType, Error, Place, Result, Shape, Target, Tensor};
+use wgrad_core::{DType, Device, Error, Place, Result, Shape, Target, Tensor};
 
 /// The type of parameters unless another is given.
 pub(crate) const FLOAT: DType = DType::F32;
@@ -205,11 +205,6 @@ fn scaled(
             Tensor::uniform(shape, -bound, bound, target)
         }
         Ok(Distribution::Normal(std)) => Tensor::randn(shape, target) * std,
-        Err(error) => failed(error, target),
+        Err(error) => Tensor::zeros(shape, &Device::failed(error)),
     }
-}
-
-/// A tensor that carries an error and still knows its device.
-fn failed(error: Error, target: impl Target) -> Tensor {
-    Tensor::failed(target.device(), error)
 }
