@@ -54,3 +54,14 @@ pub use state::{Match, StateDict};
 pub use state::Match::{Loose, Strict};
 /// Implements [`Module`](trait@Module): see the page of [`wgrad_derive`].
 pub use wgrad_derive::Module;
+
+/// What programs that train need, beside tensors and devices.
+pub mod prelude {
+    pub use crate as nn;
+    pub use crate::Match::{Loose, Strict};
+    pub use crate::optim::{
+        self, Adam, AdamOptions, AdamW, AdamWOptions, Group, Optimizer, Sgd, SgdOptions,
+        clip_grad_norm,
+    };
+    pub use crate::{Forward, InModule, Module, StateDict, init, loss};
+}
