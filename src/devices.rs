@@ -210,9 +210,9 @@ impl DeviceOptions {
 /// [`Error::Device`] if the device lacks what wgrad needs.
 #[cfg(feature = "gpu")]
 pub fn from_wgpu(
-    adapter: wgrad_wgpu_backend::wgpu::Adapter,
-    device: wgrad_wgpu_backend::wgpu::Device,
-    queue: wgrad_wgpu_backend::wgpu::Queue,
+    adapter: &wgpu::Adapter,
+    device: wgpu::Device,
+    queue: wgpu::Queue,
 ) -> Result<Device> {
     let backend = WgpuBackend::from_wgpu(adapter, device, queue, &WgpuOptions::default())?;
     Ok(Device::new(backend, !has("WGRAD_FUSION", "0")))

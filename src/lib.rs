@@ -59,6 +59,9 @@ pub mod backend {
     };
 }
 
+/// The version of wgpu that [`from_wgpu`] takes its arguments from.
+#[cfg(feature = "gpu")]
+pub use wgpu;
 #[cfg(feature = "nn")]
 pub use wgrad_nn as nn;
 #[cfg(feature = "nn")]

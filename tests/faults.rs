@@ -432,17 +432,18 @@ fn no_adapter() {
 #[test]
 fn a_device_destroyed_in_the_middle() {
     // Shared with the program: wgrad gets clones of the program's own device and queue.
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
-    let adapters = wgpu_block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let instance =
+        wgrad::wgpu::Instance::new(wgrad::wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapters = wgpu_block_on(instance.enumerate_adapters(wgrad::wgpu::Backends::all()));
     let Some(adapter) = adapters.into_iter().next() else {
         return;
     };
-    let request = wgpu::DeviceDescriptor {
+    let request = wgrad::wgpu::DeviceDescriptor {
         required_limits: adapter.limits(),
         ..Default::default()
     };
     let (device, queue) = wgpu_block_on(adapter.request_device(&request)).unwrap();
-    let dev = wgrad::from_wgpu(adapter, device.clone(), queue).unwrap();
+    let dev = wgrad::from_wgpu(&adapter, device.clone(), queue).unwrap();
     let x = Tensor::ones(100, &dev);
     assert_eq!((&x + 1.0).sum().item::<f32>().unwrap(), 200.0);
     let y = &x * 3.0;

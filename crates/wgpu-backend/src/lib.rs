@@ -1,1 +1,32 @@
-//! TBD
+//! The GPU backend of wgrad: kernels as data become WGSL, pipelines and dispatches on wgpu.
+//!
+//! [`WgpuBackend`] implements [`wgrad_core::Backend`]. A plan is compiled by the modules named
+//! after its kernels (`map`, `reduce`, `matmul`, ...): each writes a shader whose text depends on
+//! the structure alone, and puts sizes, strides, offsets and scalars into parameters. Pipelines
+//! are cached by their text, so a new batch size compiles nothing new.
+//!
+//! Environment: `WGRAD_STRICT=1` restricts wgpu to what the WebGPU standard has,
+//! `WGRAD_CHECKED=1` keeps wgpu's bounds checks in kernels, `WGRAD_DUMP_WGSL=DIR` writes every
+//! shader into a directory.
+
+mod adapter;
+mod bindings;
+mod codegen;
+mod counters;
+mod cross_entropy;
+mod device;
+mod executable;
+mod indexing;
+mod map;
+mod matmul;
+mod operand;
+mod optimizer;
+mod options;
+mod pipeline;
+mod pool;
+mod readback;
+mod reduce;
+mod source;
+
+pub use adapter::{WgpuBackend, adapters};
+pub use options::{AdapterSummary, KernelSet, MatmulChoice, WgpuOptions};

@@ -1,0 +1,385 @@
+//! Softmax and cross-entropy with its gradient in one launch.
+//!
+//! Three forms of one text: a thread per row (few classes, and adapters that run on the CPU), a
+//! workgroup per row that keeps the row in registers, and a workgroup per row that reads it three
+//! times. All work on quads of four classes, take the maximum first, then the sum of
+//! exponentials apart for the target and for the others: the target's gradient is minus the
+//! probability of the others, since `p - 1` would cancel.
+
+use std::fmt::Write;
+
+use wgrad_core::{Arg, BufferSpec, DType, Error, Layout, Operand, Output, Program, Result, Shape};
+
+use crate::device::Traits;
+use crate::map;
+use crate::operand::Access;
+use crate::source::{Convert, Generated, Slot, Source, indent, register};
+
+/// The kernel, as the plan has it.
+pub(crate) struct CrossEntropy<'a> {
+    pub rows: usize,
+    pub classes: usize,
+    pub logits: &'a Operand,
+    pub targets: &'a Operand,
+    pub weight: Option<&'a Operand>,
+    pub loss: Option<&'a Output>,
+    pub row_weight: Option<&'a Output>,
+    pub grad: Option<&'a Output>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Thread,
+    /// So many threads, each with so many quads.
+    Registers(usize, usize),
+    Long,
+}
+
+/// Threads of a workgroup that shares a long row.
+const LONG: usize = 256;
+
+impl CrossEntropy<'_> {
+    fn choose(&self, traits: &Traits) -> Form {
+        let quads = self.classes.div_ceil(4);
+        if traits.software || self.classes <= 64 {
+            return Form::Thread;
+        }
+        if self.classes > 4096 {
+            return Form::Long;
+        }
+        let size = if quads <= 64 { 64 } else { 256 };
+        Form::Registers(size, quads.div_ceil(size))
+    }
+
+    /// Makes the launches: one, and one more for each result that is stored in a packed type.
+    pub fn generate(
+        &self,
+        traits: &Traits,
+        buffers: &[BufferSpec],
+        scratch: &mut usize,
+    ) -> Result<Vec<Generated>> {
+        if self.rows == 0 || self.classes == 0 {
+            return Ok(Vec::new());
+        }
+        // Rows of packed elements share words; such results go through f32.
+        let mut later = Vec::new();
+        let mut target = |output: Option<&Output>, count: usize| {
+            output.map(|o| {
+                if o.dtype == DType::F32 {
+                    return Slot::Plan(o.buffer);
+                }
+                let bytes = (count * 4).next_multiple_of(256);
+                let slot = Slot::Scratch {
+                    offset: *scratch,
+                    bytes,
+                };
+                *scratch += bytes;
+                later.push((slot, *o, count));
+                slot
+            })
+        };
+        let loss = target(self.loss, self.rows);
+        let row_weight = target(self.row_weight, self.rows);
+        let grad = target(self.grad, self.rows * self.classes);
+        let source = Source::new(traits, buffers);
+        let mut launches =
+            vec![self.launch(source, self.choose(traits), loss, row_weight, grad)?];
+        for (slot, output, count) in later {
+            let shape = Shape::from([count]);
+            let input = Access {
+                name: "x0".into(),
+                slot,
+                dtype: DType::F32,
+                layout: Layout::contiguous(shape.clone()),
+            };
+            let program = Program {
+                inputs: vec![DType::F32],
+                outputs: vec![(Arg::Input(0), output.dtype)],
+                ..Program::default()
+            };
+            let to = [(Slot::Plan(output.buffer), output.dtype)];
+            let source = Source::new(traits, buffers);
+            launches.extend(map::generate(source, &shape, &[input], &program, &to)?);
+        }
+        Ok(launches)
+    }
+
+    fn launch(
+        &self,
+        mut source: Source<'_>,
+        form: Form,
+        loss: Option<Slot>,
+        row_weight: Option<Slot>,
+        grad: Option<Slot>,
+    ) -> Result<Generated> {
+        self.declare_operands(&mut source)?;
+        declare_results(&mut source, self.classes, loss, row_weight, grad);
+        source.u32("rows", self.rows);
+        source.u32("classes", self.classes);
+        source.fault();
+        source.scalar("ignore_index", 0, Convert::SaturateI32);
+        let mut body = String::new();
+        let grouped = match form {
+            Form::Thread => {
+                body.push_str("let row = group_index * 64u + lane;\n");
+                None
+            }
+            Form::Registers(size, _) => Some(size),
+            Form::Long => Some(LONG),
+        };
+        if let Some(size) = grouped {
+            body.push_str("let row = group_index;\n");
+            declare_trees(&mut source, size);
+        }
+        let first = match grouped {
+            Some(_) => " && lane == 0u",
+            None => "",
+        };
+        let _ = write!(
+            body,
+            "if row >= params.rows {{\n    return;\n}}\n\
+             let target_class = target_of(row);\n\
+             let ignored = target_class == params.ignore_index;\n\
+             let inside = target_class >= 0 && target_class < i32(params.classes);\n\
+             if !ignored && !inside{first} {{\n    \
+                 report_fault(bitcast<u32>(target_class), select(0u, 0xffffffffu, TARGETS_SIGNED && target_class < 0));\n\
+             }}\n\
+             let chosen = u32(clamp(target_class, 0, i32(params.classes) - 1));\n\
+             let weight = select(select(1.0, weight_of(chosen), inside), 0.0, ignored);\n\
+             let counted = inside && !ignored;\n"
+        );
+        // The row's maximum.
+        body.push_str("var top = vec4<f32>(logit(row, 0u));\n");
+        let mut body = self.each_quad(form, body, true, "top = max(top, x);\n");
+        body.push_str("var peak = max(max(top.x, top.y), max(top.z, top.w));\n");
+        if grouped.is_some() {
+            body.push_str("peak = group_max(lane, peak);\n");
+        }
+        // Exponentials of all classes but the target.
+        // The target's logit is read before the last barrier: the gradient may overwrite it.
+        body.push_str("let own_logit = logit(row, chosen);\nvar rest = vec4<f32>(0.0);\n");
+        let mut body = self.each_quad(
+            form,
+            body,
+            false,
+            "let other = (c < vec4<u32>(params.classes)) & (c != vec4<u32>(chosen));\n\
+             rest += select(vec4<f32>(0.0), exp_f32(x - peak), other);\n",
+        );
+        body.push_str("var others = (rest.x + rest.y) + (rest.z + rest.w);\n");
+        if grouped.is_some() {
+            body.push_str("others = group_sum(lane, others);\n");
+        }
+        body.push_str(
+            "let own = exp_f32(vec4<f32>(own_logit - peak)).x;\n\
+             let total = others + own;\n",
+        );
+        let mut results = String::from(
+            "// Where the target is the maximum, ln(1 + others) keeps small losses exact.\n\
+             let log_total = select(ln_f32(vec4<f32>(total)), log1p_f32(vec4<f32>(others)), vec4<bool>(own_logit == peak)).x;\n\
+             let value = weight * (log_total + (peak - own_logit));\n\
+             let nothing = nan_f32(vec4<f32>(value)).x;\n\
+             put_loss(row, select(select(nothing, value, inside), 0.0, ignored));\n\
+             put_row_weight(row, weight);\n",
+        );
+        if grouped.is_some() {
+            results = format!("if lane == 0u {{\n{}}}\n", indent(&results));
+        }
+        if loss.is_some() || row_weight.is_some() {
+            body.push_str(&results);
+        }
+        if grad.is_some() {
+            body.push_str("let scale = weight / total;\n");
+            body = self.each_quad(
+                form,
+                body,
+                false,
+                "let slope = select(exp_f32(x - peak) * scale, vec4<f32>(-scale * others), c == vec4<u32>(chosen));\n\
+                 put_grad(row, c.x, select(vec4<f32>(0.0), slope, counted));\n",
+            );
+        }
+        source.bytes = (self.rows * self.classes * 8) as f64;
+        source.flops = (self.rows * self.classes * 60) as f64;
+        let (size, groups) = match grouped {
+            Some(size) => (size as u32, self.rows),
+            None => (64, self.rows.div_ceil(64)),
+        };
+        let what = format!("{form:?}");
+        Ok(source.finish("cross_entropy", &what, size, groups, &body))
+    }
+
+    /// Appends `work` for each quad of classes: `x` are its logits (the last class repeated
+    /// beyond the end), `c` the classes. `loads` is set for the first of several such loops: in
+    /// the register form, it is the one that reads.
+    fn each_quad(&self, form: Form, mut body: String, loads: bool, work: &str) -> String {
+        const CLASSES: &str = "let c = vec4<u32>(at) + vec4<u32>(0u, 1u, 2u, 3u);\n";
+        match form {
+            Form::Registers(size, quads) => {
+                for q in 0..quads {
+                    if loads {
+                        let _ = write!(
+                            body,
+                            "let at{q} = (lane + {}u) * 4u;\nlet x{q} = logits4(row, at{q});\n",
+                            q * size
+                        );
+                    }
+                    let _ = write!(
+                        body,
+                        "if at{q} < params.classes {{\n    let at = at{q};\n    let x = x{q};\n{}}}\n",
+                        indent(&format!("{CLASSES}{work}"))
+                    );
+                }
+            }
+            Form::Thread | Form::Long => {
+                let (from, step) = match form {
+                    Form::Long => ("lane * 4u", LONG * 4),
+                    _ => ("0u", 4),
+                };
+                let _ = write!(
+                    body,
+                    "for (var at = {from}; at < params.classes; at += {step}u) {{\n    \
+                         let x = logits4(row, at);\n{}}}\n",
+                    indent(&format!("{CLASSES}{work}"))
+                );
+            }
+        }
+        body
+    }
+
+    fn declare_operands(&self, source: &mut Source<'_>) -> Result<()> {
+        let logits = &self.logits.layout;
+        let [row, class] = match logits.strides[..] {
+            [row, class] => [row, class],
+            _ => {
+                return Err(Error::Device(
+                    "logits of cross-entropy have two dimensions".into(),
+                ));
+            }
+        };
+        let vectors = class == 1 && row % 4 == 0 && logits.offset % 4 == 0;
+        let slot = Slot::Plan(self.logits.buffer);
+        source.input("logits", slot, self.logits.dtype, vectors);
+        let begin = source.u32("logits_start", logits.offset);
+        let rows = source.stride("logits_row", row);
+        let step = if class == 1 {
+            String::new()
+        } else {
+            format!(" * {}", source.stride("logits_class", class))
+        };
+        let quad = if vectors {
+            "return load4_logits(base + at);".to_string()
+        } else {
+            format!(
+                "let c = min(vec4<u32>(at) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(params.classes - 1u)){step} + base;\n    \
+                 return vec4<f32>(load_logits(c.x), load_logits(c.y), load_logits(c.z), load_logits(c.w));"
+            )
+        };
+        // What a whole vector holds beyond the last class must not become the maximum.
+        let quad = if vectors && self.classes % 4 != 0 {
+            "let live = vec4<u32>(at) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.classes);\n    \
+             let x = load4_logits(base + at);\n    \
+             return select(vec4<f32>(x.x), x, live);"
+                .to_string()
+        } else {
+            quad
+        };
+        source.declare(&format!(
+            "fn logit(row: u32, c: u32) -> f32 {{\n    return load_logits({begin} + row * {rows} + c{step});\n}}\n\n\
+             fn logits4(row: u32, at: u32) -> vec4<f32> {{\n    let base = {begin} + row * {rows};\n    {quad}\n}}\n"
+        ));
+        let targets = self.targets;
+        source.input("targets", Slot::Plan(targets.buffer), targets.dtype, false);
+        let begin = source.u32("targets_start", targets.layout.offset);
+        let stride = targets.layout.strides.first().copied().unwrap_or(0);
+        let step = source.stride("targets_row", stride);
+        let signed = register(targets.dtype) == "i32";
+        let value = format!("load_targets({begin} + row * {step})");
+        let value = match register(targets.dtype) {
+            "i32" => value,
+            "bool" => format!("select(0, 1, {value})"),
+            // What does not fit becomes a negative number, which is outside as well.
+            _ => format!("bitcast<i32>({value})"),
+        };
+        source.declare(&format!(
+            "const TARGETS_SIGNED = {signed};\n\nfn target_of(row: u32) -> i32 {{\n    return {value};\n}}\n"
+        ));
+        let weight = match self.weight {
+            Some(weight) => {
+                source.input("weight", Slot::Plan(weight.buffer), weight.dtype, false);
+                let begin = source.u32("weight_start", weight.layout.offset);
+                let stride = weight.layout.strides.first().copied().unwrap_or(0);
+                let step = source.stride("weight_class", stride);
+                format!("load_weight({begin} + c * {step})")
+            }
+            None => "1.0".into(),
+        };
+        source.declare(&format!(
+            "fn weight_of(c: u32) -> f32 {{\n    return {weight};\n}}\n"
+        ));
+        Ok(())
+    }
+}
+
+/// Declares `put_loss`, `put_row_weight` and `put_grad`; empty where the result is not wanted.
+fn declare_results(
+    source: &mut Source<'_>,
+    classes: usize,
+    loss: Option<Slot>,
+    row_weight: Option<Slot>,
+    grad: Option<Slot>,
+) {
+    for (name, slot) in [("loss", loss), ("row_weight", row_weight)] {
+        let store = match slot {
+            Some(slot) => {
+                source.output(name, slot, DType::F32, false);
+                format!("    store_{name}(row, value);\n")
+            }
+            None => String::new(),
+        };
+        source.declare(&format!(
+            "fn put_{name}(row: u32, value: f32) {{\n{store}}}\n"
+        ));
+    }
+    let Some(slot) = grad else { return };
+    let whole = classes % 4 == 0;
+    source.output("grad", slot, DType::F32, whole);
+    let mut store = String::from("    let to = row * params.classes + c;\n");
+    if whole {
+        store.push_str("    store4_grad(to, value);\n");
+    } else {
+        store.push_str("    store_grad(to, value.x);\n");
+        for (i, lane) in [(1, "y"), (2, "z"), (3, "w")] {
+            let _ = write!(
+                store,
+                "    if c + {i}u < params.classes {{\n        store_grad(to + {i}u, value.{lane});\n    }}\n"
+            );
+        }
+    }
+    source.declare(&format!(
+        "fn put_grad(row: u32, c: u32, value: vec4<f32>) {{\n{store}}}\n"
+    ));
+}
+
+/// Declares `group_max` and `group_sum` over a workgroup.
+fn declare_trees(source: &mut Source<'_>, size: usize) {
+    source.declare(&format!("var<workgroup> shared_row: array<f32, {size}>;\n"));
+    for (name, merge) in [
+        ("max", "max(shared_row[lane], shared_row[lane + width])"),
+        ("sum", "shared_row[lane] + shared_row[lane + width]"),
+    ] {
+        source.declare(&format!(
+            "fn group_{name}(lane: u32, value: f32) -> f32 {{\n    \
+                 shared_row[lane] = value;\n    \
+                 workgroupBarrier();\n    \
+                 for (var width = {}u; width > 0u; width >>= 1u) {{\n        \
+                     if lane < width {{\n            \
+                         shared_row[lane] = {merge};\n        \
+                     }}\n        \
+                     workgroupBarrier();\n    \
+                 }}\n    \
+                 let result = shared_row[0];\n    \
+                 workgroupBarrier();\n    \
+                 return result;\n}}\n",
+            size / 2
+        ));
+    }
+}

@@ -1,0 +1,155 @@
+//! The open device that everything shares: queue, limits, errors.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use wgrad_core::{Error, Limits, Result};
+
+use crate::bindings::BindGroups;
+use crate::counters::Counters;
+use crate::options::{KernelSet, MatmulChoice};
+use crate::pipeline::Pipelines;
+use crate::pool::Pool;
+
+/// Locks, also after a panic elsewhere: what the locks protect is whole at every moment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The result of a future that does not have to wait; `None` where it does (on the web).
+pub(crate) fn settled<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+/// What wgpu reported outside of any call's result.
+#[derive(Default)]
+pub(crate) struct Failure {
+    lost: AtomicBool,
+    reason: Mutex<String>,
+    pending: Mutex<Option<Error>>,
+}
+
+impl Failure {
+    /// The device is gone for good.
+    pub fn lose(&self, reason: String) {
+        *lock(&self.reason) = reason;
+        self.lost.store(true, Ordering::Release);
+    }
+
+    /// Keeps the first error until an operation returns it.
+    pub fn record(&self, error: wgpu::Error) {
+        tracing::error!("wgpu: {error}");
+        lock(&self.pending).get_or_insert(convert(error));
+    }
+
+    /// The error of a lost device.
+    pub fn lost(&self) -> Option<Error> {
+        self.lost
+            .load(Ordering::Acquire)
+            .then(|| Error::DeviceLost(lock(&self.reason).clone()))
+    }
+
+    /// Returns what was recorded.
+    pub fn check(&self) -> Result<()> {
+        if let Some(error) = self.lost() {
+            return Err(error);
+        }
+        lock(&self.pending).take().map_or(Ok(()), Err)
+    }
+}
+
+/// wgpu's error as ours.
+pub(crate) fn convert(error: wgpu::Error) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {
+            requested: 0,
+            live: 0,
+            limit: 0,
+        },
+        other => Error::Device(other.to_string()),
+    }
+}
+
+/// What code generation needs to know about the device.
+#[derive(Clone, Debug)]
+pub(crate) struct Traits {
+    /// Bytes of immediates, 0 where there are none.
+    pub immediates: usize,
+    /// Prefer kernels without barriers.
+    pub software: bool,
+    pub matmul: MatmulChoice,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: usize,
+    /// Most workgroups per dimension.
+    pub max_groups: u32,
+}
+
+/// An open device.
+pub(crate) struct Gpu {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub name: String,
+    pub limits: Limits,
+    pub traits: Traits,
+    pub checked: bool,
+    pub poison: bool,
+    pub failure: Arc<Failure>,
+    pub counters: Counters,
+    pub pool: Mutex<Pool>,
+    pub pipelines: Mutex<Pipelines>,
+    pub bind_groups: Mutex<BindGroups>,
+    /// Words: code, value, upper half of the value, unused.
+    pub fault: wgpu::Buffer,
+    /// Whether a kernel that may report a fault ran since the word was last cleared.
+    pub fault_armed: AtomicBool,
+}
+
+impl Gpu {
+    /// Fails if the device is lost or something was reported since the last call.
+    pub fn check(&self) -> Result<()> {
+        self.failure.check()
+    }
+
+    /// Runs `work` and returns what wgpu has to say against it.
+    pub fn scoped<T>(
+        &self,
+        filter: wgpu::ErrorFilter,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, wgpu::Error> {
+        let scope = self.device.push_error_scope(filter);
+        let value = work();
+        match settled(scope.pop()) {
+            Some(Some(error)) => Err(error),
+            _ => Ok(value),
+        }
+    }
+
+    /// Submits one command buffer.
+    pub fn submit(&self, encoder: wgpu::CommandEncoder) -> wgpu::SubmissionIndex {
+        Counters::add(&self.counters.submits, 1);
+        self.queue.submit([encoder.finish()])
+    }
+
+    /// An encoder.
+    pub fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None })
+    }
+}
+
+impl crate::options::KernelSet {
+    /// Whether barrier-free kernels are wanted on an adapter.
+    pub(crate) fn software(self, adapter_is_cpu: bool) -> bool {
+        match self {
+            KernelSet::Auto => adapter_is_cpu,
+            KernelSet::Hardware => false,
+            KernelSet::Software => true,
+        }
+    }
+}

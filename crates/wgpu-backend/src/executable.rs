@@ -1,0 +1,542 @@
+//! Compiled plans: launches with their parameters, and how they run.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use smallvec::SmallVec;
+use wgrad_core::{Binding, Error, Executable, Kernel, Plan, Result, ScalarBits};
+
+use crate::bindings::{Key, Part};
+use crate::counters::Counters;
+use crate::cross_entropy::CrossEntropy;
+use crate::device::{Gpu, lock};
+use crate::map::{accesses, targets};
+use crate::matmul::Product;
+use crate::pipeline::{ParamsAs, Pipeline};
+use crate::pool::{Block, GpuBuffer, Purpose};
+use crate::readback::FAULT_BYTES;
+use crate::reduce::Reduction;
+use crate::source::{Convert, Generated, Patch, Slot, Source};
+use crate::{indexing, map, optimizer};
+
+/// Work on hardware after which a run goes on in another submit: Windows resets a GPU that is
+/// busy for two seconds.
+const SUBMIT_SECONDS: f64 = 0.1;
+/// Alignment of parameters in a uniform buffer; the largest that WebGPU allows a device to ask for.
+const UNIFORM_ALIGN: usize = 256;
+
+/// A dispatch of a compiled kernel.
+struct Dispatch {
+    pipeline: Arc<Pipeline>,
+    params: ParamsAs,
+    /// The launch's parameters in the run's words.
+    words: std::ops::Range<usize>,
+    /// Position of the launch's first scalar in the run's.
+    patches: Vec<Patch>,
+    fault: Option<(usize, usize)>,
+    slots: Vec<Slot>,
+    groups: [u32; 3],
+    seconds: f64,
+}
+
+enum Step {
+    Dispatch(Dispatch),
+    Copy {
+        source: usize,
+        source_offset: usize,
+        target: usize,
+        target_offset: usize,
+        bytes: usize,
+    },
+}
+
+/// Uniform parameters of a plan that does not fit immediates.
+struct Uniforms {
+    buffer: wgpu::Buffer,
+    group: wgpu::BindGroup,
+}
+
+/// What one run at a time uses.
+struct State {
+    words: Vec<u32>,
+    /// Per dispatch, the parts bound last and their group.
+    bound: Vec<Option<(Key, wgpu::BindGroup)>>,
+}
+
+/// A plan made ready.
+pub(crate) struct Program {
+    gpu: Arc<Gpu>,
+    steps: Vec<Step>,
+    sizes: Vec<usize>,
+    scratch: usize,
+    uniforms: Option<Uniforms>,
+    scalars: usize,
+    faults: usize,
+    state: Mutex<State>,
+}
+
+/// Scratch of the executable, given back when a run is submitted.
+struct Scratch<'a> {
+    gpu: &'a Gpu,
+    block: Block,
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        self.gpu.give_block(Purpose::Storage, self.block.clone());
+    }
+}
+
+/// The kernels of one launch.
+fn generate(
+    gpu: &Gpu,
+    plan: &Plan,
+    kernel: &Kernel,
+    scratch: &mut usize,
+) -> Result<Vec<Generated>> {
+    let traits = &gpu.traits;
+    let buffers = &plan.buffers;
+    let source = || Source::new(traits, buffers);
+    Ok(match kernel {
+        Kernel::Map {
+            shape,
+            inputs,
+            program,
+            outputs,
+        } => map::generate(
+            source(),
+            shape,
+            &accesses("x", inputs),
+            program,
+            &targets(outputs),
+        )?
+        .into_iter()
+        .collect(),
+        Kernel::Reduce {
+            shape,
+            reduced,
+            inputs,
+            prologue,
+            accumulators,
+            epilogue_inputs,
+            epilogue,
+            outputs,
+        } => Reduction {
+            shape: shape.clone(),
+            reduced: *reduced,
+            inputs: accesses("x", inputs),
+            prologue,
+            accumulators,
+            positions: Vec::new(),
+            epilogue_inputs: accesses("z", epilogue_inputs),
+            epilogue,
+            outputs: targets(outputs),
+        }
+        .generate(traits, buffers, scratch, "reduce")?,
+        Kernel::MatMul {
+            batch,
+            m,
+            n,
+            k,
+            a,
+            b,
+            epilogue_inputs,
+            epilogue,
+            outputs,
+        } => Product {
+            batch,
+            m: *m,
+            n: *n,
+            k: *k,
+            a,
+            b,
+            epilogue_inputs,
+            epilogue,
+            outputs,
+        }
+        .generate(traits, buffers, scratch)?,
+        Kernel::CrossEntropy {
+            rows,
+            classes,
+            logits,
+            targets,
+            weight,
+            loss,
+            row_weight,
+            grad,
+        } => CrossEntropy {
+            rows: *rows,
+            classes: *classes,
+            logits,
+            targets,
+            weight: weight.as_ref(),
+            loss: loss.as_ref(),
+            row_weight: row_weight.as_ref(),
+            grad: grad.as_ref(),
+        }
+        .generate(traits, buffers, scratch)?,
+        Kernel::Gather {
+            dim,
+            source,
+            index,
+            output,
+        } => indexing::gather(traits, buffers, *dim, source, index, output),
+        Kernel::ScatterAdd {
+            dim,
+            size,
+            source,
+            index,
+            output,
+        } => indexing::scatter_add(
+            traits,
+            buffers,
+            (*dim, *size),
+            source,
+            index,
+            output,
+            scratch,
+        ),
+        Kernel::Concat {
+            dim,
+            inputs,
+            output,
+        } => indexing::concat(traits, buffers, *dim, inputs, output),
+        Kernel::Place {
+            shape,
+            start,
+            step,
+            source,
+            output,
+        } => indexing::place(traits, buffers, shape, start, step, source, output),
+        Kernel::Adam { .. } | Kernel::Sgd { .. } => optimizer::generate(traits, buffers, kernel)?,
+        // Copies are no kernels.
+        Kernel::Copy { .. } => Vec::new(),
+    })
+}
+
+impl Program {
+    /// Generates and compiles what the plan needs.
+    pub fn compile(gpu: &Arc<Gpu>, plan: &Plan) -> Result<Program> {
+        let mut steps = Vec::new();
+        let mut words: Vec<u32> = Vec::new();
+        let mut scratch = 0usize;
+        let mut uniform = 0usize;
+        let (mut scalars, mut faults) = (0, 0);
+        for launch in &plan.launches {
+            if let Kernel::Copy {
+                source,
+                source_offset,
+                target,
+                target_offset,
+                bytes,
+            } = launch.kernel
+            {
+                if bytes > 0 {
+                    steps.push(Step::Copy {
+                        source,
+                        source_offset,
+                        target,
+                        target_offset,
+                        bytes,
+                    });
+                }
+                continue;
+            }
+            scalars = scalars.max(launch.scalars.end);
+            faults = launch.fault.map_or(faults, |f| faults.max(f + 1));
+            let mut needed = 0;
+            for made in generate(gpu, plan, &launch.kernel, &mut needed)? {
+                let pipeline = gpu.pipeline(&made.label, made.text, &made.interface)?;
+                if made.interface.params == ParamsAs::Uniform {
+                    words.resize(words.len().next_multiple_of(UNIFORM_ALIGN / 4), 0);
+                    uniform = uniform.max(made.params.len() * 4);
+                }
+                let first = words.len();
+                words.extend(&made.params);
+                let patches = made.patches.iter().map(|p| Patch {
+                    word: first + p.word,
+                    scalar: launch.scalars.start + p.scalar,
+                    ..*p
+                });
+                steps.push(Step::Dispatch(Dispatch {
+                    pipeline,
+                    params: made.interface.params,
+                    words: first..words.len(),
+                    patches: patches.collect(),
+                    fault: made
+                        .fault_word
+                        .zip(launch.fault)
+                        .map(|(w, f)| (first + w, f)),
+                    slots: made.bindings.iter().map(|b| b.slot).collect(),
+                    groups: made.groups,
+                    seconds: made.seconds,
+                }));
+            }
+            scratch = scratch.max(needed);
+        }
+        let uniforms = (uniform > 0).then(|| {
+            words.resize(words.len().next_multiple_of(UNIFORM_ALIGN / 4), 0);
+            let window = uniform.next_multiple_of(UNIFORM_ALIGN);
+            make_uniforms(gpu, words.len() * 4, window)
+        });
+        let dispatches = steps.len();
+        gpu.check()?;
+        Ok(Program {
+            gpu: gpu.clone(),
+            steps,
+            sizes: plan.buffers.iter().map(|b| b.bytes).collect(),
+            scratch,
+            uniforms,
+            scalars,
+            faults,
+            state: Mutex::new(State {
+                words,
+                bound: (0..dispatches).map(|_| None).collect(),
+            }),
+        })
+    }
+
+    /// Puts the run's scalars and fault codes into the parameters.
+    fn patch(&self, words: &mut [u32], scalars: &[ScalarBits], faults: &[u32]) {
+        for step in &self.steps {
+            let Step::Dispatch(dispatch) = step else {
+                continue;
+            };
+            for patch in &dispatch.patches {
+                if let Some(&bits) = scalars.get(patch.scalar) {
+                    words[patch.word] = convert(bits, patch.convert);
+                }
+            }
+            if let Some((word, fault)) = dispatch.fault {
+                words[word] = faults.get(fault).copied().unwrap_or(0);
+            }
+        }
+    }
+
+    /// Number, offset and size of what a slot is bound to, and its buffer.
+    fn part<'b>(
+        &'b self,
+        slot: Slot,
+        bound: &[(&'b Block, usize)],
+        scratch: Option<&'b Block>,
+    ) -> Option<(Part, &'b wgpu::Buffer)> {
+        match slot {
+            Slot::Plan(i) => {
+                let (block, offset) = *bound.get(i)?;
+                let size = self.sizes[i].next_multiple_of(16).min(block.size - offset);
+                Some(((block.id, offset as u64, size as u64), &block.buffer))
+            }
+            Slot::Scratch { offset, bytes } => {
+                let block = scratch?;
+                Some(((block.id, offset as u64, bytes as u64), &block.buffer))
+            }
+            Slot::Fault => Some(((0, 0, FAULT_BYTES as u64), &self.gpu.fault)),
+        }
+    }
+
+    /// The bind group of a dispatch: that of the last run, one that is known, or a new one.
+    fn bind(
+        &self,
+        dispatch: &Dispatch,
+        memo: &mut Option<(Key, wgpu::BindGroup)>,
+        bound: &[(&Block, usize)],
+        scratch: Option<&Block>,
+    ) -> Result<()> {
+        let mut parts: SmallVec<[Part; 8]> = SmallVec::new();
+        let mut buffers: SmallVec<[&wgpu::Buffer; 8]> = SmallVec::new();
+        for &slot in &dispatch.slots {
+            let (part, buffer) = self
+                .part(slot, bound, scratch)
+                .ok_or_else(|| Error::Device(format!("nothing is bound to {slot:?}")))?;
+            parts.push(part);
+            buffers.push(buffer);
+        }
+        let key = (dispatch.pipeline.layouts.id, parts);
+        if memo.as_ref().is_some_and(|(known, _)| *known == key) {
+            return Ok(());
+        }
+        let mut groups = lock(&self.gpu.bind_groups);
+        let group = match groups.get(&key) {
+            Some(group) => group,
+            None => {
+                let entries: SmallVec<[wgpu::BindGroupEntry<'_>; 8]> = key
+                    .1
+                    .iter()
+                    .zip(&buffers)
+                    .zip(0..)
+                    .map(|((part, buffer), binding)| wgpu::BindGroupEntry {
+                        binding,
+                        resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                            buffer,
+                            offset: part.1,
+                            size: wgpu::BufferSize::new(part.2),
+                        }),
+                    })
+                    .collect();
+                Counters::add(&self.gpu.counters.bind_groups, 1);
+                let group = self
+                    .gpu
+                    .device
+                    .create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: None,
+                        layout: &dispatch.pipeline.layouts.group,
+                        entries: &entries,
+                    });
+                groups.insert(key.clone(), group.clone());
+                group
+            }
+        };
+        *memo = Some((key, group));
+        Ok(())
+    }
+
+    fn encode(&self, state: &State, bound: &[(&Block, usize)]) {
+        let gpu = &self.gpu;
+        let counters = &gpu.counters;
+        let mut encoder = gpu.encoder();
+        let mut seconds = 0.0;
+        let mut at = 0;
+        while at < self.steps.len() {
+            if seconds > SUBMIT_SECONDS && !gpu.traits.software {
+                gpu.submit(std::mem::replace(&mut encoder, gpu.encoder()));
+                seconds = 0.0;
+            }
+            if let Step::Copy {
+                source,
+                source_offset,
+                target,
+                target_offset,
+                bytes,
+            } = &self.steps[at]
+            {
+                let (from, to) = (bound[*source], bound[*target]);
+                encoder.copy_buffer_to_buffer(
+                    &from.0.buffer,
+                    (from.1 + source_offset) as u64,
+                    &to.0.buffer,
+                    (to.1 + target_offset) as u64,
+                    *bytes as u64,
+                );
+                Counters::add(&counters.copies, 1);
+                at += 1;
+                continue;
+            }
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let mut current = u64::MAX;
+            while let Some(Step::Dispatch(dispatch)) = self.steps.get(at) {
+                if seconds > SUBMIT_SECONDS {
+                    break;
+                }
+                if current != dispatch.pipeline.id {
+                    pass.set_pipeline(&dispatch.pipeline.pipeline);
+                    current = dispatch.pipeline.id;
+                }
+                if let Some((_, group)) = &state.bound[at] {
+                    pass.set_bind_group(0, group, &[]);
+                }
+                let words = &state.words[dispatch.words.clone()];
+                match (dispatch.params, &self.uniforms) {
+                    (ParamsAs::Immediates(_), _) => {
+                        pass.set_immediates(0, bytemuck::cast_slice(words));
+                    }
+                    (ParamsAs::Uniform, Some(uniforms)) => {
+                        let offset = (dispatch.words.start * 4) as u32;
+                        pass.set_bind_group(1, &uniforms.group, &[offset]);
+                    }
+                    _ => {}
+                }
+                let [x, y, z] = dispatch.groups;
+                pass.dispatch_workgroups(x, y, z);
+                seconds += dispatch.seconds;
+                Counters::add(&counters.launches, 1);
+                at += 1;
+            }
+        }
+        gpu.submit(encoder);
+    }
+}
+
+impl Executable for Program {
+    fn run(&self, bindings: &[Binding], scalars: &[ScalarBits], faults: &[u32]) -> Result<()> {
+        let gpu = &self.gpu;
+        gpu.check()?;
+        if bindings.len() != self.sizes.len()
+            || scalars.len() < self.scalars
+            || faults.len() < self.faults
+        {
+            return Err(Error::Device("a run binds less than its plan needs".into()));
+        }
+        if self.steps.is_empty() {
+            return Ok(());
+        }
+        let mut bound: SmallVec<[(&Block, usize); 32]> = SmallVec::new();
+        for (binding, &bytes) in bindings.iter().zip(&self.sizes) {
+            let own = GpuBuffer::of(gpu, &binding.buffer, binding.offset, bytes)?;
+            bound.push((own.block(), binding.offset));
+        }
+        let scratch = match self.scratch {
+            0 => None,
+            bytes => Some(Scratch {
+                block: gpu.take_block(Purpose::Storage, bytes)?,
+                gpu,
+            }),
+        };
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        self.patch(&mut state.words, scalars, faults);
+        for (step, memo) in self.steps.iter().zip(&mut state.bound) {
+            if let Step::Dispatch(dispatch) = step {
+                let scratch = scratch.as_ref().map(|s| &s.block);
+                self.bind(dispatch, memo, &bound, scratch)?;
+            }
+        }
+        if let Some(uniforms) = &self.uniforms {
+            let bytes = bytemuck::cast_slice(&state.words);
+            gpu.queue.write_buffer(&uniforms.buffer, 0, bytes);
+        }
+        gpu.check()?;
+        if self.faults > 0 {
+            gpu.fault_armed.store(true, Ordering::Relaxed);
+        }
+        self.encode(state, &bound);
+        gpu.check()
+    }
+}
+
+/// A buffer of parameters and the group that looks at it through a window.
+fn make_uniforms(gpu: &Gpu, bytes: usize, window: usize) -> Uniforms {
+    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some("parameters"),
+        // The window of the last launch must not reach beyond the end.
+        size: (bytes + window) as u64,
+        usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some("parameters"),
+        layout: &gpu.params_layout(),
+        entries: &[wgpu::BindGroupEntry {
+            binding: 0,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer: &buffer,
+                offset: 0,
+                size: wgpu::BufferSize::new(window as u64),
+            }),
+        }],
+    });
+    Uniforms { buffer, group }
+}
+
+/// A scalar as a parameter's bits.
+fn convert(bits: ScalarBits, how: Convert) -> u32 {
+    match how {
+        Convert::F32 => (bits.to_f64() as f32).to_bits(),
+        Convert::Complement => ((1.0 - bits.to_f64()) as f32).to_bits(),
+        Convert::I32 => bits.to_i64() as u32,
+        Convert::SaturateI32 => bits
+            .to_i64()
+            .clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32,
+        Convert::U32 => bits.to_i64() as u32,
+        Convert::Bool => u32::from(bits.to_i64() != 0),
+    }
+}

@@ -1,0 +1,424 @@
+//! Kernels that pick elements by position: gather, scatter-add, concatenation, placing.
+//!
+//! Each declares `element(e)`, the result's element at linear position `e`; a thread stores four.
+
+use std::fmt::Write;
+
+use wgrad_core::{BufferSpec, DType, Layout, Operand, Output, Shape};
+
+use crate::device::Traits;
+use crate::operand::sum;
+use crate::source::{Generated, Slot, Source, indent, register};
+
+const GROUP: usize = 64;
+
+/// Writes the coordinates of `e` in a shape as `c0`, `c1`, ...
+fn coordinates(source: &mut Source<'_>, shape: &[usize], body: &mut String) {
+    body.push_str("var rest = e;\n");
+    for d in (0..shape.len()).rev() {
+        if d == 0 {
+            body.push_str("let c0 = rest;\n");
+        } else {
+            let size = source.u32(&format!("d{d}"), shape[d]);
+            let _ = write!(body, "let c{d} = rest % {size};\nrest = rest / {size};\n");
+        }
+    }
+}
+
+/// The address of coordinates in a layout, leaving out dimension `skip`.
+fn address(source: &mut Source<'_>, name: &str, layout: &Layout, skip: Option<usize>) -> String {
+    let mut terms = Vec::new();
+    if layout.offset != 0 {
+        terms.push(source.u32(&format!("{name}_start"), layout.offset));
+    }
+    for (d, &stride) in layout.strides.iter().enumerate() {
+        if skip == Some(d) || layout.shape[d] == 1 {
+            continue;
+        }
+        match stride {
+            0 => {}
+            1 => terms.push(format!("c{d}")),
+            _ => {
+                let s = source.stride(&format!("{name}_s{d}"), stride);
+                terms.push(format!("c{d} * {s}"));
+            }
+        }
+    }
+    sum(&terms.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn zero(dtype: DType) -> &'static str {
+    match register(dtype) {
+        "bool" => "false",
+        "u32" => "0u",
+        "i32" => "0",
+        _ => "0.0",
+    }
+}
+
+/// Declares `index_value(i)`: an index as i32; what does not fit is negative.
+fn declare_index(source: &mut Source<'_>, index: &Operand) {
+    source.input("index", Slot::Plan(index.buffer), index.dtype, false);
+    let value = match register(index.dtype) {
+        "i32" => "load_index(i)",
+        "bool" => "select(0, 1, load_index(i))",
+        _ => "bitcast<i32>(load_index(i))",
+    };
+    let signed = register(index.dtype) == "i32";
+    source.declare(&format!(
+        "fn index_value(i: u32) -> i32 {{\n    return {value};\n}}\n\n\
+         fn bad_index(value: i32) {{\n    report_fault(bitcast<u32>(value), select(0u, 0xffffffffu, {signed} && value < 0));\n}}\n"
+    ));
+}
+
+/// The kernel that stores `element(e)` everywhere.
+fn finish(
+    mut source: Source<'_>,
+    label: &str,
+    what: &str,
+    output: &Output,
+    count: usize,
+    element: &str,
+) -> Generated {
+    let t = register(output.dtype);
+    source.declare(&format!(
+        "fn element(e: u32) -> {t} {{\n{}}}\n",
+        indent(element)
+    ));
+    source.output("y", Slot::Plan(output.buffer), output.dtype, true);
+    let n = source.u32("n", count);
+    let body = format!(
+        "let i = (group_index * {GROUP}u + lane) * 4u;\n\
+         if i >= {n} {{\n    return;\n}}\n\
+         let last = {n} - 1u;\n\
+         let value = vec4<{t}>(element(i), element(min(i + 1u, last)), element(min(i + 2u, last)), element(min(i + 3u, last)));\n\
+         store4_y(i, value);\n"
+    );
+    source.bytes += (count * 12) as f64;
+    let groups = count.div_ceil(4).div_ceil(GROUP);
+    source.finish(label, what, GROUP as u32, groups, &body)
+}
+
+/// `out[.., i, ..] = source[.., index[.., i, ..], ..]`.
+pub(crate) fn gather(
+    traits: &Traits,
+    buffers: &[BufferSpec],
+    dim: usize,
+    from: &Operand,
+    index: &Operand,
+    output: &Output,
+) -> Vec<Generated> {
+    let shape = &index.layout.shape;
+    if shape.numel() == 0 {
+        return Vec::new();
+    }
+    let mut source = Source::new(traits, buffers);
+    source.fault();
+    declare_index(&mut source, index);
+    source.input("from", Slot::Plan(from.buffer), from.dtype, false);
+    let mut body = String::new();
+    coordinates(&mut source, shape, &mut body);
+    let at = address(&mut source, "index", &index.layout, None);
+    let base = address(&mut source, "from", &from.layout, Some(dim));
+    let size = source.u32("size", from.layout.shape[dim]);
+    let step = source.stride("from_dim", from.layout.strides[dim]);
+    let bad = match register(from.dtype) {
+        "f32" => "nan_f32(vec4<f32>(f32(value))).x",
+        _ => zero(from.dtype),
+    };
+    let _ = write!(
+        body,
+        "let value = index_value({at});\n\
+         if value < 0 || u32(value) >= {size} {{\n    bad_index(value);\n    return {bad};\n}}\n\
+         return load_from({base} + u32(value) * {step});\n"
+    );
+    let what = "elements by an index along a dimension";
+    vec![finish(source, "gather", what, output, shape.numel(), &body)]
+}
+
+/// `out[.., v, ..] = sum of source[.., i, ..] where index[.., i, ..] == v`, ascending `i`.
+///
+/// Three launches over lists: the elements of an output are chained, first in any order by atomic
+/// exchange, then each chain is sorted, then each output walks its chain. So the sums have a fixed
+/// order, and the work grows with the source, not with source times output.
+pub(crate) fn scatter_add(
+    traits: &Traits,
+    buffers: &[BufferSpec],
+    (dim, size): (usize, usize),
+    from: &Operand,
+    index: &Operand,
+    output: &Output,
+    scratch: &mut usize,
+) -> Vec<Generated> {
+    let shape = &from.layout.shape;
+    let mut dims = shape.to_vec();
+    dims[dim] = size;
+    let result = Shape::from(dims);
+    if result.numel() == 0 {
+        return Vec::new();
+    }
+    let length = shape[dim];
+    // Chains are needed once for all positions along dimensions that the index does not step along.
+    let mut chain_dims = shape.to_vec();
+    for (d, n) in chain_dims.iter_mut().enumerate() {
+        if d != dim && index.layout.strides[d] == 0 {
+            *n = 1;
+        }
+    }
+    chain_dims[dim] = 1;
+    let chains: usize = chain_dims.iter().product();
+    let mut slot = |words: usize| {
+        let bytes = (words.max(1) * 4).next_multiple_of(256);
+        let slot = Slot::Scratch {
+            offset: *scratch,
+            bytes,
+        };
+        *scratch += bytes;
+        slot
+    };
+    let heads = slot(chains * size);
+    let next = slot(chains * length);
+    let scatter = Scatter {
+        dim,
+        size,
+        length,
+        chains,
+        chain_dims,
+        heads,
+        next,
+    };
+    let mut launches = vec![scatter.clear(Source::new(traits, buffers))];
+    if length > 0 && chains > 0 {
+        launches.push(scatter.link(Source::new(traits, buffers), index));
+        launches.push(scatter.sort(Source::new(traits, buffers)));
+    }
+    launches.push(scatter.add(Source::new(traits, buffers), from, &result, output));
+    launches
+}
+
+struct Scatter {
+    dim: usize,
+    size: usize,
+    length: usize,
+    chains: usize,
+    chain_dims: Vec<usize>,
+    heads: Slot,
+    next: Slot,
+}
+
+impl Scatter {
+    fn threads(count: usize) -> usize {
+        count.div_ceil(GROUP)
+    }
+
+    /// Empties all chains. Links count from 1; 0 ends a chain.
+    fn clear(&self, mut source: Source<'_>) -> Generated {
+        source.output("head", self.heads, DType::U32, true);
+        let count = self.chains * self.size;
+        let n = source.u32("n", count);
+        let body = format!(
+            "let i = (group_index * {GROUP}u + lane) * 4u;\n\
+             if i < {n} {{\n    store4_head(i, vec4<u32>(0u));\n}}\n"
+        );
+        let groups = Self::threads(count.div_ceil(4));
+        source.finish(
+            "scatter_clear",
+            "no chain has a link",
+            GROUP as u32,
+            groups,
+            &body,
+        )
+    }
+
+    /// Puts each element of the index in front of its output's chain.
+    fn link(&self, mut source: Source<'_>, index: &Operand) -> Generated {
+        source.fault();
+        declare_index(&mut source, index);
+        let mut body = String::new();
+        let mut shape = self.chain_dims.clone();
+        shape[self.dim] = self.length;
+        let count = self.chains * self.length;
+        let n = source.u32("n", count);
+        let _ = write!(
+            body,
+            "let e = group_index * {GROUP}u + lane;\nif e >= {n} {{\n    return;\n}}\n"
+        );
+        coordinates(&mut source, &shape, &mut body);
+        let mut layout = index.layout.clone();
+        layout.shape = Shape::from(shape.clone());
+        let at = address(&mut source, "index", &layout, None);
+        let chain = self.chain(&mut source);
+        let size = source.u32("size", self.size);
+        let length = source.u32("length", self.length);
+        source.atomic("heads", self.heads);
+        source.output("next", self.next, DType::U32, false);
+        let _ = write!(
+            body,
+            "let value = index_value({at});\n\
+             if value < 0 || u32(value) >= {size} {{\n    bad_index(value);\n    return;\n}}\n\
+             let chain = {chain};\n\
+             let before = atomicExchange(&heads[chain * {size} + u32(value)], c{dim} + 1u);\n\
+             store_next(chain * {length} + c{dim}, before);\n",
+            dim = self.dim
+        );
+        let what = "chains the elements of each output";
+        source.finish(
+            "scatter_link",
+            what,
+            GROUP as u32,
+            Self::threads(count),
+            &body,
+        )
+    }
+
+    /// The number of the chain of coordinates `c0`, `c1`, ..., whatever the one along `dim`.
+    fn chain(&self, source: &mut Source<'_>) -> String {
+        let layout = Layout::contiguous(Shape::from(self.chain_dims.clone()));
+        address(source, "chain", &layout, Some(self.dim))
+    }
+
+    /// Sorts each chain: merge sort of linked lists, bottom up.
+    fn sort(&self, mut source: Source<'_>) -> Generated {
+        source.output("head", self.heads, DType::U32, false);
+        source.output("next", self.next, DType::U32, false);
+        let count = self.chains * self.size;
+        let n = source.u32("n", count);
+        let size = source.u32("size", self.size);
+        let length = source.u32("length", self.length);
+        source.declare(wgrad_shaders::SCATTER_SORT);
+        let body = format!(
+            "let list = group_index * {GROUP}u + lane;\n\
+             if list >= {n} {{\n    return;\n}}\n\
+             let base = list / {size} * {length};\n\
+             store_head(list, sort_chain(base, load_head(list)));\n"
+        );
+        let what = "each chain in ascending order";
+        source.finish(
+            "scatter_sort",
+            what,
+            GROUP as u32,
+            Self::threads(count),
+            &body,
+        )
+    }
+
+    fn add(
+        &self,
+        mut source: Source<'_>,
+        from: &Operand,
+        result: &Shape,
+        output: &Output,
+    ) -> Generated {
+        source.input("from", Slot::Plan(from.buffer), from.dtype, false);
+        source.input("head", self.heads, DType::U32, false);
+        source.input("next", self.next, DType::U32, false);
+        let mut body = String::new();
+        coordinates(&mut source, result, &mut body);
+        let base = address(&mut source, "from", &from.layout, Some(self.dim));
+        let chain = self.chain(&mut source);
+        let size = source.u32("size", self.size);
+        let length = source.u32("length", self.length);
+        let step = source.stride("from_dim", from.layout.strides[self.dim]);
+        let t = register(from.dtype);
+        let _ = write!(
+            body,
+            "let chain = {chain};\n\
+             let base = {base};\n\
+             var total = {t}(0);\n\
+             var link = load_head(chain * {size} + c{dim});\n\
+             while link != 0u {{\n    \
+                 total += load_from(base + (link - 1u) * {step});\n    \
+                 link = load_next(chain * {length} + link - 1u);\n}}\n\
+             return total;\n",
+            dim = self.dim
+        );
+        let what = "sums along chains";
+        finish(source, "scatter_add", what, output, result.numel(), &body)
+    }
+}
+
+/// The inputs one after the other along `dim`.
+pub(crate) fn concat(
+    traits: &Traits,
+    buffers: &[BufferSpec],
+    dim: usize,
+    inputs: &[Operand],
+    output: &Output,
+) -> Vec<Generated> {
+    let Some(first) = inputs.first() else {
+        return Vec::new();
+    };
+    let mut shape = first.layout.shape.to_vec();
+    shape[dim] = inputs.iter().map(|i| i.layout.shape[dim]).sum();
+    let count: usize = shape.iter().product();
+    if count == 0 {
+        return Vec::new();
+    }
+    let mut source = Source::new(traits, buffers);
+    let mut body = String::new();
+    coordinates(&mut source, &shape, &mut body);
+    let _ = writeln!(body, "var along = c{dim};");
+    for (i, input) in inputs.iter().enumerate() {
+        let name = format!("x{i}");
+        source.input(&name, Slot::Plan(input.buffer), input.dtype, false);
+        let base = address(&mut source, &name, &input.layout, Some(dim));
+        let step = source.stride(&format!("{name}_dim"), input.layout.strides[dim]);
+        let size = source.u32(&format!("{name}_size"), input.layout.shape[dim]);
+        let _ = write!(
+            body,
+            "if along < {size} {{\n    return load_{name}({base} + along * {step});\n}}\nalong -= {size};\n"
+        );
+    }
+    let _ = writeln!(body, "return {};", zero(output.dtype));
+    let what = "tensors one after the other";
+    vec![finish(source, "concat", what, output, count, &body)]
+}
+
+/// A view laid into zeros.
+pub(crate) fn place(
+    traits: &Traits,
+    buffers: &[BufferSpec],
+    shape: &Shape,
+    begin: &[usize],
+    step: &[usize],
+    from: &Operand,
+    output: &Output,
+) -> Vec<Generated> {
+    if shape.numel() == 0 {
+        return Vec::new();
+    }
+    let mut source = Source::new(traits, buffers);
+    let mut body = String::new();
+    let nothing = zero(output.dtype);
+    if from.layout.shape.numel() == 0 {
+        let _ = writeln!(body, "return {nothing};");
+        let what = "zeros";
+        return vec![finish(source, "place", what, output, shape.numel(), &body)];
+    }
+    source.input("from", Slot::Plan(from.buffer), from.dtype, false);
+    body.push_str("var rest = e;\n");
+    let mut terms = Vec::new();
+    if from.layout.offset != 0 {
+        terms.push(source.u32("from_start", from.layout.offset));
+    }
+    for d in (0..shape.rank()).rev() {
+        let size = source.u32(&format!("d{d}"), shape[d]);
+        let first = source.u32(&format!("begin{d}"), begin[d]);
+        let width = source.u32(&format!("step{d}"), step[d]);
+        let most = source.u32(&format!("size{d}"), from.layout.shape[d]);
+        let stride = source.stride(&format!("from_s{d}"), from.layout.strides[d]);
+        // A position before the first wraps to a huge number and lies outside.
+        let _ = write!(
+            body,
+            "let c{d} = rest % {size} - {first};\n\
+             rest = rest / {size};\n\
+             let q{d} = c{d} / {width};\n\
+             if q{d} >= {most} || q{d} * {width} != c{d} {{\n    return {nothing};\n}}\n"
+        );
+        terms.push(format!("q{d} * {stride}"));
+    }
+    let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
+    let _ = writeln!(body, "return load_from({});", sum(&terms));
+    let what = "a view laid into zeros";
+    vec![finish(source, "place", what, output, shape.numel(), &body)]
+}

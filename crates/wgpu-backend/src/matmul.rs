@@ -1,0 +1,831 @@
+//! Matrix products.
+//!
+//! *Tiled*: a workgroup of 256 threads brings tiles of A and B into workgroup memory, A turned so
+//! that `k` is its outer dimension, and each thread keeps a block of the result in registers.
+//! *Registers*: no barrier, each thread reads what it multiplies; for adapters that run on the
+//! CPU, and for few rows. *Dot*: a reduction per element, for vectors. Where the result is small
+//! and `k` long, `k` is split into parts that a second launch adds up in a fixed order.
+//!
+//! Transposes are strides. The text depends on which stride of an operand is 1: loaders read
+//! vectors along that direction.
+
+use std::fmt::Write;
+
+use wgrad_core::{
+    Accumulator, Arg, BufferSpec, DType, Instr, Layout, MapOp, Operand, Output, Program, ReduceOp,
+    Result, Shape,
+};
+
+use crate::codegen::{self, Scope};
+use crate::device::Traits;
+use crate::map::{accesses, targets};
+use crate::operand::{Access, Axis, Lanes, load, start, sum};
+use crate::options::MatmulChoice;
+use crate::reduce::Reduction;
+use crate::source::{Generated, Slot, Source, indent, register};
+
+/// The direction in which an operand is read by vectors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Walk {
+    /// Along `k`.
+    K,
+    /// Along `m` (of A) or `n` (of B).
+    Across,
+    /// By single elements.
+    Single,
+}
+
+/// The product, as the plan has it.
+pub(crate) struct Product<'a> {
+    pub batch: &'a Shape,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: &'a Operand,
+    pub b: &'a Operand,
+    pub epilogue_inputs: &'a [Operand],
+    pub epilogue: &'a Program,
+    pub outputs: &'a [Output],
+}
+
+/// Rows and columns of a thread and, where tiled, of a workgroup and the depth of its tiles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Registers {
+        rows: usize,
+        quads: usize,
+    },
+    Tiled {
+        tile: usize,
+        block: usize,
+        depth: usize,
+    },
+}
+
+const TILE64: Form = Form::Tiled {
+    tile: 64,
+    block: 4,
+    depth: 16,
+};
+const TILE128: Form = Form::Tiled {
+    tile: 128,
+    block: 8,
+    depth: 16,
+};
+
+impl Form {
+    fn tile(self) -> (usize, usize) {
+        match self {
+            Form::Registers { rows, quads } => (rows, quads * 4),
+            Form::Tiled { tile, .. } => (tile, tile),
+        }
+    }
+}
+
+/// Whether an operand's vectors along dimension `dim` of its last two are whole and aligned.
+fn walk(layout: &Layout, across: usize, along_k: usize) -> Walk {
+    let aligned = |dim: usize| {
+        layout.strides[dim] == 1
+            && layout.offset % 4 == 0
+            && layout
+                .strides
+                .iter()
+                .enumerate()
+                .all(|(d, s)| d == dim || layout.shape[d] == 1 || s % 4 == 0)
+    };
+    if aligned(across) {
+        Walk::Across
+    } else if aligned(along_k) {
+        Walk::K
+    } else {
+        Walk::Single
+    }
+}
+
+impl Product<'_> {
+    fn batches(&self) -> usize {
+        self.batch.numel()
+    }
+
+    fn element(&self) -> DType {
+        self.a.dtype.compute()
+    }
+
+    fn choose(&self, traits: &Traits) -> (Form, usize) {
+        let (m, n, k) = (self.m, self.n, self.k);
+        let fits = traits.workgroup_bytes >= 128 * 16 * 2 * 4;
+        let tiles = |form: Form| {
+            let (rows, columns) = form.tile();
+            self.batches() * m.div_ceil(rows) * n.div_ceil(columns)
+        };
+        let rows = match m {
+            1 => 1,
+            2 => 2,
+            3 | 4 => 4,
+            _ => 8,
+        };
+        let quads = if n <= 4 || rows < 8 { 1 } else { 2 };
+        let registers = Form::Registers { rows, quads };
+        let form = match traits.matmul {
+            MatmulChoice::Registers => registers,
+            MatmulChoice::Tile64 | MatmulChoice::SplitK => TILE64,
+            MatmulChoice::Tile128 if fits => TILE128,
+            MatmulChoice::Tile128 => TILE64,
+            _ if traits.software || m <= 4 || n <= 4 => registers,
+            _ if fits && tiles(TILE128) >= 120 => TILE128,
+            _ => TILE64,
+        };
+        let workers = match form {
+            // A workgroup of 64 threads.
+            Form::Registers { .. } => tiles(form).div_ceil(64),
+            Form::Tiled { .. } => tiles(form),
+        };
+        let wanted = if traits.software { 8 } else { 96 };
+        let parts = match traits.matmul {
+            MatmulChoice::SplitK => 3,
+            MatmulChoice::Auto if workers < wanted && k >= 512 => {
+                (wanted / workers.max(1)).min(k / 256).clamp(1, 64)
+            }
+            _ => 1,
+        };
+        (form, parts)
+    }
+
+    /// A reduction per element reads both operands along `k`: right where that is their own order.
+    fn is_dot(&self, traits: &Traits) -> bool {
+        if traits.matmul == MatmulChoice::Dot {
+            return true;
+        }
+        let rank = self.batch.rank();
+        let along = self.a.layout.strides[rank + 1] == 1 && self.b.layout.strides[rank] == 1;
+        traits.matmul == MatmulChoice::Auto
+            && !traits.software
+            && self.m.min(self.n) <= 4
+            && along
+            && self.k >= 64
+    }
+
+    /// Makes the launches; needs `scratch` bytes of the executable's own buffer.
+    pub fn generate(
+        &self,
+        traits: &Traits,
+        buffers: &[BufferSpec],
+        scratch: &mut usize,
+    ) -> Result<Vec<Generated>> {
+        let results = self.batches() * self.m * self.n;
+        if results == 0 {
+            return Ok(Vec::new());
+        }
+        if self.is_dot(traits) {
+            return self.dot(traits, buffers, scratch);
+        }
+        let (form, mut parts) = self.choose(traits);
+        while parts > 1 && parts * results > 16 << 20 {
+            parts /= 2;
+        }
+        let chunk = self.k.div_ceil(parts).next_multiple_of(16);
+        let parts = self.k.div_ceil(chunk.max(1)).max(1);
+        if parts == 1 {
+            return Ok(vec![self.launch(
+                Source::new(traits, buffers),
+                form,
+                None,
+            )?]);
+        }
+        let pitch = results.next_multiple_of(4);
+        let slot = Slot::Scratch {
+            offset: *scratch,
+            bytes: (parts * pitch * 4).next_multiple_of(256),
+        };
+        *scratch += (parts * pitch * 4).next_multiple_of(256);
+        let split = Split {
+            parts,
+            chunk,
+            pitch,
+            slot,
+        };
+        let first = self.launch(Source::new(traits, buffers), form, Some(&split))?;
+        let mut launches = vec![first];
+        launches.extend(self.combine(traits, buffers, &split, scratch)?);
+        Ok(launches)
+    }
+
+    /// The shape of the result and, behind it, `length`.
+    fn reduced_shape(&self, length: usize) -> Shape {
+        let mut dims = self.batch.to_vec();
+        dims.extend([self.m, self.n, length]);
+        Shape::from(dims)
+    }
+
+    fn reduction<'p>(
+        &'p self,
+        shape: Shape,
+        inputs: Vec<Access>,
+        prologue: &'p Program,
+        accumulators: &'p [Accumulator],
+    ) -> Reduction<'p> {
+        Reduction {
+            shape,
+            reduced: 1,
+            inputs,
+            prologue,
+            accumulators,
+            positions: Vec::new(),
+            epilogue_inputs: accesses("z", self.epilogue_inputs),
+            epilogue: self.epilogue,
+            outputs: targets(self.outputs),
+        }
+    }
+
+    /// The second launch of a split product: the sum over the parts.
+    fn combine(
+        &self,
+        traits: &Traits,
+        buffers: &[BufferSpec],
+        split: &Split,
+        scratch: &mut usize,
+    ) -> Result<Vec<Generated>> {
+        let dtype = self.element();
+        let shape = self.reduced_shape(split.parts);
+        let mut layout = Layout::contiguous(Shape::from(&shape[..shape.rank() - 1]));
+        layout.strides.push(split.pitch as isize);
+        layout.shape = shape.clone();
+        let inputs = vec![Access {
+            name: "x0".into(),
+            slot: split.slot,
+            dtype,
+            layout,
+        }];
+        let prologue = Program {
+            inputs: vec![dtype],
+            outputs: vec![(Arg::Input(0), dtype)],
+            ..Program::default()
+        };
+        let sum = [Accumulator {
+            op: ReduceOp::Sum,
+            dtype,
+        }];
+        self.reduction(shape, inputs, &prologue, &sum).generate(
+            traits,
+            buffers,
+            scratch,
+            "matmul_parts",
+        )
+    }
+
+    fn dot(
+        &self,
+        traits: &Traits,
+        buffers: &[BufferSpec],
+        scratch: &mut usize,
+    ) -> Result<Vec<Generated>> {
+        let rank = self.batch.rank();
+        let shape = self.reduced_shape(self.k);
+        let view = |operand: &Operand, strides: [isize; 3]| {
+            let mut layout = operand.layout.clone();
+            layout.strides.truncate(rank);
+            layout.strides.extend(strides);
+            layout.shape = shape.clone();
+            Operand {
+                layout,
+                ..operand.clone()
+            }
+        };
+        let a = &self.a.layout.strides;
+        let b = &self.b.layout.strides;
+        let operands = [
+            view(self.a, [a[rank], 0, a[rank + 1]]),
+            view(self.b, [0, b[rank + 1], b[rank]]),
+        ];
+        let dtype = self.element();
+        let prologue = Program {
+            inputs: vec![self.a.dtype, self.b.dtype],
+            instrs: vec![Instr {
+                op: MapOp::Mul,
+                dtype,
+                args: [Arg::Input(0), Arg::Input(1)].into_iter().collect(),
+            }],
+            outputs: vec![(Arg::Instr(0), dtype)],
+            ..Program::default()
+        };
+        let sum = [Accumulator {
+            op: ReduceOp::Sum,
+            dtype,
+        }];
+        self.reduction(shape.clone(), accesses("x", &operands), &prologue, &sum)
+            .generate(traits, buffers, scratch, "matmul_dot")
+    }
+
+    fn launch(
+        &self,
+        mut source: Source<'_>,
+        form: Form,
+        split: Option<&Split>,
+    ) -> Result<Generated> {
+        let rank = self.batch.rank();
+        let a_walk = walk(&self.a.layout, rank, rank + 1);
+        let b_walk = walk(&self.b.layout, rank + 1, rank);
+        let (rows, columns) = form.tile();
+        for (name, value) in [
+            ("m", self.m),
+            ("n", self.n),
+            ("k", self.k),
+            ("batches", self.batches()),
+            ("tiles_m", self.m.div_ceil(rows)),
+            ("tiles_n", self.n.div_ceil(columns)),
+        ] {
+            source.u32(name, value);
+        }
+        for (name, layout, across, along) in [
+            ("a", &self.a.layout, rank, rank + 1),
+            ("b", &self.b.layout, rank + 1, rank),
+        ] {
+            source.u32(&format!("{name}_start"), layout.offset);
+            for (suffix, dim) in [("across", across), ("k", along)] {
+                source.stride(&format!("{name}_{suffix}"), layout.strides[dim]);
+            }
+        }
+        for (name, operand, walk) in [("a", self.a, a_walk), ("b", self.b, b_walk)] {
+            let four = walk != Walk::Single;
+            source.input(name, Slot::Plan(operand.buffer), operand.dtype, four);
+        }
+        self.declare_store(&mut source, split)?;
+        let mut body = String::new();
+        let unit = match form {
+            Form::Registers { .. } => "(group_index * 64u + lane)",
+            Form::Tiled { .. } => "group_index",
+        };
+        let _ = write!(
+            body,
+            "// Tiles in row-major order, then batches, then parts of k.\n\
+             var tile = {unit};\n\
+             let tile_n = tile % params.tiles_n;\n\
+             tile = tile / params.tiles_n;\n\
+             let tile_m = tile % params.tiles_m;\n\
+             tile = tile / params.tiles_m;\n\
+             let batch = tile % params.batches;\n\
+             let part = tile / params.batches;\n"
+        );
+        let parts = split.map_or("1u".to_string(), |s| source.u32("parts", s.parts));
+        let _ = write!(body, "if part >= {parts} {{\n    return;\n}}\n");
+        match split {
+            Some(s) => {
+                let chunk = source.u32("chunk", s.chunk);
+                let _ = write!(
+                    body,
+                    "let k_begin = part * {chunk};\nlet k_end = min(k_begin + {chunk}, params.k);\n"
+                );
+            }
+            None => body.push_str("let k_begin = 0u;\nlet k_end = params.k;\n"),
+        }
+        let layouts: Vec<Layout> = [&self.a.layout, &self.b.layout]
+            .iter()
+            .map(|l| Layout {
+                shape: self.batch.clone(),
+                strides: l.strides[..rank].into(),
+                offset: 0,
+            })
+            .collect();
+        let axis = Axis::new(self.batch, 0..rank, &layouts.iter().collect::<Vec<_>>());
+        let names = ["a".to_string(), "b".to_string()];
+        let offsets = axis.point(&mut source, &names, "t", "batch", &mut body);
+        for (name, offset) in names.iter().zip(&offsets) {
+            let base = sum(&[&format!("params.{name}_start"), offset]);
+            let _ = writeln!(body, "let {name}_base = {base};");
+        }
+        let t = register(self.element());
+        match form {
+            Form::Registers { rows, quads } => {
+                registers_body(t, rows, quads, a_walk, b_walk, &mut body);
+            }
+            Form::Tiled { tile, block, depth } => {
+                tiled_body(
+                    &mut source,
+                    t,
+                    tile,
+                    block,
+                    depth,
+                    [a_walk, b_walk],
+                    &mut body,
+                );
+            }
+        }
+        let units = self.batches()
+            * self.m.div_ceil(rows)
+            * self.n.div_ceil(columns)
+            * split.map_or(1, |s| s.parts);
+        let (label, size, groups) = match form {
+            Form::Registers { .. } => ("matmul_registers", 64, units.div_ceil(64)),
+            Form::Tiled { .. } => ("matmul_tiled", 256, units),
+        };
+        source.flops = 2.0 * (self.batches() * self.m * self.n) as f64 * self.k as f64;
+        let what = format!("{form:?}, A by {a_walk:?}, B by {b_walk:?}");
+        Ok(source.finish(label, &what, size, groups, &body))
+    }
+
+    /// Declares `store_block(batch, part, row, col, acc)`, which finishes four elements of a row.
+    fn declare_store(&self, source: &mut Source<'_>, split: Option<&Split>) -> Result<()> {
+        let t = register(self.element());
+        let whole = self.n % 4 == 0;
+        let mut body = String::new();
+        body.push_str("if row >= params.m || col >= params.n {\n    return;\n}\n");
+        let _ = writeln!(body, "let to = (batch * params.m + row) * params.n + col;");
+        let mut stores: Vec<(String, String)> = Vec::new();
+        if let Some(split) = split {
+            let pitch = source.u32("pitch", split.pitch);
+            source.output("partial", split.slot, self.element(), whole);
+            let _ = writeln!(body, "let place = part * {pitch} + to;");
+            stores.push(("partial".into(), "acc".into()));
+        } else {
+            let inputs = accesses("z", self.epilogue_inputs);
+            let rank = self.batch.rank();
+            let layouts: Vec<&Layout> = inputs.iter().map(|a| &a.layout).collect();
+            let names: Vec<String> = inputs.iter().map(|a| a.name.clone()).collect();
+            let mut shape = self.batch.to_vec();
+            shape.extend([self.m, self.n]);
+            let shape = Shape::from(shape);
+            // The row and the batch are points, the columns are lanes.
+            let batch = Axis::new(&shape, 0..rank, &layouts);
+            let row = Axis::new(&shape, rank..rank + 1, &layouts);
+            let column = Axis::new(&shape, rank + 1..rank + 2, &layouts);
+            let aligned: Vec<bool> = (0..inputs.len())
+                .map(|i| layouts[i].offset % 4 == 0 && batch.divides(i) && row.divides(i))
+                .collect();
+            let batches = batch.point(source, &names, "zb", "batch", &mut body);
+            let rows = row.point(source, &names, "zr", "row", &mut body);
+            let columns = column.lanes(source, &names, "zc", "col", &aligned, &mut body);
+            for (i, access) in inputs.iter().enumerate() {
+                let (offset, lanes) = &columns[i];
+                let begin = start(source, access);
+                source.input(
+                    &access.name,
+                    access.slot,
+                    access.dtype,
+                    *lanes == Lanes::Four,
+                );
+                let at = sum(&[&begin, &batches[i], &rows[i], offset]);
+                load(access, lanes, &at, &mut body);
+            }
+            body.push_str("let place = to;\n");
+            let scope = Scope {
+                inputs: &names,
+                accumulators: &["acc".to_string()],
+                index: "(vec4<u32>(to) + vec4<u32>(0u, 1u, 2u, 3u))",
+                block: whole,
+                prefix: "e",
+                first_scalar: 0,
+            };
+            let values = codegen::program(source, self.epilogue, &scope, &mut body)?;
+            for (i, (value, output)) in values.into_iter().zip(self.outputs).enumerate() {
+                source.output(
+                    &format!("y{i}"),
+                    Slot::Plan(output.buffer),
+                    output.dtype,
+                    whole,
+                );
+                stores.push((format!("y{i}"), value));
+            }
+        }
+        for (name, value) in stores {
+            if whole {
+                let _ = writeln!(body, "store4_{name}(place, {value});");
+                continue;
+            }
+            let _ = writeln!(body, "store_{name}(place, {value}.x);");
+            for (i, lane) in [(1, "y"), (2, "z"), (3, "w")] {
+                let _ = write!(
+                    body,
+                    "if col + {i}u < params.n {{\n    store_{name}(place + {i}u, {value}.{lane});\n}}\n"
+                );
+            }
+        }
+        source.declare(&format!(
+            "fn store_block(batch: u32, part: u32, row: u32, col: u32, acc: vec4<{t}>) {{\n{}}}\n",
+            indent(&body)
+        ));
+        Ok(())
+    }
+}
+
+/// A product whose `k` is split.
+struct Split {
+    parts: usize,
+    chunk: usize,
+    pitch: usize,
+    slot: Slot,
+}
+
+/// `c + a b` for a register and one lane of another.
+fn multiply_add(t: &str, c: &str, a: &str, b: &str) -> String {
+    if t == "f32" {
+        format!("{c} = fma(vec4<f32>({a}), {b}, {c});\n")
+    } else {
+        format!("{c} = {c} + {a} * {b};\n")
+    }
+}
+
+const LANES: [&str; 4] = ["x", "y", "z", "w"];
+
+/// The barrier-free form: `rows` rows and `quads` times four columns per thread.
+fn registers_body(t: &str, rows: usize, quads: usize, a: Walk, b: Walk, body: &mut String) {
+    let columns = quads * 4;
+    let _ = write!(
+        body,
+        "let row = tile_m * {rows}u;\nlet col = tile_n * {columns}u;\n"
+    );
+    // Rows and columns beyond the edge repeat the last one; they are not stored.
+    for r in 0..rows {
+        let _ = writeln!(
+            body,
+            "let a{r} = a_base + min(row + {r}u, params.m - 1u) * params.a_across;"
+        );
+    }
+    let a_quads = rows.div_ceil(4);
+    for (name, edge, walk, at, count) in
+        [("a", "m", a, "row", a_quads), ("b", "n", b, "col", quads)]
+    {
+        if walk == Walk::Across {
+            for q in 0..count {
+                let _ = writeln!(
+                    body,
+                    "let {name}_quad{q} = {name}_base + min({at} + {}u, (params.{edge} - 1u) & ~3u);",
+                    q * 4
+                );
+            }
+        }
+    }
+    if b != Walk::Across {
+        for c in 0..columns {
+            let _ = writeln!(
+                body,
+                "let b{c} = b_base + min(col + {c}u, params.n - 1u) * params.b_across;"
+            );
+        }
+    }
+    for r in 0..rows {
+        for q in 0..quads {
+            let _ = writeln!(body, "var c{r}_{q} = vec4<{t}>(0);");
+        }
+    }
+    body.push_str("var k = k_begin;\n");
+    let mut four = String::new();
+    for r in 0..rows {
+        if a != Walk::Across {
+            let _ = match a {
+                Walk::K => writeln!(four, "let p{r} = load4_a(a{r} + k);"),
+                _ => writeln!(
+                    four,
+                    "let p{r} = vec4<{t}>(load_a(a{r} + k * params.a_k), load_a(a{r} + (k + 1u) * params.a_k), \
+                     load_a(a{r} + (k + 2u) * params.a_k), load_a(a{r} + (k + 3u) * params.a_k));"
+                ),
+            };
+        }
+    }
+    if b == Walk::K {
+        for c in 0..columns {
+            let _ = writeln!(four, "let w{c} = load4_b(b{c} + k);");
+        }
+    }
+    for (kk, lane) in LANES.iter().enumerate() {
+        registers_step(t, [rows, quads], [a, b], kk, lane, &mut four);
+    }
+    let _ = write!(
+        body,
+        "for (; k + 4u <= k_end; k += 4u) {{\n{}}}\n",
+        indent(&four)
+    );
+    let mut one = String::new();
+    for r in 0..rows {
+        let _ = writeln!(one, "let p{r} = vec4<{t}>(load_a(a{r} + k * params.a_k));");
+    }
+    let walks = [Walk::Single, if b == Walk::K { Walk::Single } else { b }];
+    registers_step(t, [rows, quads], walks, 0, "x", &mut one);
+    let _ = write!(body, "for (; k < k_end; k++) {{\n{}}}\n", indent(&one));
+    for r in 0..rows {
+        for q in 0..quads {
+            let _ = writeln!(
+                body,
+                "store_block(batch, part, row + {r}u, col + {}u, c{r}_{q});",
+                q * 4
+            );
+        }
+    }
+}
+
+/// One step in `k` of the barrier-free form: `k + kk`, lane `lane` of what was loaded along `k`.
+fn registers_step(
+    t: &str,
+    [rows, quads]: [usize; 2],
+    [a, b]: [Walk; 2],
+    kk: usize,
+    lane: &str,
+    out: &mut String,
+) {
+    if a == Walk::Across {
+        for q in 0..rows.div_ceil(4) {
+            let _ = writeln!(
+                out,
+                "let l{kk}_{q} = load4_a(a_quad{q} + (k + {kk}u) * params.a_k);"
+            );
+        }
+    }
+    for q in 0..quads {
+        let value = match b {
+            Walk::Across => format!("load4_b(b_quad{q} + (k + {kk}u) * params.b_k)"),
+            Walk::K => {
+                let parts: Vec<String> = (0..4).map(|j| format!("w{}.{lane}", q * 4 + j)).collect();
+                format!("vec4<{t}>({})", parts.join(", "))
+            }
+            Walk::Single => {
+                let parts: Vec<String> = (0..4)
+                    .map(|j| format!("load_b(b{} + (k + {kk}u) * params.b_k)", q * 4 + j))
+                    .collect();
+                format!("vec4<{t}>({})", parts.join(", "))
+            }
+        };
+        let _ = writeln!(out, "let r{kk}_{q} = {value};");
+    }
+    for r in 0..rows {
+        let left = match a {
+            Walk::Across => format!("l{kk}_{}.{}", r / 4, LANES[r % 4]),
+            _ => format!("p{r}.{lane}"),
+        };
+        for q in 0..quads {
+            out.push_str(&multiply_add(
+                t,
+                &format!("c{r}_{q}"),
+                &left,
+                &format!("r{kk}_{q}"),
+            ));
+        }
+    }
+}
+
+/// The tiled form: `tile` x `tile` results per workgroup of 256 threads, `block` x `block` per
+/// thread as quads that lie `tile / 2` apart where there are two (neighbouring threads then read
+/// neighbouring words of workgroup memory).
+fn tiled_body(
+    source: &mut Source<'_>,
+    t: &str,
+    tile: usize,
+    block: usize,
+    depth: usize,
+    walks: [Walk; 2],
+    body: &mut String,
+) {
+    let halves = block / 4;
+    let quads = tile / 4;
+    let across = tile / block;
+    source.declare(&format!(
+        "// Tiles with k as the outer dimension: quad q of depth d at d * {quads} + q.\n\
+         var<workgroup> a_tile: array<vec4<{t}>, {size}>;\n\
+         var<workgroup> b_tile: array<vec4<{t}>, {size}>;\n",
+        size = quads * depth
+    ));
+    for (name, edge, walk) in [("a", "m", walks[0]), ("b", "n", walks[1])] {
+        declare_loader(source, t, name, edge, walk, quads, depth);
+    }
+    let _ = write!(
+        body,
+        "let thread_n = lane % {across}u;\nlet thread_m = lane / {across}u;\n"
+    );
+    for r in 0..block {
+        for q in 0..halves {
+            let _ = writeln!(body, "var c{r}_{q} = vec4<{t}>(0);");
+        }
+    }
+    let mut inner = String::new();
+    for (name, at) in [("l", "a_tile"), ("r", "b_tile")] {
+        let thread = if name == "l" { "thread_m" } else { "thread_n" };
+        for h in 0..halves {
+            let _ = writeln!(
+                inner,
+                "let {name}{h} = {at}[d * {quads}u + {thread} + {}u];",
+                h * quads / 2
+            );
+        }
+    }
+    for r in 0..block {
+        for q in 0..halves {
+            let left = format!("l{}.{}", r / 4, LANES[r % 4]);
+            inner.push_str(&multiply_add(
+                t,
+                &format!("c{r}_{q}"),
+                &left,
+                &format!("r{q}"),
+            ));
+        }
+    }
+    let _ = write!(
+        body,
+        "for (var k = k_begin; k < k_end; k += {depth}u) {{\n    \
+             bring_a(a_base, tile_m * {tile}u, k, k_end, lane);\n    \
+             bring_b(b_base, tile_n * {tile}u, k, k_end, lane);\n    \
+             workgroupBarrier();\n    \
+             for (var d = 0u; d < {depth}u; d++) {{\n{}    }}\n    \
+             workgroupBarrier();\n}}\n",
+        indent(&indent(&inner))
+    );
+    for r in 0..block {
+        for q in 0..halves {
+            let _ = writeln!(
+                body,
+                "store_block(batch, part, tile_m * {tile}u + {}u + thread_m * 4u + {}u, \
+                 tile_n * {tile}u + {}u + thread_n * 4u, c{r}_{q});",
+                (r / 4) * tile / 2,
+                r % 4,
+                q * tile / 2
+            );
+        }
+    }
+}
+
+/// Declares `bring_<name>(base, first, k, k_end, lane)`, which fills a tile: positions from
+/// `first` on across, depths from `k` on. What lies beyond `k_end` is 0; what lies beyond the
+/// edge across repeats the last position and is not stored in the end.
+fn declare_loader(
+    source: &mut Source<'_>,
+    t: &str,
+    name: &str,
+    edge: &str,
+    walk: Walk,
+    quads: usize,
+    depth: usize,
+) {
+    let mut inner = String::new();
+    let items = match walk {
+        Walk::Across => {
+            let _ = write!(
+                inner,
+                "let quad = item % {quads}u;\n\
+                 let d = item / {quads}u;\n\
+                 let from = min(first + quad * 4u, (params.{edge} - 1u) & ~3u);\n\
+                 let deep = min(k + d, params.k - 1u);\n\
+                 let value = load4_{name}(base + from + deep * params.{name}_k);\n\
+                 {name}_tile[item] = select(vec4<{t}>(0), value, k + d < k_end);\n"
+            );
+            quads * depth
+        }
+        Walk::K => {
+            // Four positions by four depths, turned in registers.
+            let _ = write!(
+                inner,
+                "let deep = (item % {0}u) * 4u;\n\
+                 let quad = item / {0}u;\n\
+                 let from = min(k + deep, (params.k - 1u) & ~3u);\n\
+                 let live = vec4<u32>(k + deep) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(k_end);\n",
+                depth / 4
+            );
+            for j in 0..4 {
+                let _ = writeln!(
+                    inner,
+                    "let v{j} = select(vec4<{t}>(0), load4_{name}(base + min(first + quad * 4u + {j}u, \
+                     params.{edge} - 1u) * params.{name}_across + from), live);"
+                );
+            }
+            for (d, lane) in LANES.iter().enumerate() {
+                let _ = writeln!(
+                    inner,
+                    "{name}_tile[(deep + {d}u) * {quads}u + quad] = \
+                     vec4<{t}>(v0.{lane}, v1.{lane}, v2.{lane}, v3.{lane});"
+                );
+            }
+            quads * depth / 4
+        }
+        Walk::Single => {
+            let _ = write!(
+                inner,
+                "let quad = item % {quads}u;\n\
+                 let d = item / {quads}u;\n\
+                 let deep = base + min(k + d, params.k - 1u) * params.{name}_k;\n\
+                 let last = params.{edge} - 1u;\n\
+                 let at = min(vec4<u32>(first + quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last)) \
+                 * params.{name}_across + deep;\n\
+                 let value = vec4<{t}>(load_{name}(at.x), load_{name}(at.y), load_{name}(at.z), load_{name}(at.w));\n\
+                 {name}_tile[item] = select(vec4<{t}>(0), value, k + d < k_end);\n"
+            );
+            quads * depth
+        }
+    };
+    let mut body = String::new();
+    if items >= 256 {
+        let _ = write!(
+            body,
+            "for (var i = 0u; i < {}u; i++) {{\n    let item = lane + i * 256u;\n{}}}\n",
+            items / 256,
+            indent(&inner)
+        );
+    } else {
+        // B is brought by the last threads, so that A's are not burdened twice.
+        let from = if name == "b" { 256 - items } else { 0 };
+        let _ = write!(
+            body,
+            "let item = lane - {from}u;\nif item < {items}u {{\n{}}}\n",
+            indent(&inner)
+        );
+    }
+    source.declare(&format!(
+        "fn bring_{name}(base: u32, first: u32, k: u32, k_end: u32, lane: u32) {{\n{}}}\n",
+        indent(&body)
+    ));
+}

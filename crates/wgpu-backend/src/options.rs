@@ -1,0 +1,73 @@
+//! How a device is opened.
+
+/// Which matrix product kernel to use where several fit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum MatmulChoice {
+    /// By shape and adapter.
+    #[default]
+    Auto,
+    /// Barrier-free: 8 x 8 elements in each thread's registers.
+    Registers,
+    /// Tiles of 64 x 64 in workgroup memory, 4 x 4 per thread.
+    Tile64,
+    /// Tiles of 128 x 128 in workgroup memory, 8 x 8 per thread.
+    Tile128,
+    /// A reduction for each element of the result.
+    Dot,
+    /// Tiles of 64 x 64 with `k` split into parts that are summed by a second launch.
+    SplitK,
+}
+
+/// Which family of kernels to use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum KernelSet {
+    /// By the type of the adapter.
+    #[default]
+    Auto,
+    /// Kernels with workgroup memory and barriers.
+    Hardware,
+    /// Kernels without barriers, which are slow where the CPU plays the GPU.
+    Software,
+}
+
+/// How to open a device.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WgpuOptions {
+    /// Part of the adapter's name (case does not matter).
+    pub adapter: Option<String>,
+    /// The adapter's position in [`adapters`](crate::adapters).
+    pub index: Option<usize>,
+    /// Accept an adapter that runs on the CPU. One asked for by name or index is always accepted.
+    pub allow_software: bool,
+    /// Keep wgpu's bounds and loop checks in kernels.
+    pub checked_kernels: bool,
+    /// Most bytes to hold from the driver.
+    pub memory_limit: Option<usize>,
+    /// Fill every buffer that is handed out with 0xFF, so that reads of undefined memory show.
+    pub poison: bool,
+    /// Only what the WebGPU standard has.
+    pub strict: bool,
+    /// Pass parameters in uniform buffers even where immediates are available.
+    pub no_immediates: bool,
+    /// The matrix product kernel.
+    pub matmul: MatmulChoice,
+    /// The family of kernels.
+    pub kernels: KernelSet,
+}
+
+/// What an adapter is, for a person to choose by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AdapterSummary {
+    /// Position, for [`WgpuOptions::index`].
+    pub index: usize,
+    /// The name that the driver gives.
+    pub name: String,
+    /// The graphics interface: `Vulkan`, `Metal`, ...
+    pub api: String,
+    /// The driver.
+    pub driver: String,
+    /// Whether it runs on the CPU.
+    pub software: bool,
+}

@@ -1,0 +1,220 @@
+//! Compiled kernels, kept by their text.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wgrad_core::{Error, Result};
+
+use crate::counters::Counters;
+use crate::device::{Gpu, lock};
+
+/// How a kernel gets its parameters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum ParamsAs {
+    /// It has none.
+    Nothing,
+    /// Immediates of so many bytes.
+    Immediates(u32),
+    /// A uniform buffer in group 1, with a dynamic offset.
+    Uniform,
+}
+
+/// Access to each storage binding (true: read and write) and the way of the parameters.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Interface {
+    pub writable: Vec<bool>,
+    pub params: ParamsAs,
+}
+
+/// The wgpu layouts of an interface.
+pub(crate) struct Layouts {
+    pub id: u64,
+    pub group: wgpu::BindGroupLayout,
+    pipeline: wgpu::PipelineLayout,
+}
+
+/// A compiled kernel.
+pub(crate) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layouts: Arc<Layouts>,
+    pub id: u64,
+    label: String,
+    text: String,
+}
+
+/// The caches.
+pub(crate) struct Pipelines {
+    by_text: HashMap<String, Arc<Pipeline>>,
+    layouts: HashMap<Interface, Arc<Layouts>>,
+    params_layout: Option<wgpu::BindGroupLayout>,
+    dump: Option<PathBuf>,
+}
+
+impl Pipelines {
+    /// Empty caches; shaders are written to `dump`.
+    pub fn new(dump: Option<OsString>) -> Pipelines {
+        Pipelines {
+            by_text: HashMap::new(),
+            layouts: HashMap::new(),
+            params_layout: None,
+            dump: dump.map(PathBuf::from),
+        }
+    }
+
+    /// Label and text of each pipeline, in the order of compilation.
+    pub fn shaders(&self) -> Vec<(String, String)> {
+        let mut all: Vec<_> = self.by_text.values().collect();
+        all.sort_by_key(|p| p.id);
+        all.iter()
+            .map(|p| (p.label.clone(), p.text.clone()))
+            .collect()
+    }
+}
+
+impl Gpu {
+    /// The layout of the group that holds parameters.
+    pub fn params_layout(&self) -> wgpu::BindGroupLayout {
+        let mut pipelines = lock(&self.pipelines);
+        pipelines
+            .params_layout
+            .get_or_insert_with(|| {
+                self.device
+                    .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                        label: Some("parameters"),
+                        entries: &[wgpu::BindGroupLayoutEntry {
+                            binding: 0,
+                            visibility: wgpu::ShaderStages::COMPUTE,
+                            ty: wgpu::BindingType::Buffer {
+                                ty: wgpu::BufferBindingType::Uniform,
+                                has_dynamic_offset: true,
+                                min_binding_size: None,
+                            },
+                            count: None,
+                        }],
+                    })
+            })
+            .clone()
+    }
+
+    fn layouts(&self, interface: &Interface) -> Arc<Layouts> {
+        if let Some(known) = lock(&self.pipelines).layouts.get(interface) {
+            return known.clone();
+        }
+        let entries: Vec<_> = interface
+            .writable
+            .iter()
+            .zip(0..)
+            .map(|(&writable, binding)| wgpu::BindGroupLayoutEntry {
+                binding,
+                visibility: wgpu::ShaderStages::COMPUTE,
+                ty: wgpu::BindingType::Buffer {
+                    ty: wgpu::BufferBindingType::Storage {
+                        read_only: !writable,
+                    },
+                    has_dynamic_offset: false,
+                    min_binding_size: None,
+                },
+                count: None,
+            })
+            .collect();
+        let group = self
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: None,
+                entries: &entries,
+            });
+        let params = self.params_layout();
+        let (groups, immediate_size) = match interface.params {
+            ParamsAs::Nothing => (vec![Some(&group)], 0),
+            ParamsAs::Immediates(bytes) => (vec![Some(&group)], bytes),
+            ParamsAs::Uniform => (vec![Some(&group), Some(&params)], 0),
+        };
+        let pipeline = self
+            .device
+            .create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: None,
+                bind_group_layouts: &groups,
+                immediate_size,
+            });
+        let mut pipelines = lock(&self.pipelines);
+        let made = Arc::new(Layouts {
+            id: pipelines.layouts.len() as u64,
+            group: group.clone(),
+            pipeline,
+        });
+        pipelines.layouts.insert(interface.clone(), made.clone());
+        made
+    }
+
+    /// The compiled kernel for a text.
+    pub fn pipeline(
+        &self,
+        label: &str,
+        text: String,
+        interface: &Interface,
+    ) -> Result<Arc<Pipeline>> {
+        if let Some(known) = lock(&self.pipelines).by_text.get(&text) {
+            return Ok(known.clone());
+        }
+        let layouts = self.layouts(interface);
+        let compile = || {
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(label),
+                source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
+            };
+            let module = if self.checked {
+                self.device.create_shader_module(descriptor)
+            } else {
+                // SAFETY: the text is generated here and never a user's. Its loops end (each
+                // counts up to a parameter or a constant), it divides only by sizes that are not
+                // 0, and it indexes within its bindings: indices of views are clamped to the
+                // iteration space and views lie within their buffers, which are padded to whole
+                // vectors. The test suite runs the same kernels with the checks on.
+                unsafe {
+                    self.device.create_shader_module_trusted(
+                        descriptor,
+                        wgpu::ShaderRuntimeChecks::unchecked(),
+                    )
+                }
+            };
+            self.device
+                .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                    label: Some(label),
+                    layout: Some(&layouts.pipeline),
+                    module: &module,
+                    entry_point: Some("main"),
+                    compilation_options: wgpu::PipelineCompilationOptions {
+                        zero_initialize_workgroup_memory: self.checked,
+                        ..Default::default()
+                    },
+                    cache: None,
+                })
+        };
+        let pipeline = self
+            .scoped(wgpu::ErrorFilter::Validation, compile)
+            .map_err(|e| Error::Device(format!("kernel {label}: {e}\n{text}")))?;
+        self.check()?;
+        Counters::add(&self.counters.pipelines, 1);
+        let mut pipelines = lock(&self.pipelines);
+        let id = pipelines.by_text.len() as u64;
+        if let Some(folder) = &pipelines.dump {
+            let file = folder.join(format!("{id:04}-{label}.wgsl"));
+            let written =
+                std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, &text));
+            if let Err(problem) = written {
+                tracing::warn!("{}: {problem}", file.display());
+            }
+        }
+        let made = Arc::new(Pipeline {
+            pipeline,
+            layouts,
+            id,
+            label: label.to_string(),
+            text: text.clone(),
+        });
+        pipelines.by_text.insert(text, made.clone());
+        Ok(made)
+    }
+}

@@ -1,0 +1,736 @@
+//! Reductions: a template around a prologue and an epilogue.
+//!
+//! Three forms. *Columns*: a thread keeps four neighbouring results and walks the reduced part;
+//! neighbouring threads read neighbouring elements where the kept dimensions are the inner ones.
+//! *Rows*: a thread keeps one result and its four lanes walk the reduced part. *Group*: as rows,
+//! but a workgroup shares a result and combines in a tree. Where results are few and reductions
+//! long, a first launch reduces parts and a second combines them. The order of combination depends
+//! on sizes alone, so results are the same every time.
+//!
+//! Extremes and their positions work on order-preserving `u32` keys (see the prelude), which makes
+//! NaN and infinity ordinary values.
+
+use std::fmt::Write;
+
+use wgrad_core::{Accumulator, Arg, BufferSpec, DType, Layout, Program, ReduceOp, Result, Shape};
+
+use crate::codegen::{self, Scope};
+use crate::device::Traits;
+use crate::operand::{Access, Axis, Lanes, load, start, sum};
+use crate::source::{Generated, Slot, Source, register};
+
+/// Threads of a workgroup that do not cooperate.
+const GROUP: u32 = 64;
+/// Steps after which a running f32 sum is put aside, so that its error does not grow with length.
+const BLOCK: u32 = 64;
+/// Bytes of the partial results of a long reduction at most.
+const MOST_PARTIAL: usize = 64 << 20;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Columns,
+    Rows,
+    Group(u32),
+}
+
+/// A reduction, whoever asks for it.
+pub(crate) struct Reduction<'a> {
+    /// Kept then reduced dimensions.
+    pub shape: Shape,
+    pub reduced: usize,
+    pub inputs: Vec<Access>,
+    pub prologue: &'a Program,
+    pub accumulators: &'a [Accumulator],
+    /// For a second launch: the inputs that hold the positions found by the first.
+    pub positions: Vec<Option<usize>>,
+    pub epilogue_inputs: Vec<Access>,
+    pub epilogue: &'a Program,
+    pub outputs: Vec<(Slot, DType)>,
+}
+
+/// Where the first of two launches leaves its results: per accumulator a value and perhaps a
+/// position, each `parts * pitch` words.
+struct Partials {
+    parts: usize,
+    /// Elements of a part: a multiple of 4 (kept apart from `parts`, which is data).
+    chunk: usize,
+    /// Results rounded up to 4.
+    pitch: usize,
+}
+
+impl Partials {
+    fn bytes(&self) -> usize {
+        (self.parts * self.pitch * 4).next_multiple_of(256)
+    }
+}
+
+fn is_position(op: ReduceOp) -> bool {
+    matches!(op, ReduceOp::ArgMax | ReduceOp::ArgMin)
+}
+
+fn is_down(op: ReduceOp) -> bool {
+    matches!(op, ReduceOp::Min | ReduceOp::ArgMin)
+}
+
+/// The type of an accumulator's register: values for sums, keys for the rest.
+fn running(accumulator: &Accumulator) -> &'static str {
+    match accumulator.op {
+        ReduceOp::Sum if accumulator.dtype == DType::Bool => "u32",
+        ReduceOp::Sum => register(accumulator.dtype),
+        _ => "u32",
+    }
+}
+
+/// Storage of a running value.
+fn running_dtype(accumulator: &Accumulator) -> DType {
+    match running(accumulator) {
+        "f32" => DType::F32,
+        "i32" => DType::I32,
+        _ => DType::U32,
+    }
+}
+
+impl Reduction<'_> {
+    fn kept(&self) -> usize {
+        self.shape.rank() - self.reduced
+    }
+
+    fn results(&self) -> usize {
+        self.shape[..self.kept()].iter().product()
+    }
+
+    fn length(&self) -> usize {
+        self.shape[self.kept()..].iter().product()
+    }
+
+    /// Whether neighbouring results read neighbouring elements.
+    fn is_columnar(&self, kept: &Axis, reduced: &Axis) -> bool {
+        let weight = |stride: isize| match stride.unsigned_abs() {
+            0 => usize::MAX,
+            s => s,
+        };
+        (0..self.inputs.len())
+            .filter(|&i| !self.inputs[i].layout.is_single())
+            .map(|i| weight(kept.inner(i)) < weight(reduced.inner(i)))
+            .next()
+            .unwrap_or(false)
+    }
+
+    fn choose(&self, traits: &Traits, kept: &Axis, reduced: &Axis) -> (Form, usize) {
+        let (results, length) = (self.results(), self.length());
+        let columnar = self.is_columnar(kept, reduced);
+        let quads = results.div_ceil(4);
+        if self.is_second() {
+            let form = match (columnar, traits.software) {
+                (true, _) if quads >= 64 => Form::Columns,
+                (true, true) if results >= 4 => Form::Columns,
+                (_, true) => Form::Rows,
+                (_, false) => Form::Group(64),
+            };
+            return (form, 1);
+        }
+        if traits.software {
+            let form = if columnar && results >= 4 {
+                Form::Columns
+            } else {
+                Form::Rows
+            };
+            let threads = if form == Form::Columns {
+                quads
+            } else {
+                results
+            };
+            // Enough threads for a few dozen cores, each with enough to do.
+            let parts = if threads < 256 && length >= 4096 {
+                (512 / threads.max(1)).min(length / 1024).max(1)
+            } else {
+                1
+            };
+            return (form, parts);
+        }
+        if (columnar && results >= 4) || length <= 32 {
+            let parts = if quads < 8192 && length >= 128 {
+                (16_384 / quads.max(1)).min(length / 32).clamp(1, 512)
+            } else {
+                1
+            };
+            return (Form::Columns, parts);
+        }
+        let parts = if results < 128 && length >= 32_768 {
+            (512 / results.max(1)).min(length / 4096).clamp(1, 512)
+        } else {
+            1
+        };
+        (Form::Group(if length >= 1024 { 256 } else { 64 }), parts)
+    }
+
+    /// Makes the launches; needs `scratch` bytes of the executable's own buffer.
+    pub fn generate(
+        &self,
+        traits: &Traits,
+        buffers: &[BufferSpec],
+        scratch: &mut usize,
+        label: &str,
+    ) -> Result<Vec<Generated>> {
+        if self.results() == 0 {
+            return Ok(Vec::new());
+        }
+        let layouts: Vec<&Layout> = self.inputs.iter().map(|a| &a.layout).collect();
+        let split = self.kept();
+        let kept = Axis::new(&self.shape, 0..split, &layouts);
+        let reduced = Axis::new(&self.shape, split..self.shape.rank(), &layouts);
+        let (form, parts) = self.choose(traits, &kept, &reduced);
+        let pitch = self.results().next_multiple_of(4);
+        let words = |parts: usize| parts * pitch * 8 * self.accumulators.len();
+        let mut parts = parts;
+        while parts > 1 && words(parts) > MOST_PARTIAL {
+            parts /= 2;
+        }
+        let chunk = self.length().div_ceil(parts.max(1)).next_multiple_of(4);
+        let parts = self.length().div_ceil(chunk.max(1)).max(1);
+        if parts == 1 {
+            let source = Source::new(traits, buffers);
+            return Ok(vec![
+                self.single(source, form, &kept, &reduced, None, *scratch, label)?,
+            ]);
+        }
+        let partials = Partials {
+            parts,
+            chunk,
+            pitch,
+        };
+        let base = *scratch;
+        let slots: usize = self
+            .accumulators
+            .iter()
+            .map(|a| 1 + usize::from(is_position(a.op)))
+            .sum();
+        *scratch += slots * partials.bytes();
+        let source = Source::new(traits, buffers);
+        let first = self.single(source, form, &kept, &reduced, Some(&partials), base, label)?;
+        let mut launches = vec![first];
+        launches.extend(self.combine(traits, buffers, &partials, base, scratch)?);
+        Ok(launches)
+    }
+
+    /// The second launch: reduces over the parts.
+    fn combine(
+        &self,
+        traits: &Traits,
+        buffers: &[BufferSpec],
+        partials: &Partials,
+        base: usize,
+        scratch: &mut usize,
+    ) -> Result<Vec<Generated>> {
+        let split = self.kept();
+        let mut dims = self.shape[..split].to_vec();
+        dims.push(partials.parts);
+        let shape = Shape::from(dims);
+        let results = Shape::from(&self.shape[..split]);
+        let mut strides = results.strides();
+        strides.push(partials.pitch as isize);
+        let mut inputs = Vec::new();
+        let mut prologue = Program::default();
+        let mut positions = Vec::new();
+        let mut accumulators = Vec::new();
+        let mut at = base;
+        let mut add = |dtype: DType, inputs: &mut Vec<Access>| {
+            inputs.push(Access {
+                name: format!("x{}", inputs.len()),
+                slot: Slot::Scratch {
+                    offset: at,
+                    bytes: partials.bytes(),
+                },
+                dtype,
+                layout: Layout {
+                    shape: shape.clone(),
+                    strides: strides.clone(),
+                    offset: 0,
+                },
+            });
+            at += partials.bytes();
+        };
+        for accumulator in self.accumulators {
+            let dtype = running_dtype(accumulator);
+            prologue
+                .outputs
+                .push((Arg::Input(inputs.len() as u16), dtype));
+            add(dtype, &mut inputs);
+            positions.push(is_position(accumulator.op).then_some(inputs.len()));
+            if is_position(accumulator.op) {
+                add(DType::U32, &mut inputs);
+            }
+            accumulators.push(*accumulator);
+        }
+        prologue.inputs = inputs.iter().map(|a| a.dtype).collect();
+        // The first launch's keys are fed as they are.
+        let second = Reduction {
+            shape,
+            reduced: 1,
+            inputs,
+            prologue: &prologue,
+            accumulators: &accumulators,
+            positions,
+            epilogue_inputs: self.epilogue_inputs.clone(),
+            epilogue: self.epilogue,
+            outputs: self.outputs.clone(),
+        };
+        let mut launches = second.generate(traits, buffers, scratch, "reduce_parts")?;
+        // Scalars of the launch are the prologue's, then the epilogue's; this prologue has none.
+        for patch in launches.iter_mut().flat_map(|l| &mut l.patches) {
+            patch.scalar += self.prologue.scalars.len();
+        }
+        Ok(launches)
+    }
+
+    fn is_second(&self) -> bool {
+        !self.positions.is_empty()
+    }
+
+    #[allow(clippy::too_many_arguments)] // one launch's facts, used in one place each
+    fn single(
+        &self,
+        mut source: Source<'_>,
+        form: Form,
+        kept: &Axis,
+        reduced: &Axis,
+        partials: Option<&Partials>,
+        base: usize,
+        label: &str,
+    ) -> Result<Generated> {
+        let (results, length) = (self.results(), self.length());
+        let mut body = String::new();
+        let n = source.u32("results", results);
+        let columns = form == Form::Columns;
+        let per_part = if columns {
+            results.div_ceil(4)
+        } else {
+            results
+        };
+        let parts = partials.map_or(1, |p| p.parts);
+        let unit = match form {
+            Form::Group(_) => "group_index".to_string(),
+            _ => {
+                let _ = writeln!(body, "let unit = group_index * {GROUP}u + lane;");
+                "unit".to_string()
+            }
+        };
+        let len = source.u32("length", length);
+        let slot = if let Some(p) = partials {
+            let units = source.u32("units", per_part);
+            let count = source.u32("parts", p.parts);
+            let chunk = source.u32("chunk", p.chunk);
+            let _ = write!(
+                body,
+                "let part = {unit} / {units};\n\
+                 if part >= {count} {{\n    return;\n}}\n\
+                 let begin = part * {chunk};\n\
+                 let end = min(begin + {chunk}, {len});\n"
+            );
+            format!("({unit} % {units})")
+        } else {
+            let _ = write!(body, "let begin = 0u;\nlet end = {len};\n");
+            unit
+        };
+        let scale = if columns { " * 4u" } else { "" };
+        let _ = write!(
+            body,
+            "let o = {slot}{scale};\nif o >= {n} {{\n    return;\n}}\n"
+        );
+        for (i, accumulator) in self.accumulators.iter().enumerate() {
+            let t = running(accumulator);
+            let _ = writeln!(body, "var a{i} = vec4<{t}>(0);");
+            if t == "f32" {
+                let _ = writeln!(body, "var a{i}_block = vec4<f32>(0.0);");
+            }
+            if is_position(accumulator.op) {
+                let _ = writeln!(body, "var a{i}_at = vec4<u32>(0xffffffffu);");
+            }
+        }
+        self.walk(&mut source, form, kept, reduced, &mut body)?;
+        if !columns {
+            self.combine_lanes(&mut body);
+        }
+        if let Form::Group(size) = form {
+            self.combine_group(&mut source, size, &mut body);
+        }
+        match partials {
+            Some(p) => self.store_partials(&mut source, p, base, columns, &mut body),
+            None => self.finish(&mut source, columns, &mut body)?,
+        }
+        source.bytes = (results * length * 4 * self.inputs.len().max(1)) as f64;
+        source.flops = (results * length * (1 + self.prologue.instrs.len() * 4)) as f64;
+        let (size, groups, what) = match form {
+            Form::Columns => (
+                GROUP,
+                (per_part * parts).div_ceil(GROUP as usize),
+                "four neighbouring results per thread",
+            ),
+            Form::Rows => (
+                GROUP,
+                (per_part * parts).div_ceil(GROUP as usize),
+                "a result per thread",
+            ),
+            Form::Group(size) => (size, per_part * parts, "a result per workgroup"),
+        };
+        Ok(source.finish(label, what, size, groups, &body))
+    }
+
+    /// The loop over the reduced part.
+    fn walk(
+        &self,
+        source: &mut Source<'_>,
+        form: Form,
+        kept: &Axis,
+        reduced: &Axis,
+        body: &mut String,
+    ) -> Result<()> {
+        let names: Vec<String> = self.inputs.iter().map(|a| a.name.clone()).collect();
+        let columns = form == Form::Columns;
+        let begins: Vec<String> = self.inputs.iter().map(|a| start(source, a)).collect();
+        let (lane_axis, other) = if columns {
+            (kept, reduced)
+        } else {
+            (reduced, kept)
+        };
+        let aligned: Vec<bool> = (0..names.len())
+            .map(|i| self.inputs[i].layout.offset % 4 == 0 && other.divides(i))
+            .collect();
+        let mut inner = String::new();
+        let (fixed, lanes, index);
+        if columns {
+            let found = kept.lanes(source, &names, "k", "o", &aligned, body);
+            let moved = reduced.point(source, &names, "r", "r", &mut inner);
+            fixed = found.iter().map(|f| f.0.clone()).collect::<Vec<_>>();
+            lanes = found
+                .into_iter()
+                .zip(moved)
+                .map(|((_, lanes), offset)| (offset, lanes))
+                .collect::<Vec<_>>();
+            index = "((vec4<u32>(o) + vec4<u32>(0u, 1u, 2u, 3u)) * params.length + r)";
+        } else {
+            fixed = kept.point(source, &names, "k", "o", body);
+            lanes = reduced.lanes(source, &names, "r", "r", &aligned, &mut inner);
+            index = "(o * params.length + r + vec4<u32>(0u, 1u, 2u, 3u))";
+        }
+        // What does not change in the loop is added up before it.
+        for (i, access) in self.inputs.iter().enumerate() {
+            let mut base = sum(&[&begins[i], &fixed[i]]);
+            if columns && lanes[i].1 == Lanes::Each && fixed[i].is_empty() {
+                base = format!("vec4<u32>({base})");
+            }
+            let _ = writeln!(body, "let {}_base = {base};", access.name);
+            let four = lanes[i].1 == Lanes::Four;
+            source.input(&access.name, access.slot, access.dtype, four);
+            let at = sum(&[&format!("{}_base", access.name), &lanes[i].0]);
+            load(access, &lanes[i].1, &at, &mut inner);
+        }
+        let scope = Scope {
+            inputs: &names,
+            accumulators: &[],
+            index,
+            block: false,
+            prefix: "p",
+            first_scalar: 0,
+        };
+        let fed = codegen::program(source, self.prologue, &scope, &mut inner)?;
+        // Lanes beyond the end must not count.
+        let masked = !columns && lane_axis.dims.last().is_some_and(|d| d % 4 != 0);
+        if masked {
+            inner.push_str(
+                "let live = vec4<u32>(r) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(end);\n",
+            );
+        }
+        for (i, value) in fed.iter().enumerate() {
+            self.feed(i, value, columns, masked, &mut inner);
+        }
+        let (from, step) = match form {
+            Form::Columns => ("begin".to_string(), "r++".to_string()),
+            Form::Rows => ("begin".into(), "r += 4u".into()),
+            Form::Group(size) => ("begin + lane * 4u".into(), format!("r += {}u", size * 4)),
+        };
+        let sums: Vec<usize> = (0..self.accumulators.len())
+            .filter(|&i| running(&self.accumulators[i]) == "f32")
+            .collect();
+        if !sums.is_empty() {
+            body.push_str("var steps = 0u;\n");
+            let _ = write!(inner, "steps++;\nif (steps & {}u) == 0u {{\n", BLOCK - 1);
+            for i in &sums {
+                let _ = write!(
+                    inner,
+                    "    a{i} += a{i}_block;\n    a{i}_block = vec4<f32>(0.0);\n"
+                );
+            }
+            inner.push_str("}\n");
+        }
+        let _ = write!(
+            body,
+            "for (var r = {from}; r < end; {step}) {{\n{}}}\n",
+            crate::source::indent(&inner)
+        );
+        for i in &sums {
+            let _ = writeln!(body, "a{i} += a{i}_block;");
+        }
+        Ok(())
+    }
+
+    /// Feeds a register into accumulator `i`.
+    fn feed(&self, i: usize, value: &str, columns: bool, masked: bool, out: &mut String) {
+        let accumulator = &self.accumulators[i];
+        let t = running(accumulator);
+        let second = self.is_second();
+        let d = register(accumulator.dtype);
+        let value = match accumulator.op {
+            _ if second => value.to_string(),
+            ReduceOp::Sum if accumulator.dtype == DType::Bool => {
+                format!("select(vec4<u32>(0u), vec4<u32>(1u), {value})")
+            }
+            ReduceOp::Sum => value.to_string(),
+            ReduceOp::Any => truth(d, value, "0u", "1u"),
+            ReduceOp::All => truth(d, value, "1u", "0u"),
+            op if is_down(op) => format!("down_key_{d}({value})"),
+            _ => format!("key_{d}({value})"),
+        };
+        let value = if masked {
+            format!("select(vec4<{t}>(0), {value}, live)")
+        } else {
+            value
+        };
+        match accumulator.op {
+            ReduceOp::Sum if t == "f32" => {
+                let _ = writeln!(out, "a{i}_block += {value};");
+            }
+            ReduceOp::Sum => {
+                let _ = writeln!(out, "a{i} += {value};");
+            }
+            ReduceOp::Any | ReduceOp::All => {
+                let _ = writeln!(out, "a{i} |= {value};");
+            }
+            ReduceOp::Max | ReduceOp::Min => {
+                let _ = writeln!(out, "a{i} = max(a{i}, {value});");
+            }
+            ReduceOp::ArgMax | ReduceOp::ArgMin => {
+                let at = match self.positions.get(i).copied().flatten() {
+                    Some(input) => self.inputs[input].name.clone(),
+                    None if columns => "vec4<u32>(r)".into(),
+                    None => "(vec4<u32>(r) + vec4<u32>(0u, 1u, 2u, 3u))".into(),
+                };
+                let at = if masked {
+                    format!("select(vec4<u32>(0xffffffffu), {at}, live)")
+                } else {
+                    at
+                };
+                let _ = write!(
+                    out,
+                    "let a{i}_key = {value};\n\
+                     let a{i}_new = {at};\n\
+                     let a{i}_wins = (a{i}_key > a{i}) | ((a{i}_key == a{i}) & (a{i}_new < a{i}_at));\n\
+                     a{i} = select(a{i}, a{i}_key, a{i}_wins);\n\
+                     a{i}_at = select(a{i}_at, a{i}_new, a{i}_wins);\n"
+                );
+            }
+        }
+    }
+
+    /// Combines the four lanes into all of them.
+    fn combine_lanes(&self, body: &mut String) {
+        for swap in ["zwxy", "yxwz"] {
+            for (i, accumulator) in self.accumulators.iter().enumerate() {
+                body.push_str(&merge(
+                    accumulator.op,
+                    &format!("a{i}"),
+                    &format!("a{i}.{swap}"),
+                    &format!("a{i}_at"),
+                    &format!("a{i}_at.{swap}"),
+                    &format!("{i}_{swap}"),
+                ));
+            }
+        }
+    }
+
+    /// A tree over the workgroup; the results are in lane 0, the others leave.
+    fn combine_group(&self, source: &mut Source<'_>, size: u32, body: &mut String) {
+        for (i, accumulator) in self.accumulators.iter().enumerate() {
+            let t = running(accumulator);
+            source.declare(&format!("var<workgroup> shared{i}: array<{t}, {size}>;\n"));
+            let _ = writeln!(body, "shared{i}[lane] = a{i}.x;");
+            if is_position(accumulator.op) {
+                source.declare(&format!(
+                    "var<workgroup> shared{i}_at: array<u32, {size}>;\n"
+                ));
+                let _ = writeln!(body, "shared{i}_at[lane] = a{i}_at.x;");
+            }
+        }
+        body.push_str("workgroupBarrier();\n");
+        let mut step = String::new();
+        for (i, accumulator) in self.accumulators.iter().enumerate() {
+            step.push_str(&merge(
+                accumulator.op,
+                &format!("shared{i}[lane]"),
+                &format!("shared{i}[lane + width]"),
+                &format!("shared{i}_at[lane]"),
+                &format!("shared{i}_at[lane + width]"),
+                &format!("{i}"),
+            ));
+        }
+        let _ = write!(
+            body,
+            "for (var width = {}u; width > 0u; width >>= 1u) {{\n    \
+                 if lane < width {{\n{}    }}\n    \
+                 workgroupBarrier();\n}}\n\
+             if lane != 0u {{\n    return;\n}}\n",
+            size / 2,
+            crate::source::indent(&crate::source::indent(&step))
+        );
+        for (i, accumulator) in self.accumulators.iter().enumerate() {
+            let t = running(accumulator);
+            let _ = writeln!(body, "a{i} = vec4<{t}>(shared{i}[0]);");
+            if is_position(accumulator.op) {
+                let _ = writeln!(body, "a{i}_at = vec4<u32>(shared{i}_at[0]);");
+            }
+        }
+    }
+
+    fn store_partials(
+        &self,
+        source: &mut Source<'_>,
+        partials: &Partials,
+        base: usize,
+        columns: bool,
+        body: &mut String,
+    ) {
+        let pitch = source.u32("pitch", partials.pitch);
+        let _ = writeln!(body, "let to = part * {pitch} + o;");
+        let mut at = base;
+        let mut put = |name: String, dtype: DType, value: String, body: &mut String| {
+            let slot = Slot::Scratch {
+                offset: at,
+                bytes: partials.bytes(),
+            };
+            at += partials.bytes();
+            source.output(&name, slot, dtype, columns);
+            let _ = if columns {
+                writeln!(body, "store4_{name}(to, {value});")
+            } else {
+                writeln!(body, "store_{name}(to, {value}.x);")
+            };
+        };
+        for (i, accumulator) in self.accumulators.iter().enumerate() {
+            let dtype = running_dtype(accumulator);
+            put(format!("part{i}"), dtype, format!("a{i}"), body);
+            if is_position(accumulator.op) {
+                put(format!("part{i}_at"), DType::U32, format!("a{i}_at"), body);
+            }
+        }
+    }
+
+    /// Turns running values into results, runs the epilogue and stores.
+    fn finish(&self, source: &mut Source<'_>, columns: bool, body: &mut String) -> Result<()> {
+        for (i, accumulator) in self.accumulators.iter().enumerate() {
+            let d = register(accumulator.dtype);
+            let value = match accumulator.op {
+                ReduceOp::Sum if accumulator.dtype == DType::Bool => {
+                    format!("a{i} != vec4<u32>(0u)")
+                }
+                ReduceOp::Sum if accumulator.dtype == DType::U8 => {
+                    format!("a{i} & vec4<u32>(255u)")
+                }
+                ReduceOp::Sum => format!("a{i}"),
+                ReduceOp::Any | ReduceOp::All => {
+                    let test = if accumulator.op == ReduceOp::Any {
+                        "!="
+                    } else {
+                        "=="
+                    };
+                    match d {
+                        "bool" => format!("a{i} {test} vec4<u32>(0u)"),
+                        d => {
+                            format!("select(vec4<{d}>(0), vec4<{d}>(1), a{i} {test} vec4<u32>(0u))")
+                        }
+                    }
+                }
+                ReduceOp::Max => format!("unkey_{d}(a{i})"),
+                ReduceOp::Min => format!("down_unkey_{d}(a{i})"),
+                ReduceOp::ArgMax | ReduceOp::ArgMin => format!("vec4<i32>(a{i}_at)"),
+            };
+            let _ = writeln!(body, "let acc{i} = {value};");
+        }
+        let split = self.kept();
+        let shape = Shape::from(&self.shape[..split]);
+        let layouts: Vec<&Layout> = self.epilogue_inputs.iter().map(|a| &a.layout).collect();
+        let axis = Axis::new(&shape, 0..split, &layouts);
+        let names: Vec<String> = self
+            .epilogue_inputs
+            .iter()
+            .map(|a| a.name.clone())
+            .collect();
+        let found = if columns {
+            let aligned: Vec<bool> = layouts.iter().map(|l| l.offset % 4 == 0).collect();
+            axis.lanes(source, &names, "e", "o", &aligned, body)
+        } else {
+            axis.point(source, &names, "e", "o", body)
+                .into_iter()
+                .map(|offset| (offset, Lanes::Splat))
+                .collect()
+        };
+        for (access, (offset, lanes)) in self.epilogue_inputs.iter().zip(found) {
+            let begin = start(source, access);
+            source.input(
+                &access.name,
+                access.slot,
+                access.dtype,
+                lanes == Lanes::Four,
+            );
+            load(access, &lanes, &sum(&[&begin, &offset]), body);
+        }
+        let accumulators: Vec<String> = (0..self.accumulators.len())
+            .map(|i| format!("acc{i}"))
+            .collect();
+        let scope = Scope {
+            inputs: &names,
+            accumulators: &accumulators,
+            index: if columns {
+                "(vec4<u32>(o) + vec4<u32>(0u, 1u, 2u, 3u))"
+            } else {
+                "vec4<u32>(o)"
+            },
+            block: columns,
+            prefix: "e",
+            first_scalar: self.prologue.scalars.len(),
+        };
+        let stored = codegen::program(source, self.epilogue, &scope, body)?;
+        for (k, (value, &(slot, dtype))) in stored.iter().zip(&self.outputs).enumerate() {
+            source.output(&format!("y{k}"), slot, dtype, columns);
+            let _ = if columns {
+                writeln!(body, "store4_y{k}(o, {value});")
+            } else {
+                writeln!(body, "store_y{k}(o, {value}.x);")
+            };
+        }
+        Ok(())
+    }
+}
+
+fn truth(t: &str, value: &str, no: &str, yes: &str) -> String {
+    let test = match t {
+        "bool" => value.to_string(),
+        t => format!("({value} != vec4<{t}>(0))"),
+    };
+    format!("select(vec4<u32>({no}), vec4<u32>({yes}), {test})")
+}
+
+/// Merges `other` into `value`, and positions with them.
+fn merge(op: ReduceOp, value: &str, other: &str, at: &str, other_at: &str, tag: &str) -> String {
+    match op {
+        ReduceOp::Sum => format!("{value} = {value} + {other};\n"),
+        ReduceOp::Any | ReduceOp::All => format!("{value} = {value} | {other};\n"),
+        ReduceOp::Max | ReduceOp::Min => format!("{value} = max({value}, {other});\n"),
+        ReduceOp::ArgMax | ReduceOp::ArgMin => format!(
+            "let wins{tag} = ({other} > {value}) | (({other} == {value}) & ({other_at} < {at}));\n\
+             let value{tag} = select({value}, {other}, wins{tag});\n\
+             let at{tag} = select({at}, {other_at}, wins{tag});\n\
+             {value} = value{tag};\n\
+             {at} = at{tag};\n"
+        ),
+    }
+}

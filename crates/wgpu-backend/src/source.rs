@@ -1,0 +1,546 @@
+//! A kernel under construction: its bindings, parameters and text.
+//!
+//! Whatever may differ between two launches of one structure goes through [`Source::u32`] or
+//! [`Source::scalar`], which put the value into the parameters and return the expression that
+//! reads it; so text and values cannot drift apart.
+
+use std::fmt::Write;
+
+use wgrad_core::{BufferSpec, DType};
+
+use crate::device::Traits;
+use crate::pipeline::{Interface, ParamsAs};
+
+/// What a binding refers to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Slot {
+    /// A buffer of the plan.
+    Plan(usize),
+    /// A part of the executable's own buffer for intermediate results, at a byte offset.
+    Scratch { offset: usize, bytes: usize },
+    /// The fault word.
+    Fault,
+}
+
+/// The scalar type of storage or of a register, as WGSL names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Word {
+    F32,
+    I32,
+    U32,
+}
+
+impl Word {
+    pub fn name(self) -> &'static str {
+        match self {
+            Word::F32 => "f32",
+            Word::I32 => "i32",
+            Word::U32 => "u32",
+        }
+    }
+}
+
+/// The WGSL type of a register that holds values of `dtype`.
+pub(crate) fn register(dtype: DType) -> &'static str {
+    match dtype {
+        DType::I32 | DType::I64 => "i32",
+        DType::U32 | DType::U8 => "u32",
+        DType::Bool => "bool",
+        _ => "f32",
+    }
+}
+
+/// How elements of a type lie in 32-bit words.
+fn storage(dtype: DType) -> (Word, usize) {
+    match dtype {
+        DType::F16 | DType::BF16 => (Word::U32, 2),
+        DType::U8 => (Word::U32, 4),
+        DType::I32 | DType::I64 => (Word::I32, 1),
+        DType::U32 | DType::Bool => (Word::U32, 1),
+        _ => (Word::F32, 1),
+    }
+}
+
+/// The element type of a binding's array.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Element {
+    One(Word),
+    Two,
+    Four(Word),
+    /// Atomic words, under the given name.
+    Atomic(&'static str),
+}
+
+/// A bound buffer of the kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Binding {
+    pub slot: Slot,
+    pub writable: bool,
+    element: Element,
+}
+
+/// A named view of a binding.
+struct Access {
+    name: String,
+    binding: usize,
+    dtype: DType,
+}
+
+/// How a scalar of the run becomes a parameter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Convert {
+    F32,
+    /// One minus the scalar, computed in f64.
+    Complement,
+    I32,
+    /// An integer saturated to i32.
+    SaturateI32,
+    U32,
+    Bool,
+}
+
+/// A parameter that each run sets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Patch {
+    pub word: usize,
+    /// Position within the launch's scalars.
+    pub scalar: usize,
+    pub convert: Convert,
+}
+
+/// A finished kernel with the data of one launch.
+#[derive(Debug)]
+pub(crate) struct Generated {
+    pub label: String,
+    pub text: String,
+    pub interface: Interface,
+    pub bindings: Vec<Binding>,
+    pub params: Vec<u32>,
+    pub patches: Vec<Patch>,
+    /// The parameter that takes the launch's fault code.
+    pub fault_word: Option<usize>,
+    pub groups: [u32; 3],
+    /// Rough seconds on hardware, by which long runs are split into submits.
+    pub seconds: f64,
+}
+
+/// A kernel under construction.
+pub(crate) struct Source<'a> {
+    pub traits: &'a Traits,
+    buffers: &'a [BufferSpec],
+    bindings: Vec<Binding>,
+    accesses: Vec<Access>,
+    fields: Vec<(String, Word)>,
+    params: Vec<u32>,
+    patches: Vec<Patch>,
+    fault_word: Option<usize>,
+    /// Declarations of the module besides bindings and accessors.
+    pub declarations: String,
+    /// Bytes moved, for the estimate of the kernel's time.
+    pub bytes: f64,
+    /// Operations done, likewise.
+    pub flops: f64,
+}
+
+impl<'a> Source<'a> {
+    /// An empty kernel over the plan's buffers.
+    pub fn new(traits: &'a Traits, buffers: &'a [BufferSpec]) -> Source<'a> {
+        Source {
+            traits,
+            buffers,
+            bindings: Vec::new(),
+            accesses: Vec::new(),
+            fields: Vec::new(),
+            params: Vec::new(),
+            patches: Vec::new(),
+            fault_word: None,
+            declarations: String::new(),
+            bytes: 0.0,
+            flops: 0.0,
+        }
+    }
+
+    /// Makes `load_<name>(i)` and, with `four`, `load4_<name>(i)` (for `i` divisible by 4).
+    pub fn input(&mut self, name: &str, slot: Slot, dtype: DType, four: bool) {
+        self.access(name, slot, dtype, four, false);
+    }
+
+    /// Makes `store_<name>(i, value)` (32-bit types) or, with `four`, `store4_<name>(i, values)`.
+    pub fn output(&mut self, name: &str, slot: Slot, dtype: DType, four: bool) {
+        self.access(name, slot, dtype, four, true);
+    }
+
+    fn access(&mut self, name: &str, slot: Slot, dtype: DType, four: bool, write: bool) {
+        let (word, per_word) = storage(dtype);
+        let element = match (per_word, four) {
+            (1, true) => Element::Four(word),
+            (2, true) => Element::Two,
+            _ => Element::One(word),
+        };
+        let binding = match self.bindings.iter().position(|b| b.slot == slot) {
+            Some(at) => {
+                let known = &mut self.bindings[at];
+                known.writable |= write;
+                known.element = match (known.element, element) {
+                    (a, b) if a == b => a,
+                    (Element::Four(a), Element::One(b)) | (Element::One(a), Element::Four(b))
+                        if a == b =>
+                    {
+                        Element::Four(a)
+                    }
+                    (Element::Two, Element::One(Word::U32))
+                    | (Element::One(Word::U32), Element::Two) => Element::Two,
+                    // The same bytes as different types: plain words.
+                    _ => Element::One(Word::U32),
+                };
+                at
+            }
+            None => {
+                self.bindings.push(Binding {
+                    slot,
+                    writable: write,
+                    element,
+                });
+                self.bindings.len() - 1
+            }
+        };
+        self.accesses.push(Access {
+            name: name.to_string(),
+            binding,
+            dtype,
+        });
+    }
+
+    /// A parameter; the expression that reads it.
+    pub fn u32(&mut self, name: &str, value: usize) -> String {
+        // Negative strides come as their two's complement: index arithmetic wraps.
+        self.field(name, Word::U32, value as u32)
+    }
+
+    /// A stride parameter.
+    pub fn stride(&mut self, name: &str, value: isize) -> String {
+        self.field(name, Word::U32, value as u32)
+    }
+
+    fn field(&mut self, name: &str, word: Word, value: u32) -> String {
+        let expression = format!("params.{name}");
+        match self.fields.iter().position(|(n, _)| n == name) {
+            Some(at) => debug_assert_eq!(self.params[at], value, "{name} has two values"),
+            None => {
+                self.fields.push((name.to_string(), word));
+                self.params.push(value);
+            }
+        }
+        expression
+    }
+
+    /// A parameter that each run takes from its scalars.
+    pub fn scalar(&mut self, name: &str, scalar: usize, convert: Convert) -> String {
+        let word = match convert {
+            Convert::F32 | Convert::Complement => Word::F32,
+            Convert::I32 | Convert::SaturateI32 => Word::I32,
+            Convert::U32 | Convert::Bool => Word::U32,
+        };
+        self.patches.push(Patch {
+            word: self.params.len(),
+            scalar,
+            convert,
+        });
+        self.field(name, word, 0)
+    }
+
+    /// Binds a buffer of atomic words under its own name.
+    pub fn atomic(&mut self, name: &'static str, slot: Slot) {
+        self.bindings.push(Binding {
+            slot,
+            writable: true,
+            element: Element::Atomic(name),
+        });
+    }
+
+    /// Makes `report_fault(low, high)` for an index of 64 bits.
+    pub fn fault(&mut self) {
+        if self.fault_word.is_some() {
+            return;
+        }
+        self.fault_word = Some(self.params.len());
+        self.field("fault_code", Word::U32, 0);
+        self.bindings.push(Binding {
+            slot: Slot::Fault,
+            writable: true,
+            element: Element::Atomic("fault"),
+        });
+        self.declarations.push_str(
+            "// Keeps the first fault: its code, then the index in two words.\n\
+             fn report_fault(low: u32, high: u32) {\n    \
+                 loop {\n        \
+                     let claim = atomicCompareExchangeWeak(&fault[0], 0u, params.fault_code);\n        \
+                     if claim.exchanged {\n            \
+                         atomicStore(&fault[1], low);\n            \
+                         atomicStore(&fault[2], high);\n            \
+                         break;\n        \
+                     }\n        \
+                     if claim.old_value != 0u {\n            \
+                         break;\n        \
+                     }\n    \
+                 }\n}\n\n",
+        );
+    }
+
+    /// Adds a line-wise declaration.
+    pub fn declare(&mut self, text: &str) {
+        self.declarations.push_str(text);
+        self.declarations.push('\n');
+    }
+
+    /// Makes the module. `groups` workgroups of `size` threads run `body`, which sees
+    /// `group_index` and `lane`.
+    pub fn finish(
+        mut self,
+        label: &str,
+        what: &str,
+        size: u32,
+        groups: usize,
+        body: &str,
+    ) -> Generated {
+        let groups = grid(groups, self.traits.max_groups);
+        self.mark_shared();
+        let params = match self.params.len() * 4 {
+            0 => ParamsAs::Nothing,
+            bytes if bytes <= self.traits.immediates => ParamsAs::Immediates(bytes as u32),
+            _ => ParamsAs::Uniform,
+        };
+        let mut text = format!("// {label}: {what}\n\n");
+        if params != ParamsAs::Nothing {
+            text.push_str("struct Params {\n");
+            for (name, word) in &self.fields {
+                let _ = writeln!(text, "    {name}: {},", word.name());
+            }
+            text.push_str("}\n\n");
+            text.push_str(match params {
+                ParamsAs::Uniform => "@group(1) @binding(0)\nvar<uniform> params: Params;\n\n",
+                _ => "var<immediate> params: Params;\n\n",
+            });
+        }
+        for (i, binding) in self.bindings.iter().enumerate() {
+            let access = if binding.writable {
+                "read_write"
+            } else {
+                "read"
+            };
+            let (name, element) = match binding.element {
+                Element::Atomic(name) => (name.to_string(), "atomic<u32>".to_string()),
+                Element::One(w) => (format!("b{i}"), w.name().to_string()),
+                Element::Two => (format!("b{i}"), "vec2<u32>".to_string()),
+                Element::Four(w) => (format!("b{i}"), format!("vec4<{}>", w.name())),
+            };
+            let _ = writeln!(
+                text,
+                "@group(0) @binding({i})\nvar<storage, {access}> {name}: array<{element}>;\n"
+            );
+        }
+        let mut accessors = String::new();
+        for access in &self.accesses {
+            self.write_accessors(access, &mut accessors);
+        }
+        let mut main = std::mem::take(&mut self.declarations);
+        let _ = write!(
+            main,
+            "@compute @workgroup_size({size})\n\
+             fn main(\n    \
+                 @builtin(workgroup_id) group: vec3<u32>,\n    \
+                 @builtin(num_workgroups) groups: vec3<u32>,\n    \
+                 @builtin(local_invocation_index) lane: u32,\n\
+             ) {{\n    \
+                 let group_index = linear_group(group, groups);\n{}}}\n",
+            indent(body)
+        );
+        text.push_str(&wgrad_shaders::link(&main, &accessors));
+        Generated {
+            label: label.to_string(),
+            text,
+            interface: Interface {
+                writable: self.bindings.iter().map(|b| b.writable).collect(),
+                params,
+            },
+            bindings: self.bindings,
+            params: self.params,
+            patches: self.patches,
+            fault_word: self.fault_word,
+            groups,
+            // 200 GB/s and 2 TFLOP/s: a modest GPU.
+            seconds: self.bytes / 2.0e11 + self.flops / 2.0e12,
+        }
+    }
+
+    /// One buffer must not be bound read-only and read-write in one dispatch, even for disjoint
+    /// ranges: inputs from an allocation that the kernel also writes become read-write.
+    fn mark_shared(&mut self) {
+        let allocation = |slot: Slot| match slot {
+            Slot::Plan(i) => self.buffers.get(i).map(|b| b.allocation),
+            Slot::Scratch { .. } => Some(usize::MAX),
+            Slot::Fault => None,
+        };
+        let written: Vec<usize> = self
+            .bindings
+            .iter()
+            .filter(|b| b.writable)
+            .filter_map(|b| allocation(b.slot))
+            .collect();
+        let shared: Vec<bool> = self
+            .bindings
+            .iter()
+            .map(|b| allocation(b.slot).is_some_and(|a| written.contains(&a)))
+            .collect();
+        for (binding, shared) in self.bindings.iter_mut().zip(shared) {
+            binding.writable |= shared;
+        }
+    }
+
+    fn write_accessors(&self, access: &Access, out: &mut String) {
+        let binding = &self.bindings[access.binding];
+        let element = binding.element;
+        let array = format!("b{}", access.binding);
+        let (word, _) = storage(access.dtype);
+        let held = match element {
+            Element::One(w) | Element::Four(w) => w,
+            Element::Two | Element::Atomic(_) => Word::U32,
+        };
+        let name = &access.name;
+        let t = register(access.dtype);
+        let at = |i: &str| match element {
+            Element::One(_) | Element::Atomic(_) => format!("{array}[{i}]"),
+            Element::Two => format!("{array}[({i}) >> 1u][({i}) & 1u]"),
+            Element::Four(_) => format!("{array}[({i}) >> 2u][({i}) & 3u]"),
+        };
+        let cast = |to: Word, from: Word, value: String, lanes: &str| {
+            if to == from {
+                value
+            } else if lanes.is_empty() {
+                format!("bitcast<{}>({value})", to.name())
+            } else {
+                format!("bitcast<{lanes}<{}>>({value})", to.name())
+            }
+        };
+        let one = |i: &str| cast(word, held, at(i), "");
+        let quad = match element {
+            Element::Four(_) => cast(word, held, format!("{array}[i >> 2u]"), "vec4"),
+            _ => format!(
+                "vec4<{}>({}, {}, {}, {})",
+                word.name(),
+                one("i"),
+                one("i + 1u"),
+                one("i + 2u"),
+                one("i + 3u")
+            ),
+        };
+        let pair = match element {
+            Element::Two => format!("{array}[i >> 2u]"),
+            _ => format!("vec2<u32>({}, {})", one("i >> 1u"), one("(i >> 1u) + 1u")),
+        };
+        let half = format!("({} >> ((i & 1u) * 16u))", one("i >> 1u"));
+        let (scalar, four) = match access.dtype {
+            DType::F16 => (format!("f16_scalar({half})"), format!("unpack_f16({pair})")),
+            DType::BF16 => (
+                format!("bf16_scalar({half})"),
+                format!("unpack_bf16({pair})"),
+            ),
+            DType::U8 => (
+                format!("({} >> ((i & 3u) * 8u)) & 255u", one("i >> 2u")),
+                format!("unpack_u8({})", one("i >> 2u")),
+            ),
+            DType::Bool => (
+                format!("{} != 0u", one("i")),
+                format!("{quad} != vec4<u32>(0u)"),
+            ),
+            _ => (one("i"), quad),
+        };
+        let _ = write!(
+            out,
+            "fn load_{name}(i: u32) -> {t} {{\n    return {scalar};\n}}\n\n\
+             fn load4_{name}(i: u32) -> vec4<{t}> {{\n    return {four};\n}}\n\n"
+        );
+        if !binding.writable {
+            return;
+        }
+        let put =
+            |i: &str, value: String| format!("    {} = {};\n", at(i), cast(held, word, value, ""));
+        let put_quad = |value: &str| match element {
+            Element::Four(_) => format!(
+                "    {array}[i >> 2u] = {};\n",
+                cast(held, word, value.to_string(), "vec4")
+            ),
+            _ => ["x", "y", "z", "w"]
+                .iter()
+                .zip(["i", "i + 1u", "i + 2u", "i + 3u"])
+                .map(|(lane, i)| put(i, format!("({value}).{lane}")))
+                .collect(),
+        };
+        let put_pair = |bits: &str| match element {
+            Element::Two => format!("    {array}[i >> 2u] = pack_16({bits}(value));\n"),
+            _ => format!(
+                "    let words = pack_16({bits}(value));\n{}{}",
+                put("i >> 1u", "words.x".into()),
+                put("(i >> 1u) + 1u", "words.y".into())
+            ),
+        };
+        let four = match access.dtype {
+            DType::F16 => put_pair("f16_bits"),
+            DType::BF16 => put_pair("bf16_bits"),
+            DType::U8 => put("i >> 2u", "pack_u8(value)".into()),
+            DType::Bool => put_quad("select(vec4<u32>(0u), vec4<u32>(1u), value)"),
+            _ => put_quad("value"),
+        };
+        let _ = write!(
+            out,
+            "fn store4_{name}(i: u32, value: vec4<{t}>) {{\n{four}}}\n\n"
+        );
+        let scalar = match access.dtype {
+            // Packed elements are only written four at a time.
+            DType::F16 | DType::BF16 | DType::U8 => return,
+            DType::Bool => put("i", "select(0u, 1u, value)".into()),
+            _ => put("i", "value".into()),
+        };
+        let _ = write!(
+            out,
+            "fn store_{name}(i: u32, value: {t}) {{\n{scalar}}}\n\n"
+        );
+    }
+}
+
+/// Folds a number of workgroups into two dimensions where one does not hold them.
+pub(crate) fn grid(groups: usize, most: u32) -> [u32; 3] {
+    let most = most.max(1) as usize;
+    if groups <= most {
+        return [groups as u32, 1, 1];
+    }
+    let rows = groups.div_ceil(most);
+    [groups.div_ceil(rows) as u32, rows as u32, 1]
+}
+
+/// Puts four spaces before each line.
+pub(crate) fn indent(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 4);
+    for line in text.lines() {
+        if !line.is_empty() {
+            out.push_str("    ");
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grid;
+
+    #[test]
+    fn grids_cover_all_groups() {
+        for groups in [0, 1, 65_535, 65_536, 65_537, 131_071, 10_000_019] {
+            let [x, y, z] = grid(groups, 65_535);
+            assert!(x <= 65_535 && y <= 65_535 && z == 1);
+            assert!(x as usize * y as usize >= groups);
+        }
+    }
+}
