@@ -27,9 +27,8 @@ pub fn field(attributes: &[Attribute]) -> Result<FieldOptions> {
                 }
                 options.name = Some(name.value());
             } else {
-                return Err(
-                    meta.error("expected `buffer`, `skip` or `name = \"..\"` on a field of a module")
-                );
+                return Err(meta
+                    .error("expected `buffer`, `skip` or `name = \"..\"` on a field of a module"));
             }
             if options.skip && (options.buffer || options.name.is_some()) {
                 return Err(meta.error("a skipped field has no other option"));

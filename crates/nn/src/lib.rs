@@ -43,15 +43,17 @@ pub mod safetensors;
 mod sequential;
 mod state;
 
-pub use activation::{Flatten, Func, Gelu, GeluTanh, Identity, Relu, Sigmoid, Silu, Softplus, Tanh};
+pub use activation::{
+    Flatten, Func, Gelu, GeluTanh, Identity, Relu, Sigmoid, Silu, Softplus, Tanh,
+};
 pub use dropout::Dropout;
 pub use forward::{Forward, InModule};
 pub use linear::Linear;
 pub use module::Module;
 pub use part::{Leaf, LeafMut, Part, Training, Visitor, VisitorMut};
 pub use sequential::{Layer, Sequential};
-pub use state::{Match, StateDict};
 pub use state::Match::{Loose, Strict};
+pub use state::{Match, StateDict};
 /// Implements [`Module`](trait@Module): see the page of [`wgrad_derive`].
 pub use wgrad_derive::Module;
 

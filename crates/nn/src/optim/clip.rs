@@ -34,7 +34,9 @@ pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<Tensor> {
         place,
     };
     if max_norm.is_nan() || max_norm < 0.0 {
-        return Err(value(format!("max_norm must be at least 0, not {max_norm}")));
+        return Err(value(format!(
+            "max_norm must be at least 0, not {max_norm}"
+        )));
     }
     let Some(first) = params.first() else {
         return Err(value("there are no parameters".into()));

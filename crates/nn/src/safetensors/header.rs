@@ -215,7 +215,11 @@ fn check(raw: Raw, available: u64) -> Result<Header, String> {
     let mut filled = 0;
     for (begin, end, name) in extents {
         if begin != filled {
-            let what = if begin < filled { "an overlap" } else { "a gap" };
+            let what = if begin < filled {
+                "an overlap"
+            } else {
+                "a gap"
+            };
             return Err(format!("tensor {name}: {what} in the data at byte {begin}"));
         }
         filled = end;
