@@ -85,7 +85,8 @@ fn read_data() -> Result<(Set, Set), String> {
             return Err(format!("digits.csv, line {}: not 65 numbers", i + 1));
         };
         let set = if i % 5 == 4 { &mut test } else { &mut train };
-        set.images.push(std::array::from_fn(|p| f32::from(pixels[p]) / 16.0));
+        set.images
+            .push(std::array::from_fn(|p| f32::from(pixels[p]) / 16.0));
         set.digits.push(i32::from(digit));
     }
     Ok((train, test))
@@ -172,7 +173,11 @@ fn train_epoch(
     }
     let losses: Vec<f32> = Tensor::stack(&losses, 0).to_vec()?;
     let sizes = order.chunks(options.batch_size).map(<[usize]>::len);
-    let sum: f64 = losses.iter().zip(sizes).map(|(&l, n)| f64::from(l) * n as f64).sum();
+    let sum: f64 = losses
+        .iter()
+        .zip(sizes)
+        .map(|(&l, n)| f64::from(l) * n as f64)
+        .sum();
     Ok(sum / order.len() as f64)
 }
 
@@ -194,7 +199,10 @@ fn print_confusion(out: &mut impl Write, read: &[i32], digits: &[i32]) -> io::Re
     for (&read, &digit) in read.iter().zip(digits) {
         counts[digit as usize][read as usize] += 1;
     }
-    writeln!(out, "\nconfusion matrix (rows: the digit, columns: as it was read)")?;
+    writeln!(
+        out,
+        "\nconfusion matrix (rows: the digit, columns: as it was read)"
+    )?;
     write!(out, "    ")?;
     for column in 0..CLASSES {
         write!(out, "{column:>4}")?;
@@ -272,8 +280,15 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut in_training = Duration::ZERO;
     for epoch in 0..options.epochs {
         let epoch_begin = Instant::now();
-        let loss =
-            train_epoch(&model, &mut optimizer, &train, options, epoch, &mut random, &progress)?;
+        let loss = train_epoch(
+            &model,
+            &mut optimizer,
+            &train,
+            options,
+            epoch,
+            &mut random,
+            &progress,
+        )?;
         let seconds = epoch_begin.elapsed();
         in_training += seconds;
         let (test_loss, digits) = test(&model, &test_x, &test_y)?;

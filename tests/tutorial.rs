@@ -26,7 +26,11 @@ fn assert_close(tensor: &Tensor, expected: &[f64], tolerance: f64) {
     for (a, b) in values.iter().zip(expected) {
         let close = (a - b).abs() <= tolerance * b.abs().max(1.0);
         let device = tensor.device();
-        assert!(close, "{a} for {b} on {device} (fused: {})", device.fusion());
+        assert!(
+            close,
+            "{a} for {b} on {device} (fused: {})",
+            device.fusion()
+        );
     }
 }
 
@@ -150,7 +154,12 @@ fn one_neuron() -> wgrad::Result<()> {
             sgd.step()?;
             losses.push(values(&loss)?[0]);
         }
-        assert!(losses[199] < losses[0] - 0.1, "{} to {}", losses[0], losses[199]);
+        assert!(
+            losses[199] < losses[0] - 0.1,
+            "{} to {}",
+            losses[0],
+            losses[199]
+        );
     }
     Ok(())
 }

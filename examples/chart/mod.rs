@@ -39,8 +39,16 @@ fn render(path: &Path, title: &str, lines: &[Line<'_>]) -> Result<(), Box<dyn Er
 
     let (left, top, right, bottom) = FRAME;
     let values = lines.iter().flat_map(|line| line.values);
-    let highest = values.copied().filter(|v| v.is_finite()).fold(0.0, f64::max);
-    let epochs = lines.iter().map(|l| l.values.len()).max().unwrap_or(0).max(1);
+    let highest = values
+        .copied()
+        .filter(|v| v.is_finite())
+        .fold(0.0, f64::max);
+    let epochs = lines
+        .iter()
+        .map(|l| l.values.len())
+        .max()
+        .unwrap_or(0)
+        .max(1);
     let x_step = tick_step(epochs as f64, 10.0).max(1.0);
     let y_step = tick_step(if highest > 0.0 { highest } else { 1.0 }, 6.0);
     let y_end = y_step * (highest / y_step).ceil().max(1.0);
@@ -64,9 +72,16 @@ fn render(path: &Path, title: &str, lines: &[Line<'_>]) -> Result<(), Box<dyn Er
         area.draw(&PathElement::new([(x, bottom), (x, bottom + 5)], BLACK))?;
         let label = format!("{epoch}");
         text(&area, &label, (x - width(&label) / 2, bottom + 10), BLACK)?;
-        epoch = if epoch == 1.0 && x_step > 1.0 { x_step } else { epoch + x_step };
+        epoch = if epoch == 1.0 && x_step > 1.0 {
+            x_step
+        } else {
+            epoch + x_step
+        };
     }
-    area.draw(&PathElement::new([(left, top), (left, bottom), (right, bottom)], BLACK))?;
+    area.draw(&PathElement::new(
+        [(left, top), (left, bottom), (right, bottom)],
+        BLACK,
+    ))?;
     text(&area, "epoch", (right - width("epoch"), bottom + 30), BLACK)?;
     text(&area, title, (left, 18), BLACK)?;
 
@@ -78,7 +93,11 @@ fn render(path: &Path, title: &str, lines: &[Line<'_>]) -> Result<(), Box<dyn Er
         let key = [(legend, 23), (legend + 26, 23)];
         area.draw(&PathElement::new(key, line.color.stroke_width(2)))?;
         legend -= 24;
-        let finite = line.values.iter().enumerate().filter(|(_, v)| v.is_finite());
+        let finite = line
+            .values
+            .iter()
+            .enumerate()
+            .filter(|(_, v)| v.is_finite());
         let points: Vec<(i32, i32)> = finite
             .map(|(i, &v)| (x_at(i as f64 + 1.0), y_at(v)))
             .collect();
@@ -95,7 +114,10 @@ fn render(path: &Path, title: &str, lines: &[Line<'_>]) -> Result<(), Box<dyn Er
 fn tick_step(range: f64, most: f64) -> f64 {
     let power = 10f64.powf((range / most).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|s| s * power);
-    steps.into_iter().find(|s| range / s <= most).unwrap_or(steps[3])
+    steps
+        .into_iter()
+        .find(|s| range / s <= most)
+        .unwrap_or(steps[3])
 }
 
 fn width(text: &str) -> i32 {

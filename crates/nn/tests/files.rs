@@ -301,6 +301,9 @@ fn hostile_files_are_errors() {
             error.to_string().starts_with("name of the file: "),
             "{what}: {error}"
         );
+        if what == "a bool of 2" {
+            continue; // the module does not read that tensor
+        }
         std::fs::write(&scratch.0, &bytes).expect("writable");
         let error = module.load_safetensors(&scratch.0, Loose).expect_err(what);
         assert!(matches!(error, Error::File { .. }), "{what}: {error}");

@@ -585,3 +585,80 @@ fn clipping() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn two_optimizers_may_share_parameters() -> Result<()> {
+    for dev in both() {
+        let (tensors, mut numbers) = params(&dev, DType::F64);
+        let options = |lr| SgdOptions {
+            lr,
+            ..Default::default()
+        };
+        let mut optimizers = [0.1, 0.2].map(|lr| Sgd::new(tensors.clone(), options(lr)));
+        for step in 0..6 {
+            for (optimizer, lr) in optimizers.iter_mut().zip([0.1, 0.2]) {
+                optimizer.zero_grad();
+                let grads = backward(&tensors, step)?;
+                optimizer.step()?;
+                for (i, g) in grads.iter().enumerate() {
+                    for (j, g) in g.iter().flatten().enumerate() {
+                        numbers[i][j] -= lr * g;
+                    }
+                    for (a, b) in values(&tensors[i]).iter().zip(&numbers[i]) {
+                        assert!((a - b).abs() < 1e-12, "step {step} lr {lr}: {a} for {b}");
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A gradient that lies in another parameter's place.
+#[test]
+fn gradients_may_be_exchanged() -> Result<()> {
+    let dev = cpu();
+    let make = || Tensor::zeros([64], (DType::F64, &dev)).requires_grad();
+    let (p, q) = (make(), make());
+    let options = SgdOptions {
+        lr: 1.0,
+        ..Default::default()
+    };
+    let mut sgd = Sgd::new(vec![p.clone(), q.clone()], options);
+    for step in 1..4 {
+        sgd.zero_grad();
+        (&p * 2.0 + &q * 3.0).sum().backward()?;
+        let (to_q, to_p) = (p.grad()?, q.grad()?);
+        p.set_grad(&to_p)?;
+        q.set_grad(&to_q)?;
+        drop((to_q, to_p));
+        sgd.step()?;
+        assert_eq!(values(&p), vec![-3.0 * f64::from(step); 64]);
+        assert_eq!(values(&q), vec![-2.0 * f64::from(step); 64]);
+    }
+    Ok(())
+}
+
+/// A gradient that somebody keeps while another takes its place.
+#[test]
+fn replaced_gradients_keep_their_values() -> Result<()> {
+    for dev in both() {
+        let p = Tensor::zeros([64], (DType::F64, &dev)).requires_grad();
+        let options = SgdOptions {
+            lr: 1.0,
+            ..Default::default()
+        };
+        let mut sgd = Sgd::new(vec![p.clone()], options);
+        for step in 1..5 {
+            sgd.zero_grad();
+            (&p * f64::from(step)).sum().backward()?;
+            let kept = p.grad()?;
+            clip_grad_norm(&[p.clone()], 8e-3)?;
+            sgd.step()?;
+            assert_eq!(values(&kept), vec![f64::from(step); 64]);
+            let clipped = -1e-3 * f64::from(step);
+            assert!(values(&p).iter().all(|v| (v - clipped).abs() < 1e-8));
+        }
+    }
+    Ok(())
+}
