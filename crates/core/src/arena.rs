@@ -702,13 +702,25 @@ impl Update {
         }
     }
 
-    /// Finds out which gradients are computed in their place.
-    pub fn locate(&mut self, placed: impl Fn(&Arc<Node>) -> bool) {
+    /// The places of the gradients, buffer and offset, and what each is filled with.
+    pub fn places(&self) -> impl Iterator<Item = (u64, usize, &Arc<Node>)> {
+        self.arenas.iter().flat_map(|arena| {
+            let buffer = arena.grad.id();
+            let grads = arena.grads.iter();
+            grads.map(move |(grad, offset, _)| (buffer, *offset, grad))
+        })
+    }
+
+    /// Finds out which gradients are computed in their place; `home` gives the buffer and offset
+    /// of a gradient that lies in an arena. That may be another optimizer's arena, or another
+    /// parameter's part: those are copied.
+    pub fn locate(&mut self, home: impl Fn(&Arc<Node>) -> Option<(u64, usize)>) {
         for arena in &mut self.arenas {
+            let own = arena.grad.id();
             arena.placed = arena
                 .grads
                 .iter()
-                .map(|(grad, _, _)| placed(grad))
+                .map(|(grad, offset, _)| home(grad) == Some((own, *offset)))
                 .collect();
         }
     }

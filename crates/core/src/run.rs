@@ -425,10 +425,25 @@ fn execute(
             // The update's own handle, the variable's, and those of this run.
             Arc::strong_count(node) > 2 + uses
         });
-        update.locate(|node| match c.index(node) {
-            Some(mark) if mark & LEAF == 0 => c.items[mark as usize].home.is_some(),
-            Some(mark) => c.leaves[(mark & !LEAF) as usize].storage.home.is_some(),
-            None => false,
+        // A result must not take a place that the update itself fills with something else.
+        let takers: HashMap<(u64, usize), u32> = update
+            .places()
+            .filter_map(|(buffer, offset, grad)| Some(((buffer, offset), c.index(grad)?)))
+            .collect();
+        for (i, item) in c.items.iter_mut().enumerate() {
+            let home = item.home.as_ref();
+            if let Some(place) = home.map(|home| (home.buffer.id(), home.offset))
+                && takers.get(&place).is_some_and(|&taker| taker != i as u32)
+            {
+                item.home = None;
+            }
+        }
+        update.locate(|node| {
+            let home = match c.index(node)? {
+                mark if mark & LEAF == 0 => c.items[mark as usize].home.as_ref(),
+                mark => c.leaves[(mark & !LEAF) as usize].storage.home.as_ref(),
+            };
+            home.map(|home| (home.buffer.id(), home.offset))
         });
         update.reserve(open)?;
     }

@@ -1,1 +1,69 @@
-//! TBD
+//! Neural networks for wgrad: modules and layers, losses, initialisation, optimizers, and
+//! safetensors files.
+//!
+//! A [`Module`] has parameters and buffers with PyTorch's names; `#[derive(Module)]` finds them. A
+//! [`Forward`] module maps a tensor to a tensor, and is what [`Sequential`] holds.
+//!
+//! ```
+//! # fn main() -> wgrad_core::Result<()> {
+//! # let dev = wgrad_core::Device::new(
+//! #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+//! use wgrad_core::Tensor;
+//! use wgrad_nn::optim::{AdamW, AdamWOptions, Optimizer};
+//! use wgrad_nn::{Dropout, Forward, Linear, Module, Relu, Sequential};
+//!
+//! let model = Sequential::from((
+//!     Linear::new(4, 8, &dev),
+//!     Relu,
+//!     Dropout::new(0.1),
+//!     Linear::new(8, 3, &dev),
+//! ));
+//! let mut optimizer = AdamW::new(model.parameters(), AdamWOptions::default());
+//! let (x, y) = (Tensor::randn([5, 4], &dev), Tensor::new([0, 1, 2, 1, 0], &dev));
+//! for _ in 0..3 {
+//!     optimizer.zero_grad();
+//!     model.forward(&x)?.cross_entropy(&y).backward()?;
+//!     optimizer.step()?;
+//! }
+//! assert_eq!(model.named_parameters()[0].0, "0.weight");
+//! # Ok(())
+//! # }
+//! ```
+
+mod activation;
+mod dropout;
+mod forward;
+pub mod init;
+mod linear;
+pub mod loss;
+mod module;
+pub mod optim;
+mod part;
+pub mod safetensors;
+mod sequential;
+mod state;
+
+pub use activation::{
+    Flatten, Func, Gelu, GeluTanh, Identity, Relu, Sigmoid, Silu, Softplus, Tanh,
+};
+pub use dropout::Dropout;
+pub use forward::{Forward, InModule};
+pub use linear::Linear;
+pub use module::Module;
+pub use part::{Leaf, LeafMut, Part, Training, Visitor, VisitorMut};
+pub use sequential::{Layer, Sequential};
+pub use state::Match::{Loose, Strict};
+pub use state::{Match, StateDict};
+/// Implements [`Module`](trait@Module): see the page of [`wgrad_derive`].
+pub use wgrad_derive::Module;
+
+/// What programs that train need, beside tensors and devices.
+pub mod prelude {
+    pub use crate as nn;
+    pub use crate::Match::{Loose, Strict};
+    pub use crate::optim::{
+        self, Adam, AdamOptions, AdamW, AdamWOptions, Group, Optimizer, Sgd, SgdOptions,
+        clip_grad_norm,
+    };
+    pub use crate::{Forward, InModule, Module, StateDict, init, loss};
+}

@@ -1,0 +1,86 @@
+//! Dropout.
+
+use wgrad_core::{Error, Place, Result, Tensor};
+
+use crate::forward::Forward;
+use crate::module::Module;
+use crate::part::{Training, Visitor, VisitorMut};
+
+/// In training, sets each element to zero with probability `p` and scales the others by
+/// `1 / (1 - p)`; otherwise the identity
+/// ([Hinton et al. 2012](https://arxiv.org/abs/1207.0580)).
+///
+/// The mask comes from the device's random stream and is an elementwise operation like any other,
+/// so it joins the kernel of its neighbours.
+///
+/// ```
+/// # fn main() -> wgrad_core::Result<()> {
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// use wgrad_core::Tensor;
+/// use wgrad_nn::{Dropout, Forward, Module};
+///
+/// let dropout = Dropout::new(0.5);
+/// let x = Tensor::ones([8], &dev);
+/// assert!(dropout.forward(&x)?.to_vec::<f32>()?.iter().all(|&v| v == 0.0 || v == 2.0));
+/// dropout.eval();
+/// assert_eq!(dropout.forward(&x)?.to_vec::<f32>()?, [1.0; 8]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Dropout {
+    p: f64,
+    training: Training,
+}
+
+impl Dropout {
+    /// Dropout with probability `p`; `forward` is an error if `p` is not within 0 and 1.
+    pub fn new(p: f64) -> Dropout {
+        Dropout {
+            p,
+            training: Training::default(),
+        }
+    }
+
+    /// The probability of a zero.
+    pub fn p(&self) -> f64 {
+        self.p
+    }
+}
+
+impl Module for Dropout {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
+        visitor.part("training", &self.training);
+    }
+
+    fn visit_mut(&mut self, _: &mut VisitorMut<'_>) {}
+
+    fn description(&self) -> String {
+        format!("Dropout({})", self.p)
+    }
+}
+
+impl Forward for Dropout {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let place = Place::caller();
+        if !(0.0..=1.0).contains(&self.p) {
+            return Err(Error::Value {
+                op: "dropout",
+                problem: format!("the probability must be within 0 and 1, not {}", self.p),
+                place,
+            });
+        }
+        if !self.training.get() || self.p == 0.0 {
+            return x.clone().checked();
+        }
+        place.hold(|| {
+            let keep = 1.0 - self.p;
+            // With p = 1 nothing is kept, so the scale does not matter but must be finite.
+            let scale = if keep > 0.0 { 1.0 / keep } else { 0.0 };
+            let kept = Tensor::bernoulli(x.shape()?, keep, x.device());
+            kept.where_cond(x * scale, 0.0).checked()
+        })
+    }
+}

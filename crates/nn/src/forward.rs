@@ -1,0 +1,57 @@
+//! Modules that map a tensor to a tensor.
+
+use wgrad_core::{Result, Tensor};
+
+use crate::module::Module;
+
+/// A module that maps one tensor to one: what [`Sequential`](crate::Sequential) holds.
+///
+/// An implementation ends its chain of operations in [`Tensor::checked`], so that the first thing
+/// that does not fit is an `Err` here and not somewhere behind.
+///
+/// ```
+/// # use wgrad_core::{Result, Tensor};
+/// use wgrad_nn::{Forward, InModule, Linear, Module};
+///
+/// #[derive(Module)]
+/// #[module(crate = wgrad_nn)]
+/// struct Residual {
+///     inner: Linear,
+/// }
+///
+/// impl Forward for Residual {
+///     fn forward(&self, x: &Tensor) -> Result<Tensor> {
+///         let y = self.inner.forward(x).in_module("inner")?;
+///         (x + y.relu()).checked()
+///     }
+/// }
+/// ```
+pub trait Forward: Module {
+    /// The module's result for `x`.
+    ///
+    /// # Errors
+    /// What does not fit, with the path of the module in which it does not.
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Result<Tensor>;
+}
+
+impl<F: Forward + ?Sized> Forward for Box<F> {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        (**self).forward(x)
+    }
+}
+
+/// Says in which module an error happened.
+pub trait InModule {
+    /// Puts a module's name in front of an error: `head.0: Linear(784, 512): ...`.
+    ///
+    /// # Errors
+    /// The same error, with the path.
+    fn in_module(self, name: &str) -> Self;
+}
+
+impl<T> InModule for Result<T> {
+    fn in_module(self, name: &str) -> Result<T> {
+        self.map_err(|error| error.in_module(name, ""))
+    }
+}

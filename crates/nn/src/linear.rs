@@ -1,0 +1,104 @@
+//! The fully connected layer.
+
+use wgrad_core::{Result, Target, Tensor};
+
+use crate::forward::Forward;
+use crate::init;
+use crate::module::Module;
+use crate::part::{Visitor, VisitorMut};
+
+/// `y = x W^T + b` over the last dimension, as `torch.nn.Linear`.
+///
+/// `weight` is `[out_features, in_features]`, `bias` `[out_features]`; an input of shape
+/// `[.., in_features]` gives `[.., out_features]`.
+///
+/// ```
+/// # fn main() -> wgrad_core::Result<()> {
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// use wgrad_core::Tensor;
+/// use wgrad_nn::{Forward, Linear};
+///
+/// let linear = Linear::new(4, 2, &dev);
+/// let y = linear.forward(&Tensor::randn([3, 4], &dev))?;
+/// assert_eq!(y.shape()?, [3, 2]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Linear {
+    /// `[out_features, in_features]`.
+    pub weight: Tensor,
+    /// `[out_features]`.
+    pub bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// A layer with bias. Weight and bias are drawn from `U(-1/sqrt(in), 1/sqrt(in))` of the
+    /// device's random stream, as PyTorch does.
+    #[track_caller]
+    pub fn new(in_features: usize, out_features: usize, target: impl Target) -> Linear {
+        let target = (target.dtype().unwrap_or(init::FLOAT), target.device());
+        let bound = bound(in_features);
+        let weight = init::uniform([out_features, in_features], -bound, bound, target);
+        let bias = init::uniform([out_features], -bound, bound, target);
+        Linear::from_tensors(weight, Some(bias))
+    }
+
+    /// A layer without bias.
+    #[track_caller]
+    pub fn without_bias(in_features: usize, out_features: usize, target: impl Target) -> Linear {
+        let bound = bound(in_features);
+        let weight = init::uniform([out_features, in_features], -bound, bound, target);
+        Linear::from_tensors(weight, None)
+    }
+
+    /// A layer of given values: `weight` `[out, in]` and `bias` `[out]`, which become variables
+    /// unless they are some already.
+    #[track_caller]
+    pub fn from_tensors(weight: Tensor, bias: Option<Tensor>) -> Linear {
+        Linear {
+            weight: weight.requires_grad(),
+            bias: bias.map(Tensor::requires_grad),
+        }
+    }
+}
+
+fn bound(in_features: usize) -> f64 {
+    if in_features == 0 {
+        0.0
+    } else {
+        1.0 / (in_features as f64).sqrt()
+    }
+}
+
+impl Module for Linear {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
+        visitor.part("weight", &self.weight);
+        visitor.part("bias", &self.bias);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut VisitorMut<'_>) {
+        visitor.part("weight", &mut self.weight);
+        visitor.part("bias", &mut self.bias);
+    }
+
+    fn description(&self) -> String {
+        let bias = if self.bias.is_some() {
+            ""
+        } else {
+            ", bias=false"
+        };
+        match self.weight.dims::<2>() {
+            Ok([out, input]) => format!("Linear({input}, {out}{bias})"),
+            Err(_) => "Linear(failed)".into(),
+        }
+    }
+}
+
+impl Forward for Linear {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.linear(&self.weight, self.bias.as_ref()).checked()
+    }
+}

@@ -1,0 +1,171 @@
+//! Losses, as in `torch.nn.functional`: the mean over all elements or rows, or another
+//! [`Reduction`] with the function of the same name and `_with`.
+//!
+//! ```
+//! # fn main() -> wgrad_core::Result<()> {
+//! # let dev = wgrad_core::Device::new(
+//! #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+//! use wgrad_core::{Reduction, Tensor};
+//! use wgrad_nn::loss;
+//!
+//! let (y, t) = (Tensor::new([1.0, 2.0], &dev), Tensor::new([0.0, 4.0], &dev));
+//! assert_eq!(loss::mse_loss(&y, &t).item::<f32>()?, 2.5);
+//! assert_eq!(loss::mse_loss_with(&y, &t, Reduction::Sum).item::<f32>()?, 5.0);
+//! # Ok(())
+//! # }
+//! ```
+
+use wgrad_core::{CrossEntropyOptions, Error, Place, Reduction, Result, Tensor};
+
+/// The mean cross-entropy of logits `[n, classes]` against integer classes `[n]`:
+/// [`Tensor::cross_entropy`].
+#[track_caller]
+pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Tensor {
+    logits.cross_entropy(targets)
+}
+
+/// [`cross_entropy`] with class weights, an ignored class and a reduction:
+/// [`Tensor::cross_entropy_with`].
+#[track_caller]
+pub fn cross_entropy_with(
+    logits: &Tensor,
+    targets: &Tensor,
+    options: CrossEntropyOptions,
+) -> Tensor {
+    logits.cross_entropy_with(targets, options)
+}
+
+/// The mean of `-log_probabilities[i, targets[i]]`: log-probabilities `[n, classes, ..]` against
+/// integer classes `[n, ..]`.
+#[track_caller]
+pub fn nll_loss(log_probabilities: &Tensor, targets: &Tensor) -> Tensor {
+    nll_loss_with(log_probabilities, targets, Reduction::Mean)
+}
+
+/// [`nll_loss`] with another reduction.
+#[track_caller]
+pub fn nll_loss_with(log_probabilities: &Tensor, targets: &Tensor, reduction: Reduction) -> Tensor {
+    Place::caller().hold(|| {
+        let picked = log_probabilities.gather(1, &targets.unsqueeze(1));
+        reduce(&picked.squeeze(1).neg(), reduction)
+    })
+}
+
+/// The mean of `(input - target)^2`. Both have one shape.
+#[track_caller]
+pub fn mse_loss(input: &Tensor, target: &Tensor) -> Tensor {
+    mse_loss_with(input, target, Reduction::Mean)
+}
+
+/// [`mse_loss`] with another reduction.
+#[track_caller]
+pub fn mse_loss_with(input: &Tensor, target: &Tensor, reduction: Reduction) -> Tensor {
+    paired("mse_loss", input, target, reduction, |x, t| (x - t).sqr())
+}
+
+/// The mean of `|input - target|`. Both have one shape.
+#[track_caller]
+pub fn l1_loss(input: &Tensor, target: &Tensor) -> Tensor {
+    l1_loss_with(input, target, Reduction::Mean)
+}
+
+/// [`l1_loss`] with another reduction.
+#[track_caller]
+pub fn l1_loss_with(input: &Tensor, target: &Tensor, reduction: Reduction) -> Tensor {
+    paired("l1_loss", input, target, reduction, |x, t| (x - t).abs())
+}
+
+/// The mean of `-(t ln p + (1 - t) ln(1 - p))` for probabilities `p` within 0 and 1. Both have
+/// one shape. Logarithms are at least -100 and slopes at most 1e12, as in torch, so that a wrong
+/// certainty costs much but not infinitely much.
+///
+/// Where the probabilities come from a sigmoid, [`binary_cross_entropy_with_logits`] is more
+/// precise.
+#[track_caller]
+pub fn binary_cross_entropy(probabilities: &Tensor, targets: &Tensor) -> Tensor {
+    binary_cross_entropy_with(probabilities, targets, Reduction::Mean)
+}
+
+/// [`binary_cross_entropy`] with another reduction.
+#[track_caller]
+pub fn binary_cross_entropy_with(
+    probabilities: &Tensor,
+    targets: &Tensor,
+    reduction: Reduction,
+) -> Tensor {
+    let name = "binary_cross_entropy";
+    paired(name, probabilities, targets, reduction, |p, t| {
+        let rest = 1.0 - p;
+        ((t * bounded_ln(p)) + (1.0 - t) * bounded_ln(&rest)).neg()
+    })
+}
+
+/// The mean of `-(t ln s(x) + (1 - t) ln(1 - s(x)))` for logits `x`, where `s` is the sigmoid, in
+/// the form `softplus(x) - x t`, which never takes the logarithm of a rounded number. Both have
+/// one shape.
+#[track_caller]
+pub fn binary_cross_entropy_with_logits(logits: &Tensor, targets: &Tensor) -> Tensor {
+    binary_cross_entropy_with_logits_with(logits, targets, Reduction::Mean)
+}
+
+/// [`binary_cross_entropy_with_logits`] with another reduction.
+#[track_caller]
+pub fn binary_cross_entropy_with_logits_with(
+    logits: &Tensor,
+    targets: &Tensor,
+    reduction: Reduction,
+) -> Tensor {
+    let name = "binary_cross_entropy_with_logits";
+    paired(name, logits, targets, reduction, |x, t| {
+        x.softplus() - x * t
+    })
+}
+
+/// `max(ln x, -100)` with the slope `1 / max(x, 1e-12)`: where x is all but zero, a straight line
+/// of that slope through the value stands for the logarithm, whose own slope would be infinite.
+fn bounded_ln(x: &Tensor) -> Tensor {
+    const SMALL: f64 = 1e-12;
+    let regular = x.gt(SMALL);
+    let here = x.detach();
+    let line = here.ln().maximum(-100.0) + (x - &here) * (1.0 / SMALL);
+    // The logarithm sees a harmless operand where it is not chosen, so that no NaN of its
+    // derivative spreads.
+    regular.where_cond(regular.where_cond(x, 1.0).ln(), line)
+}
+
+/// A loss of two operands of equal shape: torch only warns where they broadcast, which hides
+/// mistakes.
+#[track_caller]
+fn paired(
+    op: &'static str,
+    input: &Tensor,
+    target: &Tensor,
+    reduction: Reduction,
+    loss: impl FnOnce(&Tensor, &Tensor) -> Tensor,
+) -> Tensor {
+    let place = Place::caller();
+    place.hold(|| match check_shapes(op, input, target, place) {
+        Ok(()) => reduce(&loss(input, target), reduction),
+        Err(error) => Tensor::zeros((), &wgrad_core::Device::failed(error)),
+    })
+}
+
+fn check_shapes(op: &'static str, input: &Tensor, target: &Tensor, place: Place) -> Result<()> {
+    let (left, right) = (input.shape()?, target.shape()?);
+    if left == right {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        op,
+        problem: format!("input of shape {left}, target of shape {right}; they must be equal"),
+        place,
+    })
+}
+
+fn reduce(losses: &Tensor, reduction: Reduction) -> Tensor {
+    match reduction {
+        Reduction::Mean => losses.mean(),
+        Reduction::Sum => losses.sum(),
+        Reduction::None => losses.clone(),
+    }
+}

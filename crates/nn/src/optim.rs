@@ -1,0 +1,77 @@
+//! Optimizers with PyTorch's meanings and defaults, and clipping of gradients.
+//!
+//! An optimizer moves its parameters, gradients and moments side by side, so that one kernel
+//! updates all of them; hyperparameters are data of that kernel, so that changing the learning
+//! rate costs nothing. A parameter without gradient is skipped and its step count stays.
+//!
+//! ```
+//! # fn main() -> wgrad_core::Result<()> {
+//! # let dev = wgrad_core::Device::new(
+//! #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+//! use wgrad_core::Tensor;
+//! use wgrad_nn::optim::{Group, Optimizer, Sgd, SgdOptions};
+//!
+//! let w = Tensor::scalar(1.0, &dev).requires_grad();
+//! let b = Tensor::scalar(1.0, &dev).requires_grad();
+//! let mut sgd = Sgd::with_groups(vec![
+//!     Group { params: vec![w.clone()], options: SgdOptions { lr: 0.1, ..Default::default() } },
+//!     Group { params: vec![b.clone()], options: SgdOptions { lr: 0.5, ..Default::default() } },
+//! ]);
+//! (&w * 2.0 + &b).backward()?;
+//! sgd.step()?;
+//! assert_eq!(w.item::<f32>()?, 0.8);
+//! assert_eq!(b.item::<f32>()?, 0.5);
+//! # Ok(())
+//! # }
+//! ```
+
+mod adam;
+mod clip;
+mod descent;
+mod sgd;
+mod state;
+
+pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
+pub use clip::clip_grad_norm;
+pub use descent::{Descent, Group, Hyperparameters};
+pub use sgd::{Sgd, SgdOptions};
+pub use state::OptimizerState;
+
+use wgrad_core::{Result, Tensor};
+
+/// What every optimizer can do.
+pub trait Optimizer {
+    /// Updates the parameters by their gradients, and runs what this thread has recorded.
+    ///
+    /// # Errors
+    /// [`Error::Value`](wgrad_core::Error::Value) for a hyperparameter out of range or a parameter
+    /// given twice, a failed gradient's error, and what a run can fail with. Then neither
+    /// parameters nor step counts have changed.
+    #[track_caller]
+    fn step(&mut self) -> Result<()>;
+
+    /// Forgets the gradients of all parameters.
+    fn zero_grad(&self);
+
+    /// The parameters, group after group.
+    fn parameters(&self) -> &[Tensor];
+
+    /// The learning rate of the first group; 0 where there is none.
+    fn lr(&self) -> f64;
+
+    /// Sets the learning rate of all groups.
+    fn set_lr(&mut self, lr: f64);
+
+    /// Moments, step counts and hyperparameters of this moment.
+    ///
+    /// # Errors
+    /// What copying can fail with.
+    fn state_dict(&self) -> Result<OptimizerState>;
+
+    /// Continues from a saved state: the next steps are those that would have followed it.
+    ///
+    /// # Errors
+    /// [`Error::Load`](wgrad_core::Error::Load) where the state does not fit the parameters; then
+    /// nothing has changed.
+    fn load_state_dict(&mut self, state: &OptimizerState) -> Result<()>;
+}

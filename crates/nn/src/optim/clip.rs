@@ -1,0 +1,70 @@
+//! Clipping of gradients.
+
+use wgrad_core::{Error, Place, Result, Tensor, no_grad};
+
+/// Scales all gradients together so that their 2-norm is at most `max_norm`, and returns the norm
+/// from before, as `torch.nn.utils.clip_grad_norm_`. Everything is recorded and nothing waits:
+/// call it between `backward` and `step`, and read the norm later or never. Parameters without
+/// gradient do not count; without any the norm is 0.
+///
+/// ```
+/// # fn main() -> wgrad_core::Result<()> {
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// use wgrad_core::Tensor;
+/// use wgrad_nn::optim::clip_grad_norm;
+///
+/// let w = Tensor::new([1.0, 1.0], &dev).requires_grad();
+/// (&w * Tensor::new([3.0, 4.0], &dev)).sum().backward()?;
+/// assert_eq!(clip_grad_norm(&[w.clone()], 1.0)?.item::<f32>()?, 5.0);
+/// assert!((w.grad()?.sqr().sum().item::<f32>()? - 1.0).abs() < 1e-5);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Value`] if there are no parameters or `max_norm` is negative or NaN, and a failed
+/// gradient's error; then no gradient has changed.
+#[track_caller]
+pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<Tensor> {
+    let place = Place::caller();
+    let value = |problem: String| Error::Value {
+        op: "clip_grad_norm",
+        problem,
+        place,
+    };
+    if max_norm.is_nan() || max_norm < 0.0 {
+        return Err(value(format!(
+            "max_norm must be at least 0, not {max_norm}"
+        )));
+    }
+    let Some(first) = params.first() else {
+        return Err(value("there are no parameters".into()));
+    };
+    place.hold(|| {
+        no_grad(|| {
+            let mut grads = Vec::with_capacity(params.len());
+            for param in params {
+                if let Ok(grad) = param.grad() {
+                    grads.push((param, grad.checked()?));
+                }
+            }
+            if grads.is_empty() {
+                return Tensor::zeros((), first.device()).checked();
+            }
+            let squares: Tensor = grads.iter().map(|(_, g)| g.sqr().sum()).sum();
+            let norm = squares.sqrt().checked()?;
+            // As torch: a little less than max_norm, but never a division by zero.
+            let scale = (max_norm / (&norm + 1e-6)).clamp(f64::NEG_INFINITY, 1.0);
+            let mut clipped = Vec::with_capacity(grads.len());
+            for (param, grad) in grads {
+                let dtype = grad.dtype()?;
+                clipped.push((param, (grad * &scale).to_dtype(dtype).checked()?));
+            }
+            for (param, grad) in clipped {
+                param.set_grad(&grad)?;
+            }
+            Ok(norm)
+        })
+    })
+}
