@@ -181,7 +181,7 @@ fn to_device_moves_buffers_and_keeps_frozen_parameters_frozen() -> Result<()> {
     net.mean.assign(&Tensor::ones([4], &other))?;
     assert_eq!(values(&net.mean), [1.0; 4]);
     let x = Tensor::ones([1, 2], &other);
-    net.head.forward(&x)?;
+    let _ = net.head.forward(&x)?;
     Ok(())
 }
 
