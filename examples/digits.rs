@@ -37,13 +37,13 @@ struct Options {
     #[arg(long, value_enum)]
     device: Option<Place>,
     /// How often to go through the training images
-    #[arg(long, default_value_t = 60, value_parser = at_least_one)]
+    #[arg(long, default_value_t = 150, value_parser = at_least_one)]
     epochs: usize,
     /// Images per step
     #[arg(long, default_value_t = 64, value_parser = at_least_one)]
     batch_size: usize,
     /// The learning rate at the beginning; it falls to 0
-    #[arg(long, default_value_t = 3e-3)]
+    #[arg(long, default_value_t = 3e-3, value_parser = above_zero)]
     lr: f64,
     /// Decides the initial parameters, the order of the images, the shifts, and what is dropped
     #[arg(long, default_value_t = 0)]
@@ -64,6 +64,14 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(0) => Err("must be at least 1".into()),
         Ok(n) => Ok(n),
         Err(_) => Err("must be a whole number".into()),
+    }
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(x) if x > 0.0 && f64::is_finite(x) => Ok(x),
+        Ok(_) => Err("must be finite and above 0".into()),
+        Err(_) => Err("must be a number".into()),
     }
 }
 

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use plotters::prelude::*;
 
-const SIZE: (i32, i32) = (800, 480);
+const SIZE: (i32, i32) = (800, 490);
 /// The frame of the plot: left, top, right, bottom.
 const FRAME: (i32, i32, i32, i32) = (70, 50, 780, 430);
 /// Pixels per dot of the font.
-const DOT: i32 = 2;
+const DOT: i32 = 3;
 
 /// A named line.
 pub struct Line<'a> {
@@ -64,7 +64,7 @@ fn render(path: &Path, title: &str, lines: &[Line<'_>]) -> Result<(), Box<dyn Er
         let y = y_at(value);
         area.draw(&PathElement::new([(left, y), (right, y)], grid))?;
         let label = format!("{value:.decimals$}");
-        text(&area, &label, (left - 8 - width(&label), y - 5), BLACK)?;
+        text(&area, &label, (left - 8 - width(&label), y - 7), BLACK)?;
     }
     let mut epoch = 1.0;
     while epoch <= epochs as f64 {
@@ -82,7 +82,7 @@ fn render(path: &Path, title: &str, lines: &[Line<'_>]) -> Result<(), Box<dyn Er
         [(left, top), (left, bottom), (right, bottom)],
         BLACK,
     ))?;
-    text(&area, "epoch", (right - width("epoch"), bottom + 30), BLACK)?;
+    text(&area, "epoch", (right - width("epoch"), bottom + 32), BLACK)?;
     text(&area, title, (left, 18), BLACK)?;
 
     let mut legend = right;
@@ -90,7 +90,7 @@ fn render(path: &Path, title: &str, lines: &[Line<'_>]) -> Result<(), Box<dyn Er
         legend -= width(line.name);
         text(&area, line.name, (legend, 18), line.color)?;
         legend -= 34;
-        let key = [(legend, 23), (legend + 26, 23)];
+        let key = [(legend, 25), (legend + 26, 25)];
         area.draw(&PathElement::new(key, line.color.stroke_width(2)))?;
         legend -= 24;
         let finite = line
@@ -134,7 +134,7 @@ fn text(
         for (row, dots) in glyph(c).into_iter().enumerate() {
             for column in (0..3).filter(|column| dots & (0b100 >> column) != 0) {
                 let corner = (x + column * DOT, y + row as i32 * DOT);
-                let opposite = (corner.0 + DOT - 1, corner.1 + DOT - 1);
+                let opposite = (corner.0 + DOT, corner.1 + DOT);
                 let dot = [corner, opposite];
                 area.draw(&Rectangle::new(dot, color.filled()))?;
             }
