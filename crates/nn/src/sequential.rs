@@ -45,6 +45,7 @@ impl Sequential {
     }
 
     /// Appends a layer.
+    #[allow(clippy::should_implement_trait)] // no sum of networks is meant, nor taken for one
     pub fn add(mut self, layer: impl Forward + Send + Sync + 'static) -> Sequential {
         self.push(layer);
         self

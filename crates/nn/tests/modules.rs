@@ -39,7 +39,7 @@ struct Net {
 
 #[derive(Module)]
 #[module(crate = ::wgrad_nn)]
-struct Block(Linear, Dropout, #[module(skip)] usize);
+struct Block(Linear, Dropout, #[module(skip)] &'static str);
 
 #[derive(Module)]
 #[module(crate = wgrad_nn)]
@@ -74,8 +74,8 @@ fn net(dev: &wgrad_core::Device) -> Net {
     Net {
         head: Sequential::from((linear(), Relu, Linear::without_bias(2, 1, dev))),
         blocks: vec![
-            Block(linear(), Dropout::new(0.5), 1),
-            Block(linear(), Dropout::new(0.5), 2),
+            Block(linear(), Dropout::new(0.5), "first"),
+            Block(linear(), Dropout::new(0.5), "second"),
         ],
         extra: Some(linear()),
         absent: None,
@@ -114,6 +114,7 @@ fn names_follow_fields_and_positions() {
     assert_eq!(names(&net), expected);
     let buffers: Vec<String> = net.named_buffers().into_iter().map(|(n, _)| n).collect();
     assert_eq!(buffers, ["mean", "variance"]);
+    assert_eq!(net.blocks[0].2, "first");
     assert_eq!(net.num_parameters(), 6 + 2 + 12 + 6 + 6 + 3 + 6 + 1 + 4);
     assert_eq!(net.state_dict().len(), expected.len() + 2);
     assert_eq!(net.description(), "Net");
@@ -180,7 +181,7 @@ fn to_device_moves_buffers_and_keeps_frozen_parameters_frozen() -> Result<()> {
     net.mean.assign(&Tensor::ones([4], &other))?;
     assert_eq!(values(&net.mean), [1.0; 4]);
     let x = Tensor::ones([1, 2], &other);
-    net.head.forward(&x)?;
+    let _ = net.head.forward(&x)?;
     Ok(())
 }
 
@@ -189,9 +190,8 @@ fn train_and_eval_reach_every_layer() -> Result<()> {
     let dev = cpu();
     let net = net(&dev);
     let x = Tensor::ones([1000], &dev);
-    let drops = |layer: &dyn Forward| -> Result<bool> {
-        Ok(values(&layer.forward(&x)?).iter().any(|&v| v == 0.0))
-    };
+    let drops =
+        |layer: &dyn Forward| -> Result<bool> { Ok(values(&layer.forward(&x)?).contains(&0.0)) };
     assert!(drops(&net.blocks[1].1)?);
     net.eval();
     assert!(!drops(&net.blocks[1].1)?);
