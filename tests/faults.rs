@@ -276,13 +276,13 @@ fn targets_of_the_wrong_kind() {
 fn empty_tensors_go_through() {
     for dev in all() {
         let e = Tensor::zeros([0, 3], &dev);
-        assert_eq!(e.to_vec::<f32>().unwrap(), []);
-        assert_eq!((&e + 1.0).exp().to_vec::<f32>().unwrap(), []);
+        assert_eq!(e.to_vec::<f32>().unwrap(), [0.0f32; 0]);
+        assert_eq!((&e + 1.0).exp().to_vec::<f32>().unwrap(), [0.0f32; 0]);
         assert_eq!(e.sum().item::<f32>().unwrap(), 0.0);
         assert!(e.mean().item::<f32>().unwrap().is_nan());
         assert_eq!(e.sum_dims([0], false).to_vec::<f32>().unwrap(), [0.0; 3]);
-        assert_eq!(e.sum_dims([1], false).to_vec::<f32>().unwrap(), []);
-        assert_eq!(e.max_dims([1], false).to_vec::<f32>().unwrap(), []);
+        assert_eq!(e.sum_dims([1], false).to_vec::<f32>().unwrap(), [0.0f32; 0]);
+        assert_eq!(e.max_dims([1], false).to_vec::<f32>().unwrap(), [0.0f32; 0]);
         assert!(!e.gt(0.0).any().item::<bool>().unwrap());
         assert!(e.gt(0.0).all().item::<bool>().unwrap());
         assert_eq!(
@@ -291,8 +291,8 @@ fn empty_tensors_go_through() {
         );
         let k0 = Tensor::zeros([2, 0], &dev).matmul(&Tensor::zeros([0, 2], &dev));
         assert_eq!((k0 + 1.0).to_vec::<f32>().unwrap(), [1.0; 4]);
-        assert_eq!(e.t().reshape([0]).to_vec::<f32>().unwrap(), []);
-        assert_eq!(e.softmax(1).to_vec::<f32>().unwrap(), []);
+        assert_eq!(e.t().reshape([0]).to_vec::<f32>().unwrap(), [0.0f32; 0]);
+        assert_eq!(e.softmax(1).to_vec::<f32>().unwrap(), [0.0f32; 0]);
         let joined = Tensor::cat(&[e.clone(), Tensor::ones([1, 3], &dev)], 0);
         assert_eq!(joined.to_vec::<f32>().unwrap(), [1.0; 3]);
         let none = Tensor::from_vec(Vec::<i32>::new(), 0, &dev);
@@ -303,7 +303,7 @@ fn empty_tensors_go_through() {
         assert_eq!(table.grad().unwrap().to_vec::<f32>().unwrap(), [0.0; 10]);
         let loss = Tensor::zeros([0, 3], &dev).cross_entropy(&none);
         assert!(loss.item::<f32>().unwrap().is_nan());
-        assert_eq!(Tensor::rand([0], &dev).to_vec::<f32>().unwrap(), []);
+        assert_eq!(Tensor::rand([0], &dev).to_vec::<f32>().unwrap(), [0.0f32; 0]);
         assert_eq!(e.to_string(), "tensor([], size=[0, 3])");
     }
 }

@@ -9,67 +9,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::autograd::no_grad;
-use crate::backend::{Binding, Buffer};
+use crate::backend::Buffer;
 use crate::device::{Device, Open};
 use crate::dtype::DType;
 use crate::error::{Error, Place, Result};
-use crate::kernel::{Kernel, ScalarBits};
+use crate::kernel::ScalarBits;
 use crate::node::{Home, Node, State, Storage};
 use crate::run;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+use crate::update::{ArenaUpdate, Update, UpdateRule};
 use crate::variable::{Variable, whole};
-
-/// Which update a step applies. Numbers (learning rate and so on) are data of each step.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum UpdateRule {
-    /// Adam and AdamW: see [`Kernel::Adam`].
-    Adam {
-        /// Weight decay apart from the gradient (AdamW).
-        decoupled: bool,
-        /// Keep the maximum of the second moments.
-        amsgrad: bool,
-        /// Ascend.
-        maximize: bool,
-    },
-    /// Stochastic gradient descent: see [`Kernel::Sgd`].
-    Sgd {
-        /// Whether there is a momentum buffer.
-        momentum: bool,
-        /// Nesterov's form.
-        nesterov: bool,
-        /// Ascend.
-        maximize: bool,
-    },
-}
-
-impl UpdateRule {
-    /// The states kept per element.
-    fn states(self) -> &'static [Role] {
-        match self {
-            UpdateRule::Adam { amsgrad: true, .. } => &[Role::First, Role::Second, Role::Largest],
-            UpdateRule::Adam { amsgrad: false, .. } => &[Role::First, Role::Second],
-            UpdateRule::Sgd { momentum: true, .. } => &[Role::First],
-            UpdateRule::Sgd {
-                momentum: false, ..
-            } => &[],
-        }
-    }
-}
 
 /// The numbers of one parameter's update, everything in the kernel's scalars after the range.
 pub type Coefficients = smallvec::SmallVec<[ScalarBits; 6]>;
-
-/// What a buffer of an arena holds.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum Role {
-    Param,
-    Target,
-    Grad,
-    First,
-    Second,
-    Largest,
-}
 
 /// A part of an arena that belongs to one parameter.
 #[derive(Debug)]
@@ -100,39 +53,6 @@ pub struct Updater {
     arenas: Vec<Arena>,
     /// States to begin with, by parameter and state, where they were loaded.
     loaded: HashMap<(usize, usize), Tensor>,
-}
-
-/// A copy into the gradient arena.
-pub(crate) struct GradCopy<'a> {
-    pub node: &'a Arc<Node>,
-    pub offset: usize,
-    pub bytes: usize,
-}
-
-/// A step of one arena, as a run sees it.
-pub(crate) struct ArenaUpdate {
-    rule: UpdateRule,
-    dtype: DType,
-    bytes: usize,
-    param: Buffer,
-    grad: Buffer,
-    states: Vec<Buffer>,
-    /// Current values of all parameters of the arena.
-    values: Vec<Arc<Node>>,
-    /// Gradient node, offset and bytes of the parameters that have one.
-    grads: Vec<(Arc<Node>, usize, usize)>,
-    /// For each gradient whether it is computed in place.
-    placed: Vec<bool>,
-    scalars: Vec<ScalarBits>,
-    segments: usize,
-    /// Whether someone holds an old value, so that the result goes to a new buffer.
-    fresh: bool,
-    target: Option<Buffer>,
-}
-
-/// What a run does after its nodes: the step of an optimizer.
-pub(crate) struct Update {
-    arenas: Vec<ArenaUpdate>,
 }
 
 /// An arena in the making: type, bytes so far, and for each part its parameter, offset and bytes.
@@ -602,187 +522,5 @@ impl Arena {
             fresh: false,
             target: None,
         })
-    }
-}
-
-impl ArenaUpdate {
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub fn scalar_count(&self) -> usize {
-        self.scalars.len()
-    }
-
-    /// The buffers by role, with their numbers.
-    pub fn roles(&self) -> Vec<(Role, u64)> {
-        let mut roles = vec![(Role::Param, self.param.id()), (Role::Grad, self.grad.id())];
-        if let Some(target) = &self.target {
-            roles.push((Role::Target, target.id()));
-        }
-        roles.extend(
-            self.rule
-                .states()
-                .iter()
-                .zip(&self.states)
-                .map(|(&role, b)| (role, b.id())),
-        );
-        roles
-    }
-
-    /// Gradients that lie elsewhere.
-    pub fn copies(&self) -> impl Iterator<Item = GradCopy<'_>> {
-        self.grads
-            .iter()
-            .zip(&self.placed)
-            .filter(|((_, _, bytes), placed)| !**placed && *bytes > 0)
-            .map(|((node, offset, bytes), _)| GradCopy {
-                node,
-                offset: *offset,
-                bytes: *bytes,
-            })
-    }
-
-    /// The kernel over the plan's buffers.
-    pub fn kernel(&self, buffers: &HashMap<Role, usize>) -> Option<Kernel> {
-        let (&param, &grad) = (buffers.get(&Role::Param)?, buffers.get(&Role::Grad)?);
-        let target = buffers.get(&Role::Target).copied().unwrap_or(param);
-        let (dtype, len, segments) = (self.dtype, self.bytes / self.dtype.size(), self.segments);
-        Some(match self.rule {
-            UpdateRule::Adam {
-                decoupled,
-                maximize,
-                ..
-            } => Kernel::Adam {
-                dtype,
-                len,
-                param,
-                target,
-                grad,
-                m: *buffers.get(&Role::First)?,
-                v: *buffers.get(&Role::Second)?,
-                vmax: buffers.get(&Role::Largest).copied(),
-                decoupled,
-                maximize,
-                segments,
-            },
-            UpdateRule::Sgd {
-                nesterov, maximize, ..
-            } => Kernel::Sgd {
-                dtype,
-                len,
-                param,
-                target,
-                grad,
-                momentum: buffers.get(&Role::First).copied(),
-                nesterov,
-                maximize,
-                segments,
-            },
-        })
-    }
-}
-
-impl Update {
-    pub fn arenas(&self) -> &[ArenaUpdate] {
-        &self.arenas
-    }
-
-    /// The nodes whose results the update uses.
-    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.arenas
-            .iter()
-            .flat_map(|a| a.values.iter().chain(a.grads.iter().map(|(g, _, _)| g)))
-    }
-
-    /// Finds out whether old values are still held by others.
-    pub fn resolve(&mut self, held: impl Fn(&Arc<Node>) -> bool) {
-        for arena in &mut self.arenas {
-            arena.fresh = arena.values.iter().any(&held);
-        }
-    }
-
-    /// The places of the gradients, buffer and offset, and what each is filled with.
-    pub fn places(&self) -> impl Iterator<Item = (u64, usize, &Arc<Node>)> {
-        self.arenas.iter().flat_map(|arena| {
-            let buffer = arena.grad.id();
-            let grads = arena.grads.iter();
-            grads.map(move |(grad, offset, _)| (buffer, *offset, grad))
-        })
-    }
-
-    /// Finds out which gradients are computed in their place; `home` gives the buffer and offset
-    /// of a gradient that lies in an arena. That may be another optimizer's arena, or another
-    /// parameter's part: those are copied.
-    pub fn locate(&mut self, home: impl Fn(&Arc<Node>) -> Option<(u64, usize)>) {
-        for arena in &mut self.arenas {
-            let own = arena.grad.id();
-            arena.placed = arena
-                .grads
-                .iter()
-                .map(|(grad, offset, _)| home(grad) == Some((own, *offset)))
-                .collect();
-        }
-    }
-
-    /// Allocates new parameter buffers where old values must stay.
-    pub fn reserve(&mut self, open: &Open) -> Result<()> {
-        for arena in self.arenas.iter_mut().filter(|a| a.fresh) {
-            arena.target = Some(open.backend.allocate(arena.bytes)?);
-        }
-        Ok(())
-    }
-
-    pub fn binding(&self, arena: usize, role: Role) -> Option<Binding> {
-        let arena = self.arenas.get(arena)?;
-        let state = |role: Role| arena.rule.states().iter().position(|r| *r == role);
-        let buffer = match role {
-            Role::Param => &arena.param,
-            Role::Grad => &arena.grad,
-            Role::Target => arena.target.as_ref()?,
-            other => arena.states.get(state(other)?)?,
-        };
-        Some(Binding {
-            buffer: buffer.clone(),
-            offset: 0,
-        })
-    }
-
-    pub fn push_scalars(&self, scalars: &mut Vec<ScalarBits>) {
-        for arena in &self.arenas {
-            scalars.extend_from_slice(&arena.scalars);
-        }
-    }
-
-    /// What the plan depends on.
-    pub fn write_key(
-        &self,
-        key: &mut Vec<u64>,
-        index: impl Fn(&Arc<Node>) -> Option<u32>,
-        mut allocation: impl FnMut(u64) -> u64,
-    ) {
-        for arena in &self.arenas {
-            let (kind, flags) = match arena.rule {
-                UpdateRule::Adam {
-                    decoupled,
-                    amsgrad,
-                    maximize,
-                } => (1, [decoupled, amsgrad, maximize]),
-                UpdateRule::Sgd {
-                    momentum,
-                    nesterov,
-                    maximize,
-                } => (2, [momentum, nesterov, maximize]),
-            };
-            let flags = flags.iter().fold(0, |f, &b| f << 1 | u64::from(b));
-            let fresh = u64::from(arena.fresh);
-            key.push(1 << 62 | kind << 16 | flags << 8 | fresh << 4 | arena.dtype as u64);
-            key.extend([arena.bytes as u64, arena.segments as u64]);
-            key.extend([allocation(arena.param.id()), allocation(arena.grad.id())]);
-            for ((grad, offset, bytes), placed) in arena.grads.iter().zip(&arena.placed) {
-                let at = u64::from(index(grad).unwrap_or(u32::MAX));
-                key.extend([at << 1 | u64::from(*placed), *offset as u64, *bytes as u64]);
-            }
-        }
     }
 }

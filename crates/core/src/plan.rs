@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::arena::{Role, Update};
 use crate::backend::Limits;
 use crate::dtype::DType;
 use crate::fusion::{self, Group, Kind};
@@ -14,6 +13,7 @@ use crate::kernel::{Accumulator, BufferSpec, Kernel, Launch, Operand, Output, Pl
 use crate::node::{CrossEntropyPart, Node, Op};
 use crate::program::{Arg, Instr, MapOp, Program};
 use crate::shape::Shape;
+use crate::update::{Role, Update};
 
 /// What one of the plan's buffers is bound to when it runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

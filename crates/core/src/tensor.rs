@@ -11,7 +11,7 @@ use crate::element::Scalar;
 use crate::error::{Error, Place, Result};
 use crate::layout::Layout;
 use crate::node::{Node, Op, Recipe, Source, State};
-use crate::run;
+use crate::pending;
 use crate::shape::Shape;
 use crate::variable::Variable;
 
@@ -275,7 +275,7 @@ pub(crate) fn record_node(
         State::Pending(recipe),
     );
     let node = Arc::new(node);
-    run::note(&node);
+    pending::note(&node);
     Ok(Value::new(node))
 }
 

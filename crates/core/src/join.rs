@@ -1,0 +1,162 @@
+//! Splitting tensors along a dimension and joining them.
+
+use crate::autograd::{self, Grads, Saves};
+use crate::dtype::DType;
+use crate::elementwise::cast;
+use crate::error::{Error, Place, Result};
+use crate::node::Op;
+use crate::shape::{Dims, Shape};
+use crate::tensor::{Tensor, Value, record, same_device};
+use crate::views::{dim_of, materialized};
+
+impl Tensor {
+    /// The tensor in `n` parts along `dim`, the last ones smaller or missing where it does not
+    /// divide (as torch). A failed tensor gives one failed part.
+    #[track_caller]
+    pub fn chunk(&self, n: usize, dim: isize) -> Vec<Tensor> {
+        let place = Place::caller();
+        let size = self.capture().and_then(|x| {
+            if n == 0 {
+                return Err(Error::value("chunk", place, "0 parts"));
+            }
+            Ok(x.shape()[dim_of("chunk", x.shape(), dim, place)?])
+        });
+        match size {
+            Err(error) => vec![Tensor::fail(self.device(), error)],
+            Ok(0) => vec![self.clone(); n],
+            Ok(size) => place.hold(|| self.split(size.div_ceil(n), dim)),
+        }
+    }
+
+    /// The tensor in parts of `size` along `dim`, the last one possibly smaller.
+    #[track_caller]
+    pub fn split(&self, size: usize, dim: isize) -> Vec<Tensor> {
+        let place = Place::caller();
+        let total = self.capture().and_then(|x| {
+            if size == 0 {
+                return Err(Error::value("split", place, "parts of size 0"));
+            }
+            Ok(x.shape()[dim_of("split", x.shape(), dim, place)?])
+        });
+        match total {
+            Err(error) => vec![Tensor::fail(self.device(), error)],
+            Ok(total) => place.hold(|| {
+                let part = |start| self.narrow(dim, start, size.min(total - start));
+                (0..total.max(1)).step_by(size).map(part).collect()
+            }),
+        }
+    }
+
+    /// The tensors one after the other along `dim`. Types promote; sizes agree in the other
+    /// dimensions.
+    #[track_caller]
+    pub fn cat(tensors: &[impl AsRef<Tensor>], dim: isize) -> Tensor {
+        let place = Place::caller();
+        let tensors: Vec<&Tensor> = tensors.iter().map(AsRef::as_ref).collect();
+        match tensors.first() {
+            Some(first) => Tensor::or_fail(first.device(), cat(&tensors, dim, place)),
+            None => {
+                let error = Error::value("cat", place, "no tensors to join");
+                Tensor::fail(&crate::device::Device::failed(error.clone()), error)
+            }
+        }
+    }
+
+    /// The tensors, all of one shape, along a new dimension `dim`.
+    #[track_caller]
+    pub fn stack(tensors: &[impl AsRef<Tensor>], dim: isize) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| {
+            let parts: Vec<Tensor> = tensors.iter().map(|t| t.as_ref().unsqueeze(dim)).collect();
+            Tensor::cat(&parts, dim)
+        })
+    }
+}
+
+/// Most tensors that one kernel joins; more are joined in steps.
+const CAT_INPUTS: usize = 6;
+
+fn cat(tensors: &[&Tensor], dim: isize, place: Place) -> Result<Tensor> {
+    let mut values = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        values.push(tensor.capture()?);
+    }
+    // Torch skips tensors of shape [0] whatever the others' rank.
+    if values
+        .iter()
+        .any(|v| v.shape().rank() != 1 || v.shape()[0] != 0)
+    {
+        values.retain(|v| v.shape().rank() != 1 || v.shape()[0] != 0);
+    }
+    let Some(first) = values.first().cloned() else {
+        return Err(Error::value("cat", place, "no tensors to join"));
+    };
+    let d = dim_of("cat", first.shape(), dim, place)?;
+    let mut dtype = first.dtype();
+    for v in &values[1..] {
+        same_device("cat", &first, v, place)?;
+        let fits = v.shape().rank() == first.shape().rank()
+            && (0..first.shape().rank()).all(|i| i == d || v.shape()[i] == first.shape()[i]);
+        if !fits {
+            let problem = format!(
+                "shapes {} and {} do not join along dimension {d}",
+                first.shape(),
+                v.shape()
+            );
+            return Err(Error::shape("cat", place, problem));
+        }
+        dtype = dtype.promote(v.dtype());
+    }
+    let values: Vec<Value> = values
+        .iter()
+        .map(|v| materialized(&cast(v, dtype, place)?, place))
+        .collect::<Result<_>>()?;
+    let mut parts = values;
+    while parts.len() > CAT_INPUTS {
+        parts = parts
+            .chunks(CAT_INPUTS)
+            .map(|chunk| join(chunk, d, dtype, place).and_then(|t| t.capture()))
+            .collect::<Result<_>>()?;
+    }
+    join(&parts, d, dtype, place)
+}
+
+fn join(values: &[Value], d: usize, dtype: DType, place: Place) -> Result<Tensor> {
+    if let [one] = values {
+        return Ok(one.clone().into_tensor());
+    }
+    let mut dims = Dims::from_slice(values[0].shape());
+    dims[d] = values.iter().map(|v| v.shape()[d]).sum();
+    let inputs = values.iter().map(Value::source).collect();
+    let device = &values[0].node.device;
+    let y = record(
+        "cat",
+        device,
+        Op::Concat { dim: d },
+        inputs,
+        Shape::from(dims),
+        dtype,
+        place,
+    )?;
+    let operands: Vec<&Value> = values.iter().collect();
+    if !autograd::tracks(&operands) {
+        return Ok(y.into_tensor());
+    }
+    let sizes: Vec<usize> = values.iter().map(|v| v.shape()[d]).collect();
+    Ok(autograd::track(
+        "cat",
+        y,
+        &operands,
+        Saves::default(),
+        place,
+        move |c| {
+            let mut start = 0;
+            let mut grads = Grads::new();
+            for (&size, &needed) in sizes.iter().zip(c.needs) {
+                grads.push(needed.then(|| c.grad.narrow(d as isize, start, size)));
+                start += size;
+            }
+            grads
+        },
+    ))
+}
