@@ -303,7 +303,10 @@ fn empty_tensors_go_through() {
         assert_eq!(table.grad().unwrap().to_vec::<f32>().unwrap(), [0.0; 10]);
         let loss = Tensor::zeros([0, 3], &dev).cross_entropy(&none);
         assert!(loss.item::<f32>().unwrap().is_nan());
-        assert_eq!(Tensor::rand([0], &dev).to_vec::<f32>().unwrap(), [0.0f32; 0]);
+        assert_eq!(
+            Tensor::rand([0], &dev).to_vec::<f32>().unwrap(),
+            [0.0f32; 0]
+        );
         assert_eq!(e.to_string(), "tensor([], size=[0, 3])");
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Fields, Ident, Path, Result, Type, WherePredicate, parse_quote};
@@ -75,7 +75,9 @@ fn arm<'a>(path: TokenStream, fields: &'a Fields) -> Result<Arm<'a>> {
         if options.skip {
             continue;
         }
-        let binding = format_ident!("part_{index}");
+        // At the field's type, so that the compiler points there at what is not a part.
+        let span = field.ty.span().resolved_at(Span::call_site());
+        let binding = format_ident!("part_{index}", span = span);
         let member = match &field.ident {
             Some(ident) => ident.to_token_stream(),
             None => syn::Index::from(index).to_token_stream(),
@@ -119,8 +121,7 @@ fn visits(arms: &[Arm<'_>], root: &Path, visitor: &TokenStream) -> TokenStream {
             } else {
                 quote!(part)
             };
-            // At the field's type, so that the compiler points at what is not a part.
-            quote_spanned!(part.ty.span()=> #root::#visitor::#method(visitor, #name, #binding);)
+            quote!(#root::#visitor::#method(visitor, #name, #binding);)
         });
         quote!(#pattern => { #(#calls)* })
     });
