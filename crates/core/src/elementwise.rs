@@ -41,41 +41,16 @@ macro_rules! class {
 }
 
 macro_rules! needs {
-    ([]) => {
-        Needs {
-            a: false,
-            b: false,
-            y: false,
-        }
-    };
-    ([x]) => {
-        Needs {
-            a: true,
-            b: false,
-            y: false,
-        }
-    };
-    ([y]) => {
-        Needs {
-            a: false,
-            b: false,
-            y: true,
-        }
-    };
-    ([a b]) => {
-        Needs {
-            a: true,
-            b: true,
-            y: false,
-        }
-    };
-    ([a b y]) => {
-        Needs {
-            a: true,
-            b: true,
-            y: true,
-        }
-    };
+    ([$($which:ident)*]) => {{
+        #[allow(unused_mut)]
+        let mut needs = Needs::default();
+        $(needs!(@ needs $which);)*
+        needs
+    }};
+    (@ $needs:ident x) => { $needs.a = true };
+    (@ $needs:ident a) => { $needs.a = true };
+    (@ $needs:ident b) => { $needs.b = true };
+    (@ $needs:ident y) => { $needs.y = true };
 }
 
 macro_rules! define_methods {
@@ -146,7 +121,7 @@ macro_rules! define_methods {
                 $(MapOp::$B => {
                     let da: BinaryGrad = $bda;
                     let db: BinaryGrad = $bdb;
-                    Some([(needs!($bdaa), da), (needs!($bdbb), db)])
+                    Some([(needs!($bsa), da), (needs!($bsb), db)])
                 })*
                 _ => None,
             }
