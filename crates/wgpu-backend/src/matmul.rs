@@ -720,9 +720,9 @@ fn declare_loader(
                 inner,
                 "let quad = item % {quads}u;\n\
                  let d = item / {quads}u;\n\
-                 let from = min(first + quad * 4u, (params.{edge} - 1u) & ~3u);\n\
+                 let near = min(first + quad * 4u, (params.{edge} - 1u) & ~3u);\n\
                  let deep = min(k + d, params.k - 1u);\n\
-                 let value = load4_{name}(base + from + deep * params.{name}_k);\n\
+                 let value = load4_{name}(base + near + deep * params.{name}_k);\n\
                  {name}_tile[item] = select(vec4<{t}>(0), value, k + d < k_end);\n"
             );
             quads * depth
@@ -733,7 +733,7 @@ fn declare_loader(
                 inner,
                 "let deep = (item % {0}u) * 4u;\n\
                  let quad = item / {0}u;\n\
-                 let from = min(k + deep, (params.k - 1u) & ~3u);\n\
+                 let near = min(k + deep, (params.k - 1u) & ~3u);\n\
                  let live = vec4<u32>(k + deep) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(k_end);\n",
                 depth / 4
             );
@@ -741,7 +741,7 @@ fn declare_loader(
                 let _ = writeln!(
                     inner,
                     "let v{j} = select(vec4<{t}>(0), load4_{name}(base + min(first + quad * 4u + {j}u, \
-                     params.{edge} - 1u) * params.{name}_across + from), live);"
+                     params.{edge} - 1u) * params.{name}_across + near), live);"
                 );
             }
             for (d, lane) in LANES.iter().enumerate() {
