@@ -251,6 +251,15 @@ impl WgpuBackend {
         lock(&self.gpu.pipelines).shaders()
     }
 
+    /// The WGSL of representative kernels of every kind, as this device would compile them, with a
+    /// label each; nothing is compiled.
+    ///
+    /// # Errors
+    /// Where a kernel cannot be generated, which is a bug.
+    pub fn variants(&self) -> Result<Vec<(String, String)>> {
+        crate::variants::generate_all(&self.gpu)
+    }
+
     /// Ends the device as a driver reset would: every later operation returns
     /// [`Error::DeviceLost`].
     pub fn destroy(&self) {

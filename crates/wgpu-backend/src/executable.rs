@@ -9,7 +9,7 @@ use wgrad_core::{Binding, Error, Executable, Kernel, Plan, Result, ScalarBits};
 use crate::bindings::{Key, Part};
 use crate::counters::Counters;
 use crate::cross_entropy::CrossEntropy;
-use crate::device::{Gpu, lock};
+use crate::device::{Gpu, Traits, lock};
 use crate::map::{accesses, targets};
 use crate::matmul::Product;
 use crate::pipeline::{ParamsAs, Pipeline};
@@ -88,13 +88,12 @@ impl Drop for Scratch<'_> {
 }
 
 /// The kernels of one launch.
-fn generate(
-    gpu: &Gpu,
+pub(crate) fn generate(
+    traits: &Traits,
     plan: &Plan,
     kernel: &Kernel,
     scratch: &mut usize,
 ) -> Result<Vec<Generated>> {
-    let traits = &gpu.traits;
     let buffers = &plan.buffers;
     let source = || Source::new(traits, buffers);
     Ok(match kernel {
@@ -239,7 +238,7 @@ impl Program {
             scalars = scalars.max(launch.scalars.end);
             faults = launch.fault.map_or(faults, |f| faults.max(f + 1));
             let mut needed = 0;
-            for made in generate(gpu, plan, &launch.kernel, &mut needed)? {
+            for made in generate(&gpu.traits, plan, &launch.kernel, &mut needed)? {
                 let pipeline = gpu.pipeline(&made.label, made.text, &made.interface)?;
                 if made.interface.params == ParamsAs::Uniform {
                     words.resize(words.len().next_multiple_of(UNIFORM_ALIGN / 4), 0);

@@ -27,6 +27,7 @@ mod pool;
 mod readback;
 mod reduce;
 mod source;
+mod variants;
 
 pub use adapter::{WgpuBackend, adapters};
 pub use options::{AdapterSummary, KernelSet, MatmulChoice, WgpuOptions};

@@ -120,24 +120,32 @@ async fn finish(
     Ok(ReadBack { bytes, fault })
 }
 
-/// On native targets the wait is the device's own; when it is over, the answer is there.
+/// On native targets the wait is the device's own. Another thread that polls at the same moment
+/// may have taken the answer to deliver it, which it then does at once: hence the second wait.
 #[cfg(not(target_arch = "wasm32"))]
 async fn wait<T>(
     gpu: &Gpu,
     index: wgpu::SubmissionIndex,
     answer: impl Future<Output = T>,
 ) -> Result<T> {
+    use std::task::Poll;
     let polled = gpu.device.poll(wgpu::PollType::Wait {
         submission_index: Some(index),
         timeout: None,
     });
-    match crate::device::settled(answer) {
-        Some(value) => Ok(value),
-        None => Err(gpu.check().err().unwrap_or_else(|| match polled {
-            Err(e) => Error::Device(e.to_string()),
-            Ok(_) => Error::DeviceLost("a read was never answered".into()),
-        })),
-    }
+    let mut answer = std::pin::pin!(answer);
+    std::future::poll_fn(|context| match (answer.as_mut().poll(context), &polled) {
+        (Poll::Ready(value), _) => Poll::Ready(Ok(value)),
+        (Poll::Pending, Err(problem)) => {
+            let lost = gpu.failure.lost();
+            Poll::Ready(Err(lost.unwrap_or_else(|| Error::Device(problem.to_string()))))
+        }
+        (Poll::Pending, Ok(_)) => match gpu.failure.lost() {
+            Some(lost) => Poll::Ready(Err(lost)),
+            None => Poll::Pending,
+        },
+    })
+    .await
 }
 
 #[cfg(target_arch = "wasm32")]
