@@ -39,9 +39,7 @@ fn instance(strict: bool) -> wgpu::Instance {
 
 #[cfg(not(target_arch = "wasm32"))]
 async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
-    instance
-        .enumerate_adapters(wgpu::Backends::PRIMARY)
-        .await
+    instance.enumerate_adapters(wgpu::Backends::PRIMARY).await
 }
 
 /// A browser does not list adapters, it offers one.
@@ -183,21 +181,29 @@ impl WgpuBackend {
             .min(max_buffer)
             / 256
             * 256;
+        let mut dtypes = vec![
+            DType::F32,
+            DType::BF16,
+            DType::I32,
+            DType::U32,
+            DType::U8,
+            DType::Bool,
+        ];
+        // f16 is storage only, but reading it takes `unpack2x16float`.
+        let downlevel = adapter.get_downlevel_capabilities();
+        if downlevel
+            .flags
+            .contains(wgpu::DownlevelFlags::SHADER_F16_IN_F32)
+        {
+            dtypes.insert(1, DType::F16);
+        }
         let limits = Limits {
             max_buffer,
             max_binding,
             max_kernel_buffers: most.max_storage_buffers_per_shader_stage as usize,
             // Kernels index with u32 and the `Index` operation gives i32.
             max_elements: i32::MAX as usize - 256,
-            dtypes: vec![
-                DType::F32,
-                DType::F16,
-                DType::BF16,
-                DType::I32,
-                DType::U32,
-                DType::U8,
-                DType::Bool,
-            ],
+            dtypes,
             bool_bytes: 4,
         };
         let software = is_software(&info);

@@ -72,7 +72,11 @@ pub(crate) fn program(
         let value = expression(instr.op, instr.dtype, from, &args, scope)?;
         let _ = writeln!(body, "let {prefix}v{i} = {value};");
     }
-    program.outputs.iter().map(|&(arg, _)| names.of(arg)).collect()
+    program
+        .outputs
+        .iter()
+        .map(|&(arg, _)| names.of(arg))
+        .collect()
 }
 
 struct Names<'a> {

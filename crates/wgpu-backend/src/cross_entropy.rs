@@ -8,9 +8,7 @@
 
 use std::fmt::Write;
 
-use wgrad_core::{
-    Arg, BufferSpec, DType, Error, Layout, Operand, Output, Program, Result, Shape,
-};
+use wgrad_core::{Arg, BufferSpec, DType, Error, Layout, Operand, Output, Program, Result, Shape};
 
 use crate::device::Traits;
 use crate::map;
@@ -84,7 +82,8 @@ impl CrossEntropy<'_> {
         let row_weight = target(self.row_weight, self.rows);
         let grad = target(self.grad, self.rows * self.classes);
         let source = Source::new(traits, buffers);
-        let mut launches = vec![self.launch(source, self.choose(traits), loss, row_weight, grad)?];
+        let mut launches =
+            vec![self.launch(source, self.choose(traits), loss, row_weight, grad)?];
         for (slot, output, count) in later {
             let shape = Shape::from([count]);
             let input = Access {
@@ -250,7 +249,11 @@ impl CrossEntropy<'_> {
         let logits = &self.logits.layout;
         let [row, class] = match logits.strides[..] {
             [row, class] => [row, class],
-            _ => return Err(Error::Device("logits of cross-entropy have two dimensions".into())),
+            _ => {
+                return Err(Error::Device(
+                    "logits of cross-entropy have two dimensions".into(),
+                ));
+            }
         };
         let vectors = class == 1 && row % 4 == 0 && logits.offset % 4 == 0;
         let slot = Slot::Plan(self.logits.buffer);
@@ -332,7 +335,9 @@ fn declare_results(
             }
             None => String::new(),
         };
-        source.declare(&format!("fn put_{name}(row: u32, value: f32) {{\n{store}}}\n"));
+        source.declare(&format!(
+            "fn put_{name}(row: u32, value: f32) {{\n{store}}}\n"
+        ));
     }
     let Some(slot) = grad else { return };
     let whole = classes % 4 == 0;

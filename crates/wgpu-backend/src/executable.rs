@@ -102,9 +102,15 @@ pub(crate) fn generate(
             inputs,
             program,
             outputs,
-        } => map::generate(source(), shape, &accesses("x", inputs), program, &targets(outputs))?
-            .into_iter()
-            .collect(),
+        } => map::generate(
+            source(),
+            shape,
+            &accesses("x", inputs),
+            program,
+            &targets(outputs),
+        )?
+        .into_iter()
+        .collect(),
         Kernel::Reduce {
             shape,
             reduced,
@@ -256,7 +262,10 @@ impl Program {
                     params: made.interface.params,
                     words: first..words.len(),
                     patches: patches.collect(),
-                    fault: made.fault_word.zip(launch.fault).map(|(w, f)| (first + w, f)),
+                    fault: made
+                        .fault_word
+                        .zip(launch.fault)
+                        .map(|(w, f)| (first + w, f)),
                     slots: made.bindings.iter().map(|b| b.slot).collect(),
                     groups: made.groups,
                     seconds: made.seconds,
@@ -380,11 +389,7 @@ impl Program {
         Ok(())
     }
 
-    fn encode(
-        &self,
-        state: &State,
-        bound: &[(&Block, usize)],
-    ) {
+    fn encode(&self, state: &State, bound: &[(&Block, usize)]) {
         let gpu = &self.gpu;
         let counters = &gpu.counters;
         let mut encoder = gpu.encoder();
@@ -532,9 +537,9 @@ fn convert(bits: ScalarBits, how: Convert) -> u32 {
         Convert::F32 => (bits.to_f64() as f32).to_bits(),
         Convert::Complement => ((1.0 - bits.to_f64()) as f32).to_bits(),
         Convert::I32 => bits.to_i64() as u32,
-        Convert::SaturateI32 => {
-            bits.to_i64().clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32
-        }
+        Convert::SaturateI32 => bits
+            .to_i64()
+            .clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32,
         Convert::U32 => bits.to_i64() as u32,
         Convert::Bool => u32::from(bits.to_i64() != 0),
     }

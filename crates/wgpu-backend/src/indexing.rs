@@ -81,7 +81,10 @@ fn finish(
     element: &str,
 ) -> Generated {
     let t = register(output.dtype);
-    source.declare(&format!("fn element(e: u32) -> {t} {{\n{}}}\n", indent(element)));
+    source.declare(&format!(
+        "fn element(e: u32) -> {t} {{\n{}}}\n",
+        indent(element)
+    ));
     source.output("y", Slot::Plan(output.buffer), output.dtype, true);
     let n = source.u32("n", count);
     let body = format!(
@@ -218,7 +221,13 @@ impl Scatter {
              if i < {n} {{\n    store4_head(i, vec4<u32>(0u));\n}}\n"
         );
         let groups = Self::threads(count.div_ceil(4));
-        source.finish("scatter_clear", "no chain has a link", GROUP as u32, groups, &body)
+        source.finish(
+            "scatter_clear",
+            "no chain has a link",
+            GROUP as u32,
+            groups,
+            &body,
+        )
     }
 
     /// Puts each element of the index in front of its output's chain.
@@ -253,7 +262,13 @@ impl Scatter {
             dim = self.dim
         );
         let what = "chains the elements of each output";
-        source.finish("scatter_link", what, GROUP as u32, Self::threads(count), &body)
+        source.finish(
+            "scatter_link",
+            what,
+            GROUP as u32,
+            Self::threads(count),
+            &body,
+        )
     }
 
     /// The number of the chain of coordinates `c0`, `c1`, ..., whatever the one along `dim`.
@@ -278,7 +293,13 @@ impl Scatter {
              store_head(list, sort_chain(base, load_head(list)));\n"
         );
         let what = "each chain in ascending order";
-        source.finish("scatter_sort", what, GROUP as u32, Self::threads(count), &body)
+        source.finish(
+            "scatter_sort",
+            what,
+            GROUP as u32,
+            Self::threads(count),
+            &body,
+        )
     }
 
     fn add(

@@ -9,6 +9,7 @@
 //! `WGRAD_CHECKED=1` keeps wgpu's bounds checks in kernels, `WGRAD_DUMP_WGSL=DIR` writes every
 //! shader into a directory.
 
+mod accumulate;
 mod adapter;
 mod bindings;
 mod codegen;
@@ -27,6 +28,7 @@ mod pool;
 mod readback;
 mod reduce;
 mod source;
+mod tiles;
 mod variants;
 
 pub use adapter::{WgpuBackend, adapters};

@@ -76,7 +76,12 @@ fn loads(
         } else {
             found.next().unwrap_or((String::new(), Lanes::Splat))
         };
-        source.input(&access.name, access.slot, access.dtype, lanes == Lanes::Four);
+        source.input(
+            &access.name,
+            access.slot,
+            access.dtype,
+            lanes == Lanes::Four,
+        );
         let at = match (&lanes, begin.is_empty()) {
             (Lanes::Each, false) => format!("{offset} + vec4<u32>({begin})"),
             _ => sum(&[&begin, &offset]),

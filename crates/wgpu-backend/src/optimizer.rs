@@ -47,7 +47,11 @@ fn declare_segments(
 ) {
     let mut text = String::from("struct Segment {\n    found: bool,\n");
     for (name, _, convert) in &fields[2..] {
-        let t = if *convert == Convert::U32 { "u32" } else { "f32" };
+        let t = if *convert == Convert::U32 {
+            "u32"
+        } else {
+            "f32"
+        };
         let _ = writeln!(text, "    {name}: {t},");
     }
     text.push_str("}\n\nfn segment_of(i: u32) -> Segment {\n    var s: Segment;\n");
@@ -113,7 +117,9 @@ fn only_f32(dtype: DType) -> Result<()> {
     if dtype == DType::F32 {
         return Ok(());
     }
-    Err(Error::Device(format!("optimizers on a GPU take f32, not {dtype}")))
+    Err(Error::Device(format!(
+        "optimizers on a GPU take f32, not {dtype}"
+    )))
 }
 
 /// The launches of an `Adam` or `Sgd` kernel.
@@ -138,24 +144,34 @@ pub(crate) fn generate(
         } => {
             only_f32(dtype)?;
             let width = Kernel::ADAM_SCALARS.len();
-            Ok(launches(traits, buffers, segments, len, param == target, |source, range| {
-                bind(source, &[("param", param), ("grad", grad)], &[("goal", target), ("m", m), ("v", v)]);
-                if let Some(vmax) = vmax {
-                    bind(source, &[], &[("vmax", vmax)]);
-                }
-                declare_segments(source, &ADAM, width, range);
-                let sign = if maximize { "-" } else { "" };
-                let decay = if decoupled {
-                    "p = p * s.decay;\n"
-                } else {
-                    "g = g + s.decay * p;\n"
-                };
-                let bound = match vmax {
-                    Some(_) => "let u = max_f32(load4_vmax(i), v);\nstore4_vmax(i, u);\n",
-                    None => "let u = v;\n",
-                };
-                let work = format!(
-                    "var p = load4_param(i);\n\
+            Ok(launches(
+                traits,
+                buffers,
+                segments,
+                len,
+                param == target,
+                |source, range| {
+                    bind(
+                        source,
+                        &[("param", param), ("grad", grad)],
+                        &[("goal", target), ("m", m), ("v", v)],
+                    );
+                    if let Some(vmax) = vmax {
+                        bind(source, &[], &[("vmax", vmax)]);
+                    }
+                    declare_segments(source, &ADAM, width, range);
+                    let sign = if maximize { "-" } else { "" };
+                    let decay = if decoupled {
+                        "p = p * s.decay;\n"
+                    } else {
+                        "g = g + s.decay * p;\n"
+                    };
+                    let bound = match vmax {
+                        Some(_) => "let u = max_f32(load4_vmax(i), v);\nstore4_vmax(i, u);\n",
+                        None => "let u = v;\n",
+                    };
+                    let work = format!(
+                        "var p = load4_param(i);\n\
                      var g = {sign}load4_grad(i);\n\
                      {decay}\
                      let m = s.beta1 * load4_m(i) + s.rest1 * g;\n\
@@ -164,9 +180,10 @@ pub(crate) fn generate(
                      store4_m(i, m);\n\
                      store4_v(i, v);\n\
                      store4_goal(i, p - s.step * m / (sqrt_f32(u) * s.scale + s.eps));\n"
-                );
-                ("adam", work)
-            }))
+                    );
+                    ("adam", work)
+                },
+            ))
         }
         Kernel::Sgd {
             dtype,
@@ -181,27 +198,42 @@ pub(crate) fn generate(
         } => {
             only_f32(dtype)?;
             let width = Kernel::SGD_SCALARS.len();
-            Ok(launches(traits, buffers, segments, len, param == target, |source, range| {
-                bind(source, &[("param", param), ("grad", grad)], &[("goal", target)]);
-                declare_segments(source, &SGD, width, range);
-                let sign = if maximize { "-" } else { "" };
-                let mut work = format!(
-                    "let p = load4_param(i);\n\
+            Ok(launches(
+                traits,
+                buffers,
+                segments,
+                len,
+                param == target,
+                |source, range| {
+                    bind(
+                        source,
+                        &[("param", param), ("grad", grad)],
+                        &[("goal", target)],
+                    );
+                    declare_segments(source, &SGD, width, range);
+                    let sign = if maximize { "-" } else { "" };
+                    let mut work = format!(
+                        "let p = load4_param(i);\n\
                      var g = {sign}load4_grad(i) + s.weight_decay * p;\n"
-                );
-                if let Some(momentum) = momentum {
-                    bind(source, &[], &[("momentum", momentum)]);
-                    // The buffer holds nothing before the first step: not even multiplied by 0.
-                    work.push_str(
+                    );
+                    if let Some(momentum) = momentum {
+                        bind(source, &[], &[("momentum", momentum)]);
+                        // The buffer holds nothing before the first step: not even multiplied by 0.
+                        work.push_str(
                         "var b = g;\n\
                          if s.first == 0u {\n    b = s.momentum * load4_momentum(i) + s.rest * g;\n}\n\
                          store4_momentum(i, b);\n",
                     );
-                    work.push_str(if nesterov { "g = g + s.momentum * b;\n" } else { "g = b;\n" });
-                }
-                work.push_str("store4_goal(i, p - s.lr * g);\n");
-                ("sgd", work)
-            }))
+                        work.push_str(if nesterov {
+                            "g = g + s.momentum * b;\n"
+                        } else {
+                            "g = b;\n"
+                        });
+                    }
+                    work.push_str("store4_goal(i, p - s.lr * g);\n");
+                    ("sgd", work)
+                },
+            ))
         }
         _ => Err(Error::Device("not an optimizer".into())),
     }

@@ -149,7 +149,12 @@ impl Gpu {
     }
 
     /// The compiled kernel for a text.
-    pub fn pipeline(&self, label: &str, text: String, interface: &Interface) -> Result<Arc<Pipeline>> {
+    pub fn pipeline(
+        &self,
+        label: &str,
+        text: String,
+        interface: &Interface,
+    ) -> Result<Arc<Pipeline>> {
         if let Some(known) = lock(&self.pipelines).by_text.get(&text) {
             return Ok(known.clone());
         }
@@ -196,7 +201,8 @@ impl Gpu {
         let id = pipelines.by_text.len() as u64;
         if let Some(folder) = &pipelines.dump {
             let file = folder.join(format!("{id:04}-{label}.wgsl"));
-            let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, &text));
+            let written =
+                std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, &text));
             if let Err(problem) = written {
                 tracing::warn!("{}: {problem}", file.display());
             }

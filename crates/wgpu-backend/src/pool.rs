@@ -71,7 +71,10 @@ impl Pool {
 
     fn drain(&mut self) -> Vec<Block> {
         self.free_bytes = 0;
-        std::mem::take(&mut self.free).into_values().flatten().collect()
+        std::mem::take(&mut self.free)
+            .into_values()
+            .flatten()
+            .collect()
     }
 }
 
@@ -161,7 +164,10 @@ impl Gpu {
             return;
         }
         pool.free_bytes += block.size;
-        pool.free.entry((purpose, block.size)).or_default().push(block);
+        pool.free
+            .entry((purpose, block.size))
+            .or_default()
+            .push(block);
     }
 
     /// Returns all unused buffers to the driver.
@@ -247,7 +253,10 @@ mod tests {
         for bytes in (1..100_000).chain([1 << 20, (1 << 20) + 1, 3 << 30]) {
             let class = size_class(bytes);
             assert!(class >= bytes && class % 256 == 0);
-            assert!(class <= (bytes + bytes / 4).max(bytes + 256), "{bytes}: {class}");
+            assert!(
+                class <= (bytes + bytes / 4).max(bytes + 256),
+                "{bytes}: {class}"
+            );
             assert_eq!(size_class(class), class);
         }
     }

@@ -76,11 +76,7 @@ fn start(
     Ok((staging, index))
 }
 
-async fn finish(
-    staging: Staging,
-    index: wgpu::SubmissionIndex,
-    bytes: usize,
-) -> Result<ReadBack> {
+async fn finish(staging: Staging, index: wgpu::SubmissionIndex, bytes: usize) -> Result<ReadBack> {
     let gpu = staging.gpu.clone();
     let padded = bytes.div_ceil(4) * 4;
     let (sender, receiver) = oneshot_channel();
@@ -138,7 +134,9 @@ async fn wait<T>(
         (Poll::Ready(value), _) => Poll::Ready(Ok(value)),
         (Poll::Pending, Err(problem)) => {
             let lost = gpu.failure.lost();
-            Poll::Ready(Err(lost.unwrap_or_else(|| Error::Device(problem.to_string()))))
+            Poll::Ready(Err(
+                lost.unwrap_or_else(|| Error::Device(problem.to_string()))
+            ))
         }
         (Poll::Pending, Ok(_)) => match gpu.failure.lost() {
             Some(lost) => Poll::Ready(Err(lost)),

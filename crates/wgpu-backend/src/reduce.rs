@@ -12,10 +12,9 @@
 
 use std::fmt::Write;
 
-use wgrad_core::{
-    Accumulator, Arg, BufferSpec, DType, Layout, Program, ReduceOp, Result, Shape,
-};
+use wgrad_core::{Accumulator, Arg, BufferSpec, DType, Layout, Program, ReduceOp, Result, Shape};
 
+use crate::accumulate::{is_position, running, running_dtype};
 use crate::codegen::{self, Scope};
 use crate::device::Traits;
 use crate::operand::{Access, Axis, Lanes, load, start, sum};
@@ -66,32 +65,6 @@ impl Partials {
     }
 }
 
-fn is_position(op: ReduceOp) -> bool {
-    matches!(op, ReduceOp::ArgMax | ReduceOp::ArgMin)
-}
-
-fn is_down(op: ReduceOp) -> bool {
-    matches!(op, ReduceOp::Min | ReduceOp::ArgMin)
-}
-
-/// The type of an accumulator's register: values for sums, keys for the rest.
-fn running(accumulator: &Accumulator) -> &'static str {
-    match accumulator.op {
-        ReduceOp::Sum if accumulator.dtype == DType::Bool => "u32",
-        ReduceOp::Sum => register(accumulator.dtype),
-        _ => "u32",
-    }
-}
-
-/// Storage of a running value.
-fn running_dtype(accumulator: &Accumulator) -> DType {
-    match running(accumulator) {
-        "f32" => DType::F32,
-        "i32" => DType::I32,
-        _ => DType::U32,
-    }
-}
-
 impl Reduction<'_> {
     fn kept(&self) -> usize {
         self.shape.rank() - self.reduced
@@ -137,7 +110,11 @@ impl Reduction<'_> {
             } else {
                 Form::Rows
             };
-            let threads = if form == Form::Columns { quads } else { results };
+            let threads = if form == Form::Columns {
+                quads
+            } else {
+                results
+            };
             // Enough threads for a few dozen cores, each with enough to do.
             let parts = if threads < 256 && length >= 4096 {
                 (512 / threads.max(1)).min(length / 1024).max(1)
@@ -188,7 +165,9 @@ impl Reduction<'_> {
         let parts = self.length().div_ceil(chunk.max(1)).max(1);
         if parts == 1 {
             let source = Source::new(traits, buffers);
-            return Ok(vec![self.single(source, form, &kept, &reduced, None, *scratch, label)?]);
+            return Ok(vec![
+                self.single(source, form, &kept, &reduced, None, *scratch, label)?,
+            ]);
         }
         let partials = Partials {
             parts,
@@ -279,7 +258,8 @@ impl Reduction<'_> {
         Ok(launches)
     }
 
-    fn is_second(&self) -> bool {
+    /// Whether this combines the results of a first launch.
+    pub(crate) fn is_second(&self) -> bool {
         !self.positions.is_empty()
     }
 
@@ -298,7 +278,11 @@ impl Reduction<'_> {
         let mut body = String::new();
         let n = source.u32("results", results);
         let columns = form == Form::Columns;
-        let per_part = if columns { results.div_ceil(4) } else { results };
+        let per_part = if columns {
+            results.div_ceil(4)
+        } else {
+            results
+        };
         let parts = partials.map_or(1, |p| p.parts);
         let unit = match form {
             Form::Group(_) => "group_index".to_string(),
@@ -380,7 +364,11 @@ impl Reduction<'_> {
         let names: Vec<String> = self.inputs.iter().map(|a| a.name.clone()).collect();
         let columns = form == Form::Columns;
         let begins: Vec<String> = self.inputs.iter().map(|a| start(source, a)).collect();
-        let (lane_axis, other) = if columns { (kept, reduced) } else { (reduced, kept) };
+        let (lane_axis, other) = if columns {
+            (kept, reduced)
+        } else {
+            (reduced, kept)
+        };
         let aligned: Vec<bool> = (0..names.len())
             .map(|i| self.inputs[i].layout.offset % 4 == 0 && other.divides(i))
             .collect();
@@ -425,7 +413,9 @@ impl Reduction<'_> {
         // Lanes beyond the end must not count.
         let masked = !columns && lane_axis.len() % 4 != 0;
         if masked {
-            inner.push_str("let live = vec4<u32>(r) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(end);\n");
+            inner.push_str(
+                "let live = vec4<u32>(r) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(end);\n",
+            );
         }
         for (i, value) in fed.iter().enumerate() {
             self.feed(i, value, columns, masked, &mut inner);
@@ -458,121 +448,6 @@ impl Reduction<'_> {
             let _ = writeln!(body, "a{i} += a{i}_block;");
         }
         Ok(())
-    }
-
-    /// Feeds a register into accumulator `i`.
-    fn feed(&self, i: usize, value: &str, columns: bool, masked: bool, out: &mut String) {
-        let accumulator = &self.accumulators[i];
-        let t = running(accumulator);
-        let second = self.is_second();
-        let d = register(accumulator.dtype);
-        let value = match accumulator.op {
-            _ if second => value.to_string(),
-            ReduceOp::Sum if accumulator.dtype == DType::Bool => {
-                format!("select(vec4<u32>(0u), vec4<u32>(1u), {value})")
-            }
-            ReduceOp::Sum => value.to_string(),
-            ReduceOp::Any => truth(d, value, "0u", "1u"),
-            ReduceOp::All => truth(d, value, "1u", "0u"),
-            op if is_down(op) => format!("down_key_{d}({value})"),
-            _ => format!("key_{d}({value})"),
-        };
-        let value = if masked {
-            format!("select(vec4<{t}>(0), {value}, live)")
-        } else {
-            value
-        };
-        match accumulator.op {
-            ReduceOp::Sum if t == "f32" => {
-                let _ = writeln!(out, "a{i}_block += {value};");
-            }
-            ReduceOp::Sum => {
-                let _ = writeln!(out, "a{i} += {value};");
-            }
-            ReduceOp::Any | ReduceOp::All => {
-                let _ = writeln!(out, "a{i} |= {value};");
-            }
-            ReduceOp::Max | ReduceOp::Min => {
-                let _ = writeln!(out, "a{i} = max(a{i}, {value});");
-            }
-            ReduceOp::ArgMax | ReduceOp::ArgMin => {
-                let at = match self.positions.get(i).copied().flatten() {
-                    Some(input) => self.inputs[input].name.clone(),
-                    None if columns => "vec4<u32>(r)".into(),
-                    None => "(vec4<u32>(r) + vec4<u32>(0u, 1u, 2u, 3u))".into(),
-                };
-                let at = if masked {
-                    format!("select(vec4<u32>(0xffffffffu), {at}, live)")
-                } else {
-                    at
-                };
-                let _ = write!(
-                    out,
-                    "let a{i}_key = {value};\n\
-                     let a{i}_new = {at};\n\
-                     let a{i}_wins = (a{i}_key > a{i}) | ((a{i}_key == a{i}) & (a{i}_new < a{i}_at));\n\
-                     a{i} = select(a{i}, a{i}_key, a{i}_wins);\n\
-                     a{i}_at = select(a{i}_at, a{i}_new, a{i}_wins);\n"
-                );
-            }
-        }
-    }
-
-    /// Combines the four lanes into all of them.
-    fn combine_lanes(&self, body: &mut String) {
-        for swap in ["zwxy", "yxwz"] {
-            for (i, accumulator) in self.accumulators.iter().enumerate() {
-                body.push_str(&merge(
-                    accumulator.op,
-                    &format!("a{i}"),
-                    &format!("a{i}.{swap}"),
-                    &format!("a{i}_at"),
-                    &format!("a{i}_at.{swap}"),
-                    &format!("{i}_{swap}"),
-                ));
-            }
-        }
-    }
-
-    /// A tree over the workgroup; the results are in lane 0, the others leave.
-    fn combine_group(&self, source: &mut Source<'_>, size: u32, body: &mut String) {
-        for (i, accumulator) in self.accumulators.iter().enumerate() {
-            let t = running(accumulator);
-            source.declare(&format!("var<workgroup> shared{i}: array<{t}, {size}>;\n"));
-            let _ = writeln!(body, "shared{i}[lane] = a{i}.x;");
-            if is_position(accumulator.op) {
-                source.declare(&format!("var<workgroup> shared{i}_at: array<u32, {size}>;\n"));
-                let _ = writeln!(body, "shared{i}_at[lane] = a{i}_at.x;");
-            }
-        }
-        body.push_str("workgroupBarrier();\n");
-        let mut step = String::new();
-        for (i, accumulator) in self.accumulators.iter().enumerate() {
-            step.push_str(&merge(
-                accumulator.op,
-                &format!("shared{i}[lane]"),
-                &format!("shared{i}[lane + width]"),
-                &format!("shared{i}_at[lane]"),
-                &format!("shared{i}_at[lane + width]"),
-                &format!("{i}"),
-            ));
-        }
-        let _ = write!(
-            body,
-            "for (var width = {}u; width > 0u; width >>= 1u) {{\n    \
-                 if lane < width {{\n{}    }}\n    \
-                 workgroupBarrier();\n}}\n\
-             if lane != 0u {{\n    return;\n}}\n",
-            size / 2,
-            crate::source::indent(&crate::source::indent(&step))
-        );
-        for (i, accumulator) in self.accumulators.iter().enumerate() {
-            let t = running(accumulator);
-            let _ = writeln!(body, "a{i} = vec4<{t}>(shared{i}[0]);");
-            if is_position(accumulator.op) {
-                let _ = writeln!(body, "a{i}_at = vec4<u32>(shared{i}_at[0]);");
-            }
-        }
     }
 
     fn store_partials(
@@ -621,10 +496,16 @@ impl Reduction<'_> {
                 }
                 ReduceOp::Sum => format!("a{i}"),
                 ReduceOp::Any | ReduceOp::All => {
-                    let test = if accumulator.op == ReduceOp::Any { "!=" } else { "==" };
+                    let test = if accumulator.op == ReduceOp::Any {
+                        "!="
+                    } else {
+                        "=="
+                    };
                     match d {
                         "bool" => format!("a{i} {test} vec4<u32>(0u)"),
-                        d => format!("select(vec4<{d}>(0), vec4<{d}>(1), a{i} {test} vec4<u32>(0u))"),
+                        d => {
+                            format!("select(vec4<{d}>(0), vec4<{d}>(1), a{i} {test} vec4<u32>(0u))")
+                        }
                     }
                 }
                 ReduceOp::Max => format!("unkey_{d}(a{i})"),
@@ -637,7 +518,11 @@ impl Reduction<'_> {
         let shape = Shape::from(&self.shape[..split]);
         let layouts: Vec<&Layout> = self.epilogue_inputs.iter().map(|a| &a.layout).collect();
         let axis = Axis::new(&shape, 0..split, &layouts);
-        let names: Vec<String> = self.epilogue_inputs.iter().map(|a| a.name.clone()).collect();
+        let names: Vec<String> = self
+            .epilogue_inputs
+            .iter()
+            .map(|a| a.name.clone())
+            .collect();
         let found = if columns {
             let aligned: Vec<bool> = layouts.iter().map(|l| l.offset % 4 == 0).collect();
             axis.lanes(source, &names, "e", "o", &aligned, body)
@@ -649,7 +534,12 @@ impl Reduction<'_> {
         };
         for (access, (offset, lanes)) in self.epilogue_inputs.iter().zip(found) {
             let begin = start(source, access);
-            source.input(&access.name, access.slot, access.dtype, lanes == Lanes::Four);
+            source.input(
+                &access.name,
+                access.slot,
+                access.dtype,
+                lanes == Lanes::Four,
+            );
             load(access, &lanes, &sum(&[&begin, &offset]), body);
         }
         let accumulators: Vec<String> = (0..self.accumulators.len())
@@ -677,36 +567,5 @@ impl Reduction<'_> {
             };
         }
         Ok(())
-    }
-}
-
-fn truth(t: &str, value: &str, no: &str, yes: &str) -> String {
-    let test = match t {
-        "bool" => value.to_string(),
-        t => format!("({value} != vec4<{t}>(0))"),
-    };
-    format!("select(vec4<u32>({no}), vec4<u32>({yes}), {test})")
-}
-
-/// Merges `other` into `value`, and positions with them.
-fn merge(
-    op: ReduceOp,
-    value: &str,
-    other: &str,
-    at: &str,
-    other_at: &str,
-    tag: &str,
-) -> String {
-    match op {
-        ReduceOp::Sum => format!("{value} = {value} + {other};\n"),
-        ReduceOp::Any | ReduceOp::All => format!("{value} = {value} | {other};\n"),
-        ReduceOp::Max | ReduceOp::Min => format!("{value} = max({value}, {other});\n"),
-        ReduceOp::ArgMax | ReduceOp::ArgMin => format!(
-            "let wins{tag} = ({other} > {value}) | (({other} == {value}) & ({other_at} < {at}));\n\
-             let value{tag} = select({value}, {other}, wins{tag});\n\
-             let at{tag} = select({at}, {other_at}, wins{tag});\n\
-             {value} = value{tag};\n\
-             {at} = at{tag};\n"
-        ),
     }
 }

@@ -295,7 +295,14 @@ impl<'a> Source<'a> {
 
     /// Makes the module. `groups` workgroups of `size` threads run `body`, which sees
     /// `group_index` and `lane`.
-    pub fn finish(mut self, label: &str, what: &str, size: u32, groups: usize, body: &str) -> Generated {
+    pub fn finish(
+        mut self,
+        label: &str,
+        what: &str,
+        size: u32,
+        groups: usize,
+        body: &str,
+    ) -> Generated {
         let groups = grid(groups, self.traits.max_groups);
         self.mark_shared();
         let params = match self.params.len() * 4 {
@@ -316,7 +323,11 @@ impl<'a> Source<'a> {
             });
         }
         for (i, binding) in self.bindings.iter().enumerate() {
-            let access = if binding.writable { "read_write" } else { "read" };
+            let access = if binding.writable {
+                "read_write"
+            } else {
+                "read"
+            };
             let (name, element) = match binding.element {
                 Element::Atomic(name) => (name.to_string(), "atomic<u32>".to_string()),
                 Element::One(w) => (format!("b{i}"), w.name().to_string()),
@@ -429,10 +440,7 @@ impl<'a> Source<'a> {
         };
         let half = format!("({} >> ((i & 1u) * 16u))", one("i >> 1u"));
         let (scalar, four) = match access.dtype {
-            DType::F16 => (
-                format!("f16_scalar({half})"),
-                format!("unpack_f16({pair})"),
-            ),
+            DType::F16 => (format!("f16_scalar({half})"), format!("unpack_f16({pair})")),
             DType::BF16 => (
                 format!("bf16_scalar({half})"),
                 format!("unpack_bf16({pair})"),
@@ -455,7 +463,8 @@ impl<'a> Source<'a> {
         if !binding.writable {
             return;
         }
-        let put = |i: &str, value: String| format!("    {} = {};\n", at(i), cast(held, word, value, ""));
+        let put =
+            |i: &str, value: String| format!("    {} = {};\n", at(i), cast(held, word, value, ""));
         let put_quad = |value: &str| match element {
             Element::Four(_) => format!(
                 "    {array}[i >> 2u] = {};\n",

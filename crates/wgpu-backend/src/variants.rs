@@ -62,7 +62,13 @@ impl Draft {
         };
         let positional = op.is_positional();
         let inputs = if positional { 0 } else { arity };
-        let kind = |i: usize| if op == MapOp::Where && i == 0 { DType::Bool } else { from };
+        let kind = |i: usize| {
+            if op == MapOp::Where && i == 0 {
+                DType::Bool
+            } else {
+                from
+            }
+        };
         let program = Program {
             inputs: (0..inputs).map(kind).collect(),
             scalars: vec![DType::U32; arity - inputs],
@@ -70,13 +76,21 @@ impl Draft {
                 op,
                 dtype: to,
                 args: (0..arity as u16)
-                    .map(|i| if positional { Arg::Scalar(i) } else { Arg::Input(i) })
+                    .map(|i| {
+                        if positional {
+                            Arg::Scalar(i)
+                        } else {
+                            Arg::Input(i)
+                        }
+                    })
                     .collect(),
             }],
             outputs: vec![(Arg::Instr(0), to)],
             ..Program::default()
         };
-        let inputs = (0..inputs).map(|i| self.operand(kind(i), layout.clone())).collect();
+        let inputs = (0..inputs)
+            .map(|i| self.operand(kind(i), layout.clone()))
+            .collect();
         let outputs = vec![self.output(to)];
         self.launch(Kernel::Map {
             shape: layout.shape.clone(),
@@ -96,14 +110,25 @@ impl Draft {
             );
             let logic = matches!(op, MapOp::And | MapOp::Or | MapOp::Xor);
             let from = if logic { DType::Bool } else { DType::F32 };
-            let to = if logic || compares { DType::Bool } else { DType::F32 };
+            let to = if logic || compares {
+                DType::Bool
+            } else {
+                DType::F32
+            };
             self.map(op, from, to, &plain);
             if compares {
                 self.map(op, DType::I32, to, &plain);
                 self.map(op, DType::U8, to, &plain);
             }
         }
-        for op in [MapOp::Neg, MapOp::Abs, MapOp::Sign, MapOp::Relu, MapOp::Mul, MapOp::Maximum] {
+        for op in [
+            MapOp::Neg,
+            MapOp::Abs,
+            MapOp::Sign,
+            MapOp::Relu,
+            MapOp::Mul,
+            MapOp::Maximum,
+        ] {
             for dtype in [DType::I32, DType::U32, DType::U8] {
                 self.map(op, dtype, dtype, &strided);
             }
@@ -176,7 +201,13 @@ impl Draft {
     }
 
     fn products(&mut self) {
-        for [m, n, k] in [[64usize, 64, 64], [37, 41, 33], [1, 64, 512], [2, 3, 1000], [256, 256, 64]] {
+        for [m, n, k] in [
+            [64usize, 64, 64],
+            [37, 41, 33],
+            [1, 64, 512],
+            [2, 3, 1000],
+            [256, 256, 64],
+        ] {
             for turned in [[false, false], [false, true], [true, false]] {
                 let lay = |rows: usize, columns: usize, turned: bool| {
                     if turned {

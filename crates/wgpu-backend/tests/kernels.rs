@@ -20,7 +20,10 @@ struct Case {
 
 fn cross_entropy(gpu: &Arc<WgpuBackend>, case: &Case) -> Option<Fault> {
     let (rows, classes) = (case.rows, case.classes);
-    let what = format!("{rows} rows of {classes}, weighted {}, {} turned {}", case.weighted, case.dtype, case.turned);
+    let what = format!(
+        "{rows} rows of {classes}, weighted {}, {} turned {}",
+        case.weighted, case.dtype, case.turned
+    );
     let layout = if case.turned {
         Layout::contiguous([classes, rows].into()).permute(&[1, 0])
     } else {
@@ -31,12 +34,22 @@ fn cross_entropy(gpu: &Arc<WgpuBackend>, case: &Case) -> Option<Fault> {
     let mut t = Trial::new(gpu);
     let logits = t.operand(case.dtype, &case.logits, layout);
     let targets = t.dense(DType::I32, &case.targets, &[rows]);
-    let weight = case.weighted.then(|| t.dense(DType::F32, &weights, &[classes]));
+    let weight = case
+        .weighted
+        .then(|| t.dense(DType::F32, &weights, &[classes]));
     let out = case.dtype;
-    let (loss, row_weight, grad) = (t.output(DType::F32, rows), t.output(out, rows), t.output(out, rows * classes));
+    let (loss, row_weight, grad) = (
+        t.output(DType::F32, rows),
+        t.output(out, rows),
+        t.output(out, rows * classes),
+    );
     t.launch(
         Kernel::CrossEntropy {
-            rows, classes, logits, targets, weight,
+            rows,
+            classes,
+            logits,
+            targets,
+            weight,
             loss: Some(loss),
             row_weight: Some(row_weight),
             grad: Some(grad),
@@ -60,7 +73,10 @@ fn cross_entropy(gpu: &Arc<WgpuBackend>, case: &Case) -> Option<Fault> {
         }
         let c = target as usize;
         let w = if case.weighted { weights[c] } else { 1.0 };
-        let top = row.iter().fold(f64::NEG_INFINITY, |a, &b| if b.is_nan() { b } else { a.max(b) });
+        let top = row.iter().fold(
+            f64::NEG_INFINITY,
+            |a, &b| if b.is_nan() { b } else { a.max(b) },
+        );
         let total: f64 = row.iter().map(|v| (v - top).exp()).sum();
         wl.push(w * (total.ln() + top - row[c]));
         ww.push(w);
@@ -73,9 +89,27 @@ fn cross_entropy(gpu: &Arc<WgpuBackend>, case: &Case) -> Option<Fault> {
         DType::F16 => 1e-3,
         _ => 8e-3,
     };
-    close(&t.read(loss, rows), &wl, 3e-6, 3e-6, &format!("loss, {what}"));
-    close(&t.read(row_weight, rows), &ww, e, 0.0, &format!("weight, {what}"));
-    close(&t.read(grad, rows * classes), &wg, e, e * 0.1, &format!("gradient, {what}"));
+    close(
+        &t.read(loss, rows),
+        &wl,
+        3e-6,
+        3e-6,
+        &format!("loss, {what}"),
+    );
+    close(
+        &t.read(row_weight, rows),
+        &ww,
+        e,
+        0.0,
+        &format!("weight, {what}"),
+    );
+    close(
+        &t.read(grad, rows * classes),
+        &wg,
+        e,
+        e * 0.1,
+        &format!("gradient, {what}"),
+    );
     t.fault
 }
 
@@ -83,13 +117,32 @@ fn cross_entropy(gpu: &Arc<WgpuBackend>, case: &Case) -> Option<Fault> {
 fn cross_entropy_of_all_lengths() {
     let mut rng = Rng(31);
     for gpu in gpus() {
-        for classes in [1usize, 2, 3, 10, 31, 64, 65, 100, 257, 1000, 1024, 4096, 4097, 9001] {
-            for (weighted, dtype, turned) in [(false, DType::F32, false), (true, DType::F32, true), (true, DType::F16, false), (false, DType::BF16, false)] {
+        for classes in [
+            1usize, 2, 3, 10, 31, 64, 65, 100, 257, 1000, 1024, 4096, 4097, 9001,
+        ] {
+            for (weighted, dtype, turned) in [
+                (false, DType::F32, false),
+                (true, DType::F32, true),
+                (true, DType::F16, false),
+                (false, DType::BF16, false),
+            ] {
                 let rows = if classes > 500 { 3 } else { 37 };
                 let mut targets: Vec<f64> = (0..rows).map(|_| rng.below(classes) as f64).collect();
                 targets[1] = -100.0;
-                let logits: Vec<f64> = rng.values(DType::F32, rows * classes).iter().map(|v| v * 3.0).collect();
-                let case = Case { rows, classes, weighted, dtype, turned, targets, logits };
+                let logits: Vec<f64> = rng
+                    .values(DType::F32, rows * classes)
+                    .iter()
+                    .map(|v| v * 3.0)
+                    .collect();
+                let case = Case {
+                    rows,
+                    classes,
+                    weighted,
+                    dtype,
+                    turned,
+                    targets,
+                    logits,
+                };
                 assert_eq!(cross_entropy(&gpu, &case), None);
             }
         }
@@ -107,12 +160,29 @@ fn cross_entropy_of_odd_values() {
             logits[2] = 60.0;
             logits[classes] = f64::NEG_INFINITY;
             logits[2 * classes + classes - 1] = f64::NAN;
-            let mut case = Case { rows, classes, weighted: false, dtype: DType::F32, turned: false, targets: vec![2.0, 1.0, 0.0, 3.0], logits };
+            let mut case = Case {
+                rows,
+                classes,
+                weighted: false,
+                dtype: DType::F32,
+                turned: false,
+                targets: vec![2.0, 1.0, 0.0, 3.0],
+                logits,
+            };
             case.targets[3] = classes as f64 + 4.0;
             let fault = cross_entropy(&gpu, &case);
-            assert_eq!(fault, Some(Fault { code: 7, value: classes as i64 + 4 }));
+            assert_eq!(
+                fault,
+                Some(Fault {
+                    code: 7,
+                    value: classes as i64 + 4
+                })
+            );
             case.targets[3] = -3.0;
-            assert_eq!(cross_entropy(&gpu, &case), Some(Fault { code: 7, value: -3 }));
+            assert_eq!(
+                cross_entropy(&gpu, &case),
+                Some(Fault { code: 7, value: -3 })
+            );
             // Reported once.
             case.targets[3] = 1.0;
             assert_eq!(cross_entropy(&gpu, &case), None);
@@ -139,9 +209,17 @@ fn gather_and_scatter_add() {
                     table[dim] = size;
                     let values = rng.values(dtype, table.iter().product());
                     // An index of full rank, or one that is the same along other dimensions.
-                    let index_shape: Vec<usize> = shape.iter().enumerate().map(|(d, &n)| if shared && d != dim { 1 } else { n }).collect();
-                    let index: Vec<f64> = (0..index_shape.iter().product()).map(|_| rng.below(size) as f64).collect();
-                    let il = Layout::contiguous(index_shape.into()).expand(&shape.clone().into()).unwrap();
+                    let index_shape: Vec<usize> = shape
+                        .iter()
+                        .enumerate()
+                        .map(|(d, &n)| if shared && d != dim { 1 } else { n })
+                        .collect();
+                    let index: Vec<f64> = (0..index_shape.iter().product())
+                        .map(|_| rng.below(size) as f64)
+                        .collect();
+                    let il = Layout::contiguous(index_shape.into())
+                        .expand(&shape.clone().into())
+                        .unwrap();
                     let seen = view(&index, &il);
                     let at = |e: usize| {
                         let mut p = points_at(&shape, e);
@@ -153,7 +231,15 @@ fn gather_and_scatter_add() {
                     let source = t.dense(dtype, &values, &table);
                     let operand = t.operand(DType::I32, &index, il.clone());
                     let y = t.output(dtype, count);
-                    t.launch(Kernel::Gather { dim, source, index: operand, output: y }, &[]);
+                    t.launch(
+                        Kernel::Gather {
+                            dim,
+                            source,
+                            index: operand,
+                            output: y,
+                        },
+                        &[],
+                    );
                     t.run();
                     let want: Vec<f64> = (0..count).map(|e| values[at(e)]).collect();
                     close(&t.read(y, count), &want, 0.0, 0.0, &what);
@@ -166,7 +252,16 @@ fn gather_and_scatter_add() {
                     let operand = t.operand(DType::I32, &index, il);
                     let total: usize = table.iter().product();
                     let y = t.output(dtype, total);
-                    t.launch(Kernel::ScatterAdd { dim, size, source, index: operand, output: y }, &[]);
+                    t.launch(
+                        Kernel::ScatterAdd {
+                            dim,
+                            size,
+                            source,
+                            index: operand,
+                            output: y,
+                        },
+                        &[],
+                    );
                     t.run();
                     // In f32 and ascending, as the kernel is bound to do it.
                     let mut want = vec![0f32; total];
@@ -174,7 +269,13 @@ fn gather_and_scatter_add() {
                         want[at(e)] += *v as f32;
                     }
                     let want: Vec<f64> = want.iter().map(|&v| f64::from(v)).collect();
-                    close(&t.read(y, total), &want, 0.0, 0.0, &format!("scatter {what}"));
+                    close(
+                        &t.read(y, total),
+                        &want,
+                        0.0,
+                        0.0,
+                        &format!("scatter {what}"),
+                    );
                     assert_eq!(t.fault, None);
                 }
             }
@@ -198,18 +299,47 @@ fn bad_indices_are_reported_and_skipped() {
         let source = t.dense(DType::F32, &[1.0, 2.0, 3.0], &[3]);
         let index = t.dense(DType::I32, &[0.0, 2.0, 3.0, 1.0], &[4]);
         let y = t.output(DType::F32, 4);
-        t.launch(Kernel::Gather { dim: 0, source, index: index.clone(), output: y }, &[]);
+        t.launch(
+            Kernel::Gather {
+                dim: 0,
+                source,
+                index: index.clone(),
+                output: y,
+            },
+            &[],
+        );
         t.run();
-        close(&t.read(y, 4), &[1.0, 3.0, f64::NAN, 2.0], 0.0, 0.0, "gather");
+        close(
+            &t.read(y, 4),
+            &[1.0, 3.0, f64::NAN, 2.0],
+            0.0,
+            0.0,
+            "gather",
+        );
         assert_eq!(t.fault, Some(Fault { code: 7, value: 3 }));
         let mut t = Trial::new(&gpu);
         let source = t.dense(DType::F32, &[1.0, 2.0, 4.0, 8.0], &[4]);
         let index = t.dense(DType::U32, &[0.0, 2.0, 4294967295.0, 0.0], &[4]);
         let y = t.output(DType::F32, 3);
-        t.launch(Kernel::ScatterAdd { dim: 0, size: 3, source, index, output: y }, &[]);
+        t.launch(
+            Kernel::ScatterAdd {
+                dim: 0,
+                size: 3,
+                source,
+                index,
+                output: y,
+            },
+            &[],
+        );
         t.run();
         close(&t.read(y, 3), &[9.0, 0.0, 2.0], 0.0, 0.0, "scatter");
-        assert_eq!(t.fault, Some(Fault { code: 7, value: 4294967295 }));
+        assert_eq!(
+            t.fault,
+            Some(Fault {
+                code: 7,
+                value: 4294967295
+            })
+        );
     }
 }
 
@@ -235,7 +365,14 @@ fn concat_and_place() {
                 shape[dim] = 8;
                 let count = shape.iter().product();
                 let y = t.output(dtype, count);
-                t.launch(Kernel::Concat { dim, inputs, output: y }, &[]);
+                t.launch(
+                    Kernel::Concat {
+                        dim,
+                        inputs,
+                        output: y,
+                    },
+                    &[],
+                );
                 t.run();
                 let want: Vec<f64> = points(&shape)
                     .into_iter()
@@ -248,7 +385,13 @@ fn concat_and_place() {
                         seen[which].1[Layout::contiguous(seen[which].0.into()).index(&p)]
                     })
                     .collect();
-                close(&t.read(y, count), &want, 0.0, 0.0, &format!("concat {dtype} {dim}"));
+                close(
+                    &t.read(y, count),
+                    &want,
+                    0.0,
+                    0.0,
+                    &format!("concat {dtype} {dim}"),
+                );
             }
             for (shape, start, step, from) in [
                 ([9usize, 10], [1usize, 2], [2usize, 3], [4usize, 3]),
@@ -263,7 +406,13 @@ fn concat_and_place() {
                 let count = shape[0] * shape[1];
                 let y = t.output(dtype, count);
                 t.launch(
-                    Kernel::Place { shape: shape.into(), start: start.to_vec(), step: step.to_vec(), source, output: y },
+                    Kernel::Place {
+                        shape: shape.into(),
+                        start: start.to_vec(),
+                        step: step.to_vec(),
+                        source,
+                        output: y,
+                    },
                     &[],
                 );
                 t.run();
@@ -272,7 +421,13 @@ fn concat_and_place() {
                     let (i, j) = (e / from[1], e % from[1]);
                     want[(start[0] + i * step[0]) * shape[1] + start[1] + j * step[1]] = *v;
                 }
-                close(&t.read(y, count), &want, 0.0, 0.0, &format!("place {dtype} {shape:?}"));
+                close(
+                    &t.read(y, count),
+                    &want,
+                    0.0,
+                    0.0,
+                    &format!("place {dtype} {shape:?}"),
+                );
             }
         }
     }
@@ -282,9 +437,12 @@ fn concat_and_place() {
 fn adam_in_every_form() {
     let mut rng = Rng(61);
     for gpu in gpus() {
-        for (segments, in_place, decoupled, maximize, amsgrad) in
-            [(1, true, false, false, false), (2, false, true, false, true), (11, false, false, true, true), (11, true, true, false, false)]
-        {
+        for (segments, in_place, decoupled, maximize, amsgrad) in [
+            (1, true, false, false, false),
+            (2, false, true, false, true),
+            (11, false, false, true, true),
+            (11, true, true, false, false),
+        ] {
             let len = 400;
             let p = rng.values(DType::F32, len);
             let g = rng.values(DType::F32, len);
@@ -293,17 +451,35 @@ fn adam_in_every_form() {
             let vmax: Vec<f64> = v.iter().map(|x| x * 0.9).collect();
             let mut t = Trial::new(&gpu);
             let [param, grad, mb, vb, xb] = [&p, &g, &m, &v, &vmax].map(|x| t.input(DType::F32, x));
-            let target = if in_place { param } else { t.buffer(DType::F32, len) };
+            let target = if in_place {
+                param
+            } else {
+                t.buffer(DType::F32, len)
+            };
             let mut scalars = Vec::new();
             let (mut wp, mut wm, mut wv, mut wx) = (p.clone(), m.clone(), v.clone(), vmax.clone());
             for s in 0..segments {
                 let (start, end) = (s * 32, s * 32 + 24);
-                let (decay, b1, b2, step, scale, eps) = (if decoupled { 0.99 } else { 0.01 }, 0.9, 0.999, 0.01 + s as f64 * 0.001, 3.0, 1e-8);
-                scalars.extend([ScalarBits::integer(start as i64), ScalarBits::integer(end as i64)]);
+                let (decay, b1, b2, step, scale, eps) = (
+                    if decoupled { 0.99 } else { 0.01 },
+                    0.9,
+                    0.999,
+                    0.01 + s as f64 * 0.001,
+                    3.0,
+                    1e-8,
+                );
+                scalars.extend([
+                    ScalarBits::integer(start as i64),
+                    ScalarBits::integer(end as i64),
+                ]);
                 scalars.extend([decay, b1, b2, step, scale, eps].map(ScalarBits::float));
                 for i in start..end {
                     let mut d = if maximize { -g[i] } else { g[i] };
-                    if decoupled { wp[i] *= decay } else { d += decay * wp[i] }
+                    if decoupled {
+                        wp[i] *= decay
+                    } else {
+                        d += decay * wp[i]
+                    }
                     wm[i] = b1 * wm[i] + (1.0 - b1) * d;
                     wv[i] = b2 * wv[i] + (1.0 - b2) * d * d;
                     let mut u = wv[i];
@@ -315,13 +491,37 @@ fn adam_in_every_form() {
                 }
             }
             t.launch(
-                Kernel::Adam { dtype: DType::F32, len, param, target, grad, m: mb, v: vb, vmax: amsgrad.then_some(xb), decoupled, maximize, segments },
+                Kernel::Adam {
+                    dtype: DType::F32,
+                    len,
+                    param,
+                    target,
+                    grad,
+                    m: mb,
+                    v: vb,
+                    vmax: amsgrad.then_some(xb),
+                    decoupled,
+                    maximize,
+                    segments,
+                },
                 &scalars,
             );
             t.run();
             let what = format!("adam {segments} {in_place}");
             for (buffer, want) in [(target, &wp), (mb, &wm), (vb, &wv), (xb, &wx)] {
-                close(&t.read(Output { buffer, dtype: DType::F32 }, len), want, 1e-6, 1e-6, &what);
+                close(
+                    &t.read(
+                        Output {
+                            buffer,
+                            dtype: DType::F32,
+                        },
+                        len,
+                    ),
+                    want,
+                    1e-6,
+                    1e-6,
+                    &what,
+                );
             }
         }
     }
@@ -331,40 +531,80 @@ fn adam_in_every_form() {
 fn sgd_in_every_form() {
     let mut rng = Rng(71);
     for gpu in gpus() {
-        for (segments, in_place, momentum, nesterov, maximize, first) in
-            [(1, true, false, false, false, 0), (3, false, true, false, true, 0), (9, true, true, true, false, 1), (9, false, true, true, false, 0)]
-        {
+        for (segments, in_place, momentum, nesterov, maximize, first) in [
+            (1, true, false, false, false, 0),
+            (3, false, true, false, true, 0),
+            (9, true, true, true, false, 1),
+            (9, false, true, true, false, 0),
+        ] {
             let len = 404;
             let p = rng.values(DType::F32, len);
             let g = rng.values(DType::F32, len);
             // What the first step finds must not matter.
-            let b = if first == 1 { vec![f64::NAN; len] } else { rng.values(DType::F32, len) };
+            let b = if first == 1 {
+                vec![f64::NAN; len]
+            } else {
+                rng.values(DType::F32, len)
+            };
             let mut t = Trial::new(&gpu);
             let [param, grad, bb] = [&p, &g, &b].map(|x| t.input(DType::F32, x));
-            let target = if in_place { param } else { t.buffer(DType::F32, len) };
+            let target = if in_place {
+                param
+            } else {
+                t.buffer(DType::F32, len)
+            };
             let mut scalars = Vec::new();
             let mut wp = p.clone();
             for s in 0..segments {
                 let (start, end) = (s * 40, s * 40 + 36);
                 let (lr, decay, mu, damp) = (0.1 + s as f64 * 0.01, 0.02, 0.9, 0.3);
-                scalars.extend([ScalarBits::integer(start as i64), ScalarBits::integer(end as i64)]);
+                scalars.extend([
+                    ScalarBits::integer(start as i64),
+                    ScalarBits::integer(end as i64),
+                ]);
                 scalars.extend([lr, decay, mu, damp].map(ScalarBits::float));
                 scalars.push(ScalarBits::integer(first));
                 for i in start..end {
                     let mut d = if maximize { -g[i] } else { g[i] } + decay * p[i];
                     if momentum {
-                        let buf = if first == 1 { d } else { mu * b[i] + (1.0 - damp) * d };
+                        let buf = if first == 1 {
+                            d
+                        } else {
+                            mu * b[i] + (1.0 - damp) * d
+                        };
                         d = if nesterov { d + mu * buf } else { buf };
                     }
                     wp[i] -= lr * d;
                 }
             }
             t.launch(
-                Kernel::Sgd { dtype: DType::F32, len, param, target, grad, momentum: momentum.then_some(bb), nesterov, maximize, segments },
+                Kernel::Sgd {
+                    dtype: DType::F32,
+                    len,
+                    param,
+                    target,
+                    grad,
+                    momentum: momentum.then_some(bb),
+                    nesterov,
+                    maximize,
+                    segments,
+                },
                 &scalars,
             );
             t.run();
-            close(&t.read(Output { buffer: target, dtype: DType::F32 }, len), &wp, 1e-6, 1e-6, &format!("sgd {segments} {in_place}"));
+            close(
+                &t.read(
+                    Output {
+                        buffer: target,
+                        dtype: DType::F32,
+                    },
+                    len,
+                ),
+                &wp,
+                1e-6,
+                1e-6,
+                &format!("sgd {segments} {in_place}"),
+            );
         }
     }
 }

@@ -10,7 +10,13 @@ fn reference(op: MapOp, x: &[f64]) -> f64 {
     let a = x[0];
     let b = x.get(1).copied().unwrap_or(0.0);
     let nan = a.is_nan() || b.is_nan();
-    let sigmoid = |x: f64| if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) };
+    let sigmoid = |x: f64| {
+        if x < 0.0 {
+            x.exp() / (1.0 + x.exp())
+        } else {
+            1.0 / (1.0 + (-x).exp())
+        }
+    };
     match op.name() {
         "neg" => -a,
         "abs" => a.abs(),
@@ -68,16 +74,53 @@ const LOGIC: [&str; 3] = ["logical_and", "logical_or", "logical_xor"];
 const COMPARE: [&str; 6] = ["eq", "ne", "lt", "le", "gt", "ge"];
 
 fn arity(op: MapOp) -> usize {
-    if op.wgsl().is_some_and(|w| w.contains("$1")) { 2 } else { 1 }
+    if op.wgsl().is_some_and(|w| w.contains("$1")) {
+        2
+    } else {
+        1
+    }
 }
 
 fn float_operands(op: MapOp) -> Vec<Vec<f64>> {
     let (lo, hi) = op.domain().unwrap_or((-3.0, 3.0));
     let mut rng = Rng(1);
     let special = [
-        0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 1e-6, -1e-6, 1e-30, -1e-30, 20.0, -20.0, 87.0,
-        -87.0, 88.5, 100.0, -100.0, 1e4, -1e4, 12345.678, 1e6, 3.3e7, 1e20, -1e20, 3e38, -3e38, 3.0, -3.0,
-        2.0, -2.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN,
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        1.5,
+        2.5,
+        -2.5,
+        1e-6,
+        -1e-6,
+        1e-30,
+        -1e-30,
+        20.0,
+        -20.0,
+        87.0,
+        -87.0,
+        88.5,
+        100.0,
+        -100.0,
+        1e4,
+        -1e4,
+        12345.678,
+        1e6,
+        3.3e7,
+        1e20,
+        -1e20,
+        3e38,
+        -3e38,
+        3.0,
+        -3.0,
+        2.0,
+        -2.0,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
     ];
     let mut first: Vec<f64> = (0..500).map(|_| rng.range(lo, hi)).collect();
     if arity(op) == 1 {
@@ -98,7 +141,13 @@ fn float_operands(op: MapOp) -> Vec<Vec<f64>> {
     vec![stored(DType::F32, &first), stored(DType::F32, &second)]
 }
 
-fn run_single(gpu: &std::sync::Arc<wgrad_wgpu_backend::WgpuBackend>, op: MapOp, from: DType, to: DType, operands: &[Vec<f64>]) -> Vec<f64> {
+fn run_single(
+    gpu: &std::sync::Arc<wgrad_wgpu_backend::WgpuBackend>,
+    op: MapOp,
+    from: DType,
+    to: DType,
+    operands: &[Vec<f64>],
+) -> Vec<f64> {
     let n = operands[0].len();
     let mut t = Trial::new(gpu);
     let inputs = operands.iter().map(|v| t.dense(from, v, &[n])).collect();
@@ -123,7 +172,11 @@ fn rows_of_floats() {
             if LOGIC.contains(&op.name()) {
                 continue;
             }
-            let to = if COMPARE.contains(&op.name()) { DType::Bool } else { DType::F32 };
+            let to = if COMPARE.contains(&op.name()) {
+                DType::Bool
+            } else {
+                DType::F32
+            };
             let operands = float_operands(op);
             let got = run_single(&gpu, op, DType::F32, to, &operands);
             for (i, &g) in got.iter().enumerate() {
@@ -139,8 +192,13 @@ fn rows_of_floats() {
                 };
                 let equal = g == w || (g.is_nan() && w.is_nan());
                 let near = (g - exact).abs() <= relative * exact.abs() + absolute + 1.2e-38;
-                let edge = w.is_infinite() && g.abs() > 3.4e38 || g.is_infinite() && exact.abs() > 3.4e38;
-                assert!(equal || near || edge, "{}{x:?} is {g:e}, not {w:e}", op.name());
+                let edge =
+                    w.is_infinite() && g.abs() > 3.4e38 || g.is_infinite() && exact.abs() > 3.4e38;
+                assert!(
+                    equal || near || edge,
+                    "{}{x:?} is {g:e}, not {w:e}",
+                    op.name()
+                );
             }
         }
     }
@@ -152,7 +210,10 @@ fn rows_of_integers_and_bools() {
     for gpu in gpus() {
         for &op in MapOp::ROWS {
             let name = op.name();
-            let number = ["neg", "abs", "sign", "sqr", "relu", "floor", "ceil", "round", "add", "sub", "mul", "minimum", "maximum"];
+            let number = [
+                "neg", "abs", "sign", "sqr", "relu", "floor", "ceil", "round", "add", "sub", "mul",
+                "minimum", "maximum",
+            ];
             let types: &[DType] = if LOGIC.contains(&name) {
                 &[DType::Bool]
             } else if number.contains(&name) || COMPARE.contains(&name) {
@@ -161,8 +222,13 @@ fn rows_of_integers_and_bools() {
                 continue;
             };
             for &from in types {
-                let to = if COMPARE.contains(&name) { DType::Bool } else { from };
-                let mut operands: Vec<Vec<f64>> = (0..arity(op)).map(|_| rng.values(from, 101)).collect();
+                let to = if COMPARE.contains(&name) {
+                    DType::Bool
+                } else {
+                    from
+                };
+                let mut operands: Vec<Vec<f64>> =
+                    (0..arity(op)).map(|_| rng.values(from, 101)).collect();
                 for o in &mut operands {
                     if from != DType::Bool {
                         o.push(200.0);
@@ -177,7 +243,8 @@ fn rows_of_integers_and_bools() {
                     .map(|i| {
                         let x: Vec<f64> = operands.iter().map(|o| o[i]).collect();
                         // Products of i32 do not fit an f64.
-                        let product = |b: f64| f64::from((x[0] as i64).wrapping_mul(b as i64) as u32);
+                        let product =
+                            |b: f64| f64::from((x[0] as i64).wrapping_mul(b as i64) as u32);
                         let exact = match name {
                             "sqr" => product(x[0]),
                             "mul" => product(x[1]),
@@ -199,13 +266,69 @@ fn rows_of_integers_and_bools() {
 
 #[test]
 fn casts_between_all_types() {
-    let types = [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::U8, DType::Bool];
-    let floats = [
-        0.0, -0.0, 0.4, -0.4, 0.5, 1.5, 2.5, -1.0, 255.0, 256.0, 65504.0, 65519.9, 65520.0, 70000.0, 1e-8, 3e-8,
-        6e-8, 6.1e-5, 5.97e-5, 1.0009765625, 1.00048828125, 1.00146484375, 3e9, -3e9, 5e9, 1e20, -1e20, 1e38,
-        3.3895e38, 0.1, -0.3, 1e-20, f64::INFINITY, f64::NEG_INFINITY, f64::NAN,
+    let types = [
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::I32,
+        DType::U32,
+        DType::U8,
+        DType::Bool,
     ];
-    let integers = [0.0, 1.0, 2.0, 100.0, 255.0, 256.0, 300.0, 65537.0, 16777217.0, 2147483647.0, -1.0, -128.0, -2147483648.0, 4294967295.0, 3000000000.0];
+    let floats = [
+        0.0,
+        -0.0,
+        0.4,
+        -0.4,
+        0.5,
+        1.5,
+        2.5,
+        -1.0,
+        255.0,
+        256.0,
+        65504.0,
+        65519.9,
+        65520.0,
+        70000.0,
+        1e-8,
+        3e-8,
+        6e-8,
+        6.1e-5,
+        5.97e-5,
+        1.0009765625,
+        1.00048828125,
+        1.00146484375,
+        3e9,
+        -3e9,
+        5e9,
+        1e20,
+        -1e20,
+        1e38,
+        3.3895e38,
+        0.1,
+        -0.3,
+        1e-20,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+    ];
+    let integers = [
+        0.0,
+        1.0,
+        2.0,
+        100.0,
+        255.0,
+        256.0,
+        300.0,
+        65537.0,
+        16777217.0,
+        2147483647.0,
+        -1.0,
+        -128.0,
+        -2147483648.0,
+        4294967295.0,
+        3000000000.0,
+    ];
     for gpu in gpus() {
         for from in types {
             for to in types {
@@ -232,10 +355,36 @@ fn casts_between_all_types() {
 fn layouts_of_all_kinds() {
     let mut rng = Rng(7);
     let shapes: &[&[usize]] = &[
-        &[], &[1], &[3], &[4], &[5], &[64], &[257], &[3, 5], &[4, 8], &[7, 12], &[12, 7], &[2, 3, 4], &[5, 1, 8],
-        &[3, 5, 7], &[2, 3, 4, 5], &[1, 1, 6], &[0], &[3, 0, 4], &[33, 36], &[2, 2, 2, 2, 4],
+        &[],
+        &[1],
+        &[3],
+        &[4],
+        &[5],
+        &[64],
+        &[257],
+        &[3, 5],
+        &[4, 8],
+        &[7, 12],
+        &[12, 7],
+        &[2, 3, 4],
+        &[5, 1, 8],
+        &[3, 5, 7],
+        &[2, 3, 4, 5],
+        &[1, 1, 6],
+        &[0],
+        &[3, 0, 4],
+        &[33, 36],
+        &[2, 2, 2, 2, 4],
     ];
-    let types = [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U8, DType::Bool, DType::U32];
+    let types = [
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::I32,
+        DType::U8,
+        DType::Bool,
+        DType::U32,
+    ];
     for gpu in gpus() {
         for round in 0..12 {
             for shape in shapes {
@@ -282,8 +431,15 @@ fn several_outputs_scalars_and_in_place() {
         let mut t = Trial::new(&gpu);
         let a = t.dense(DType::F32, &x, &[n]);
         let y = t.output(DType::Bool, n);
-        let in_place = Output { buffer: a.buffer, dtype: DType::F32 };
-        let instr = |op, dtype, args: &[Arg]| Instr { op, dtype, args: args.iter().copied().collect() };
+        let in_place = Output {
+            buffer: a.buffer,
+            dtype: DType::F32,
+        };
+        let instr = |op, dtype, args: &[Arg]| Instr {
+            op,
+            dtype,
+            args: args.iter().copied().collect(),
+        };
         let program = Program {
             inputs: vec![DType::F32],
             scalars: vec![DType::F32, DType::Bool, DType::F32],
@@ -291,20 +447,43 @@ fn several_outputs_scalars_and_in_place() {
                 instr(MapOp::Mul, DType::F32, &[Arg::Input(0), Arg::Scalar(0)]),
                 instr(MapOp::Gt, DType::Bool, &[Arg::Instr(0), Arg::Scalar(2)]),
                 instr(MapOp::Xor, DType::Bool, &[Arg::Instr(1), Arg::Scalar(1)]),
-                instr(MapOp::Where, DType::F32, &[Arg::Instr(1), Arg::Instr(0), Arg::Scalar(2)]),
-                instr(MapOp::Clamp, DType::F32, &[Arg::Instr(3), Arg::Scalar(2), Arg::Input(0)]),
+                instr(
+                    MapOp::Where,
+                    DType::F32,
+                    &[Arg::Instr(1), Arg::Instr(0), Arg::Scalar(2)],
+                ),
+                instr(
+                    MapOp::Clamp,
+                    DType::F32,
+                    &[Arg::Instr(3), Arg::Scalar(2), Arg::Input(0)],
+                ),
             ],
             outputs: vec![(Arg::Instr(2), DType::Bool), (Arg::Instr(4), DType::F32)],
             ..Program::default()
         };
         t.launch(
-            Kernel::Map { shape: [n].into(), inputs: vec![a], program, outputs: vec![y, in_place] },
-            &[ScalarBits::float(2.0), ScalarBits::integer(1), ScalarBits::float(3.0)],
+            Kernel::Map {
+                shape: [n].into(),
+                inputs: vec![a],
+                program,
+                outputs: vec![y, in_place],
+            },
+            &[
+                ScalarBits::float(2.0),
+                ScalarBits::integer(1),
+                ScalarBits::float(3.0),
+            ],
         );
         t.run();
-        let bools: Vec<f64> = x.iter().map(|v| f64::from((v * 2.0 > 3.0) != true)).collect();
+        let bools: Vec<f64> = x
+            .iter()
+            .map(|v| f64::from((v * 2.0 > 3.0) != true))
+            .collect();
         close(&t.read(y, n), &bools, 0.0, 0.0, "xor");
-        let floats: Vec<f64> = x.iter().map(|v| if v * 2.0 > 3.0 { v * 2.0 } else { 3.0 }.max(3.0).min(*v)).collect();
+        let floats: Vec<f64> = x
+            .iter()
+            .map(|v| if v * 2.0 > 3.0 { v * 2.0 } else { 3.0 }.max(3.0).min(*v))
+            .collect();
         close(&t.read(in_place, n), &floats, 0.0, 0.0, "clamp in place");
     }
 }
@@ -313,28 +492,61 @@ fn several_outputs_scalars_and_in_place() {
 fn random_numbers_are_philox() {
     let key = [0xdead_beefu32, 0x0123_4567];
     let counter = [0xffff_fff0u32, 9];
-    let scalars: Vec<ScalarBits> = key.iter().chain(&counter).map(|&w| ScalarBits::integer(i64::from(w))).collect();
+    let scalars: Vec<ScalarBits> = key
+        .iter()
+        .chain(&counter)
+        .map(|&w| ScalarBits::integer(i64::from(w)))
+        .collect();
     for gpu in gpus() {
         let n = 1003;
         let mut t = Trial::new(&gpu);
         let args: smallvec::SmallVec<[Arg; 4]> = (0..4).map(Arg::Scalar).collect();
-        let types = [(MapOp::RandomBits, DType::U32), (MapOp::Uniform, DType::F32), (MapOp::Normal, DType::F32), (MapOp::Index, DType::I32)];
+        let types = [
+            (MapOp::RandomBits, DType::U32),
+            (MapOp::Uniform, DType::F32),
+            (MapOp::Normal, DType::F32),
+            (MapOp::Index, DType::I32),
+        ];
         let outputs: Vec<Output> = types.iter().map(|t2| t.output(t2.1, n)).collect();
         let program = Program {
             scalars: vec![DType::U32; 4],
             instrs: types
                 .iter()
-                .map(|&(op, dtype)| Instr { op, dtype, args: if op == MapOp::Index { Default::default() } else { args.clone() } })
+                .map(|&(op, dtype)| Instr {
+                    op,
+                    dtype,
+                    args: if op == MapOp::Index {
+                        Default::default()
+                    } else {
+                        args.clone()
+                    },
+                })
                 .collect(),
-            outputs: types.iter().enumerate().map(|(i, t)| (Arg::Instr(i as u16), t.1)).collect(),
+            outputs: types
+                .iter()
+                .enumerate()
+                .map(|(i, t)| (Arg::Instr(i as u16), t.1))
+                .collect(),
             ..Program::default()
         };
-        t.launch(Kernel::Map { shape: [17, 59].into(), inputs: vec![], program, outputs: outputs.clone() }, &scalars);
+        t.launch(
+            Kernel::Map {
+                shape: [17, 59].into(),
+                inputs: vec![],
+                program,
+                outputs: outputs.clone(),
+            },
+            &scalars,
+        );
         t.run();
-        let words: Vec<[u32; 4]> = (0..n.div_ceil(4)).map(|b| random::philox([b as u32, 0, counter[0], counter[1]], key)).collect();
+        let words: Vec<[u32; 4]> = (0..n.div_ceil(4))
+            .map(|b| random::philox([b as u32, 0, counter[0], counter[1]], key))
+            .collect();
         let bits: Vec<f64> = (0..n).map(|e| f64::from(words[e / 4][e % 4])).collect();
         close(&t.read(outputs[0], n), &bits, 0.0, 0.0, "bits");
-        let uniform: Vec<f64> = (0..n).map(|e| f64::from(random::unit(words[e / 4][e % 4]))).collect();
+        let uniform: Vec<f64> = (0..n)
+            .map(|e| f64::from(random::unit(words[e / 4][e % 4])))
+            .collect();
         close(&t.read(outputs[1], n), &uniform, 0.0, 0.0, "uniform");
         let normal: Vec<f64> = (0..n)
             .map(|e| {
@@ -344,7 +556,11 @@ fn random_numbers_are_philox() {
                 let u2 = f64::from(w[pair + 1] >> 8) / 16777216.0;
                 let angle = std::f64::consts::TAU * u2;
                 let r = (-2.0 * u1.ln()).sqrt();
-                if e % 2 == 0 { r * angle.cos() } else { r * angle.sin() }
+                if e % 2 == 0 {
+                    r * angle.cos()
+                } else {
+                    r * angle.sin()
+                }
             })
             .collect();
         close(&t.read(outputs[2], n), &normal, 0.0, 1e-6, "normal");
@@ -357,21 +573,38 @@ fn random_numbers_are_philox() {
 fn philox_known_answer() {
     // Random123's test with all ones; block 0xffffffff would need a huge tensor, so the kernel is
     // checked on the reference implementation above and that on the known answer.
-    assert_eq!(random::philox([u32::MAX; 4], [u32::MAX; 2]), [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]);
+    assert_eq!(
+        random::philox([u32::MAX; 4], [u32::MAX; 2]),
+        [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]
+    );
 }
 
 #[test]
 fn more_groups_than_one_dimension_holds() {
-    let Some(gpu) = gpus().into_iter().next() else { return };
+    let Some(gpu) = gpus().into_iter().next() else {
+        return;
+    };
     let n = 65_535 * 256 + 4 * 64 * 3 + 5;
     let mut t = Trial::new(&gpu);
     let y = t.output(DType::I32, n);
     let program = Program {
-        instrs: vec![Instr { op: MapOp::Index, dtype: DType::I32, args: Default::default() }],
+        instrs: vec![Instr {
+            op: MapOp::Index,
+            dtype: DType::I32,
+            args: Default::default(),
+        }],
         outputs: vec![(Arg::Instr(0), DType::I32)],
         ..Program::default()
     };
-    t.launch(Kernel::Map { shape: [n].into(), inputs: vec![], program, outputs: vec![y] }, &[]);
+    t.launch(
+        Kernel::Map {
+            shape: [n].into(),
+            inputs: vec![],
+            program,
+            outputs: vec![y],
+        },
+        &[],
+    );
     t.run();
     let buffer = t.bindings[y.buffer].buffer.clone();
     let back = pollster::block_on(gpu.read(Some(&buffer), 0, n * 4)).unwrap();

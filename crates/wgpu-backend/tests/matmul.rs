@@ -31,7 +31,13 @@ fn layout(lie: Lie, rows: usize, columns: usize) -> (Layout, usize) {
     }
 }
 
-fn check(gpu: &Arc<WgpuBackend>, [m, n, k]: [usize; 3], [la, lb]: [Lie; 2], dtype: DType, rng: &mut Rng) {
+fn check(
+    gpu: &Arc<WgpuBackend>,
+    [m, n, k]: [usize; 3],
+    [la, lb]: [Lie; 2],
+    dtype: DType,
+    rng: &mut Rng,
+) {
     let (a_layout, a_len) = layout(la, m, k);
     let (b_layout, b_len) = layout(lb, k, n);
     let a = rng.values(dtype, a_len.max(1));
@@ -66,14 +72,20 @@ fn check(gpu: &Arc<WgpuBackend>, [m, n, k]: [usize; 3], [la, lb]: [Lie; 2], dtyp
             }
         }
     }
-    let bound = if dtype.is_float() { 2e-6 * (k as f64 + 1.0) } else { 0.0 };
+    let bound = if dtype.is_float() {
+        2e-6 * (k as f64 + 1.0)
+    } else {
+        0.0
+    };
     close(&t.read(y, m * n), &want, 0.0, bound, &what);
 }
 
 const SIZES: [usize; 13] = [1, 2, 3, 5, 16, 17, 31, 33, 63, 64, 65, 127, 129];
 
 fn edges(choice: MatmulChoice, seed: u64) {
-    let Some(gpu) = with_matmul(choice) else { return };
+    let Some(gpu) = with_matmul(choice) else {
+        return;
+    };
     let mut rng = Rng(seed);
     let lies = [
         [Lie::Rows, Lie::Rows],
@@ -86,7 +98,11 @@ fn edges(choice: MatmulChoice, seed: u64) {
     for place in 0..3 {
         for (i, size) in SIZES.into_iter().enumerate() {
             for lie in [lies[(i + place) % 5], lies[(i + place + 2) % 5]] {
-                let mut shape = [SIZES[rng.below(13)], SIZES[rng.below(13)], SIZES[rng.below(13)]];
+                let mut shape = [
+                    SIZES[rng.below(13)],
+                    SIZES[rng.below(13)],
+                    SIZES[rng.below(13)],
+                ];
                 shape[place] = size;
                 check(&gpu, shape, lie, DType::F32, &mut rng);
             }
@@ -134,8 +150,21 @@ fn split_k() {
 fn chosen_by_shape() {
     let mut rng = Rng(9);
     for gpu in gpus() {
-        for shape in [[1, 300, 1000], [4, 4, 3000], [300, 1, 700], [2, 64, 64], [64, 10, 4096], [500, 501, 33], [3, 1000, 8], [130, 4, 65]] {
-            for lie in [[Lie::Rows, Lie::Rows], [Lie::Rows, Lie::Columns], [Lie::Columns, Lie::Rows]] {
+        for shape in [
+            [1, 300, 1000],
+            [4, 4, 3000],
+            [300, 1, 700],
+            [2, 64, 64],
+            [64, 10, 4096],
+            [500, 501, 33],
+            [3, 1000, 8],
+            [130, 4, 65],
+        ] {
+            for lie in [
+                [Lie::Rows, Lie::Rows],
+                [Lie::Rows, Lie::Columns],
+                [Lie::Columns, Lie::Rows],
+            ] {
                 check(&gpu, shape, lie, DType::F32, &mut rng);
             }
         }
@@ -145,8 +174,17 @@ fn chosen_by_shape() {
 /// Batches that broadcast, bias along columns, a full operand, and two outputs.
 fn epilogues(gpu: &Arc<WgpuBackend>) {
     let mut rng = Rng(12);
-    let instr = |op, dtype, args: &[Arg]| Instr { op, dtype, args: args.iter().copied().collect() };
-    for [m, n, k] in [[5usize, 7usize, 9usize], [65, 68, 20], [1, 8, 4], [130, 12, 40]] {
+    let instr = |op, dtype, args: &[Arg]| Instr {
+        op,
+        dtype,
+        args: args.iter().copied().collect(),
+    };
+    for [m, n, k] in [
+        [5usize, 7usize, 9usize],
+        [65, 68, 20],
+        [1, 8, 4],
+        [130, 12, 40],
+    ] {
         let batch = [2usize, 3usize];
         let count = 6 * m * n;
         let a = rng.values(DType::F32, 2 * m * k);
@@ -154,15 +192,25 @@ fn epilogues(gpu: &Arc<WgpuBackend>) {
         let bias = rng.values(DType::F32, n);
         let full = rng.values(DType::F32, count);
         let mut t = Trial::new(gpu);
-        let al = Layout::contiguous([2, 1, m, k].into()).expand(&[2, 3, m, k].into()).unwrap();
-        let bl = Layout::contiguous([1, 3, k, n].into()).expand(&[2, 3, k, n].into()).unwrap();
-        let zl = Layout::contiguous([n].into()).expand(&[2, 3, m, n].into()).unwrap();
+        let al = Layout::contiguous([2, 1, m, k].into())
+            .expand(&[2, 3, m, k].into())
+            .unwrap();
+        let bl = Layout::contiguous([1, 3, k, n].into())
+            .expand(&[2, 3, k, n].into())
+            .unwrap();
+        let zl = Layout::contiguous([n].into())
+            .expand(&[2, 3, m, n].into())
+            .unwrap();
         let (a_view, b_view) = (view(&a, &al), view(&b, &bl));
         let a = t.operand(DType::F32, &a, al);
         let b = t.operand(DType::F32, &b, bl);
         let z0 = t.operand(DType::F32, &bias, zl);
         let z1 = t.dense(DType::F32, &full, &[2, 3, m, n]);
-        let y = [t.output(DType::F32, count), t.output(DType::Bool, count), t.output(DType::I32, count)];
+        let y = [
+            t.output(DType::F32, count),
+            t.output(DType::Bool, count),
+            t.output(DType::I32, count),
+        ];
         let epilogue = Program {
             inputs: vec![DType::F32, DType::F32],
             accumulators: vec![DType::F32],
@@ -175,12 +223,21 @@ fn epilogues(gpu: &Arc<WgpuBackend>) {
                 instr(MapOp::Gt, DType::Bool, &[Arg::Instr(2), Arg::Input(0)]),
                 instr(MapOp::Index, DType::I32, &[]),
             ],
-            outputs: vec![(Arg::Instr(3), DType::F32), (Arg::Instr(4), DType::Bool), (Arg::Instr(5), DType::I32)],
+            outputs: vec![
+                (Arg::Instr(3), DType::F32),
+                (Arg::Instr(4), DType::Bool),
+                (Arg::Instr(5), DType::I32),
+            ],
             ..Program::default()
         };
         t.launch(
             Kernel::MatMul {
-                batch: batch.into(), m, n, k, a, b,
+                batch: batch.into(),
+                m,
+                n,
+                k,
+                a,
+                b,
                 epilogue_inputs: vec![z0, z1],
                 epilogue,
                 outputs: y.to_vec(),
@@ -198,8 +255,17 @@ fn epilogues(gpu: &Arc<WgpuBackend>) {
         }
         let relu: Vec<f64> = sum.iter().map(|s| s.max(0.0)).collect();
         close(&t.read(y[0], count), &relu, 0.0, 1e-4, "relu");
-        let above: Vec<f64> = sum.iter().enumerate().map(|(e, s)| f64::from(*s > bias[e % n])).collect();
-        let differ = t.read(y[1], count).iter().zip(&above).filter(|(a, b)| a != b).count();
+        let above: Vec<f64> = sum
+            .iter()
+            .enumerate()
+            .map(|(e, s)| f64::from(*s > bias[e % n]))
+            .collect();
+        let differ = t
+            .read(y[1], count)
+            .iter()
+            .zip(&above)
+            .filter(|(a, b)| a != b)
+            .count();
         assert!(differ < 3, "{differ}");
         let index: Vec<f64> = (0..count).map(|e| e as f64).collect();
         close(&t.read(y[2], count), &index, 0.0, 0.0, "index");

@@ -6,9 +6,8 @@ use harness::*;
 use wgrad_core::*;
 
 fn combine(op: ReduceOp, values: &[f64]) -> f64 {
-    let better = |a: f64, b: f64, up: bool| {
-        !b.is_nan() && (a.is_nan() || if up { a > b } else { a < b })
-    };
+    let better =
+        |a: f64, b: f64, up: bool| !b.is_nan() && (a.is_nan() || if up { a > b } else { a < b });
     let best = |up: bool| {
         let mut at = 0;
         for (i, &v) in values.iter().enumerate() {
@@ -40,7 +39,14 @@ const OPS: [ReduceOp; 7] = [
 ];
 
 /// Reduces one view by an operation; checks against the reference.
-fn check(gpu: &std::sync::Arc<wgrad_wgpu_backend::WgpuBackend>, op: ReduceOp, dtype: DType, values: &[f64], layout: Layout, reduced: usize) {
+fn check(
+    gpu: &std::sync::Arc<wgrad_wgpu_backend::WgpuBackend>,
+    op: ReduceOp,
+    dtype: DType,
+    values: &[f64],
+    layout: Layout,
+    reduced: usize,
+) {
     let shape = layout.shape.clone();
     let kept: usize = shape[..shape.rank() - reduced].iter().product();
     let length: usize = shape[shape.rank() - reduced..].iter().product();
@@ -51,7 +57,10 @@ fn check(gpu: &std::sync::Arc<wgrad_wgpu_backend::WgpuBackend>, op: ReduceOp, dt
     let mut t = Trial::new(gpu);
     let x = t.operand(dtype, values, layout);
     let what = format!("{op:?} {dtype} {x:?} over {reduced}");
-    let accumulator = Accumulator { op, dtype: dtype.compute() };
+    let accumulator = Accumulator {
+        op,
+        dtype: dtype.compute(),
+    };
     let y = t.output(accumulator.result(), kept);
     t.launch(
         Kernel::Reduce {
@@ -70,7 +79,11 @@ fn check(gpu: &std::sync::Arc<wgrad_wgpu_backend::WgpuBackend>, op: ReduceOp, dt
     let want: Vec<f64> = (0..kept)
         .map(|o| combine(op, &seen[o * length..(o + 1) * length]))
         .collect();
-    let bound = if op == ReduceOp::Sum && dtype.is_float() { 1e-6 * (length as f64).sqrt() * 3.0 } else { 0.0 };
+    let bound = if op == ReduceOp::Sum && dtype.is_float() {
+        1e-6 * (length as f64).sqrt() * 3.0
+    } else {
+        0.0
+    };
     close(&t.read(y, kept), &want, 0.0, bound, &what);
 }
 
@@ -79,7 +92,14 @@ fn operations_and_types() {
     let mut rng = Rng(11);
     for gpu in gpus() {
         for op in OPS {
-            for dtype in [DType::F32, DType::F16, DType::BF16, DType::I32, DType::U32, DType::Bool] {
+            for dtype in [
+                DType::F32,
+                DType::F16,
+                DType::BF16,
+                DType::I32,
+                DType::U32,
+                DType::Bool,
+            ] {
                 if dtype == DType::Bool && op == ReduceOp::Sum {
                     continue;
                 }
@@ -89,7 +109,14 @@ fn operations_and_types() {
                 for shape in [[3usize, 7], [5, 100], [2, 1500], [1, 40_000]] {
                     let n = shape[0] * shape[1];
                     let values = rng.values(dtype, n);
-                    check(&gpu, op, dtype, &values, Layout::contiguous(shape.into()), 1);
+                    check(
+                        &gpu,
+                        op,
+                        dtype,
+                        &values,
+                        Layout::contiguous(shape.into()),
+                        1,
+                    );
                     // Columns.
                     let turned = Layout::contiguous([shape[1], shape[0]].into()).permute(&[1, 0]);
                     check(&gpu, op, dtype, &values, turned, 1);
@@ -103,9 +130,25 @@ fn operations_and_types() {
 fn shapes_and_layouts() {
     let mut rng = Rng(5);
     let shapes: &[(&[usize], usize)] = &[
-        (&[], 0), (&[5], 1), (&[4], 0), (&[1, 1], 1), (&[3, 0], 1), (&[0, 3], 1), (&[6, 33], 1), (&[64, 65], 1),
-        (&[65, 64], 1), (&[2, 3, 4], 2), (&[3, 4, 5], 1), (&[2, 3, 4, 5], 3), (&[7, 127], 1), (&[129, 3], 1),
-        (&[4, 9, 8], 2), (&[300, 36], 1), (&[3, 1, 300], 1), (&[8, 1030], 1), (&[2, 5, 3, 8], 2),
+        (&[], 0),
+        (&[5], 1),
+        (&[4], 0),
+        (&[1, 1], 1),
+        (&[3, 0], 1),
+        (&[0, 3], 1),
+        (&[6, 33], 1),
+        (&[64, 65], 1),
+        (&[65, 64], 1),
+        (&[2, 3, 4], 2),
+        (&[3, 4, 5], 1),
+        (&[2, 3, 4, 5], 3),
+        (&[7, 127], 1),
+        (&[129, 3], 1),
+        (&[4, 9, 8], 2),
+        (&[300, 36], 1),
+        (&[3, 1, 300], 1),
+        (&[8, 1030], 1),
+        (&[2, 5, 3, 8], 2),
     ];
     for gpu in gpus() {
         for _ in 0..5 {
@@ -124,9 +167,22 @@ fn long_reductions_are_split() {
     let mut rng = Rng(17);
     for gpu in gpus() {
         for op in [ReduceOp::Sum, ReduceOp::ArgMin, ReduceOp::Max] {
-            for (kept, length) in [(1usize, 300_001usize), (3, 100_000), (10, 4096), (5, 20_003), (37, 5000)] {
+            for (kept, length) in [
+                (1usize, 300_001usize),
+                (3, 100_000),
+                (10, 4096),
+                (5, 20_003),
+                (37, 5000),
+            ] {
                 let values = rng.values(DType::F32, kept * length);
-                check(&gpu, op, DType::F32, &values, Layout::contiguous([kept, length].into()), 1);
+                check(
+                    &gpu,
+                    op,
+                    DType::F32,
+                    &values,
+                    Layout::contiguous([kept, length].into()),
+                    1,
+                );
                 let turned = Layout::contiguous([length, kept].into()).permute(&[1, 0]);
                 check(&gpu, op, DType::F32, &values, turned, 1);
             }
@@ -147,10 +203,29 @@ fn nan_infinity_and_ties() {
     ];
     let values: Vec<f64> = rows.concat();
     for gpu in gpus() {
-        for op in [ReduceOp::Max, ReduceOp::Min, ReduceOp::ArgMax, ReduceOp::ArgMin] {
-            check(&gpu, op, DType::F32, &values, Layout::contiguous([6, 5].into()), 1);
+        for op in [
+            ReduceOp::Max,
+            ReduceOp::Min,
+            ReduceOp::ArgMax,
+            ReduceOp::ArgMin,
+        ] {
+            check(
+                &gpu,
+                op,
+                DType::F32,
+                &values,
+                Layout::contiguous([6, 5].into()),
+                1,
+            );
             let turned: Vec<f64> = (0..30).map(|i| rows[i % 6][i / 6]).collect();
-            check(&gpu, op, DType::F32, &turned, Layout::contiguous([5, 6].into()).permute(&[1, 0]), 1);
+            check(
+                &gpu,
+                op,
+                DType::F32,
+                &turned,
+                Layout::contiguous([5, 6].into()).permute(&[1, 0]),
+                1,
+            );
         }
     }
 }
@@ -158,7 +233,11 @@ fn nan_infinity_and_ties() {
 #[test]
 fn prologue_several_accumulators_and_epilogue() {
     let mut rng = Rng(23);
-    let instr = |op, dtype, args: &[Arg]| Instr { op, dtype, args: args.iter().copied().collect() };
+    let instr = |op, dtype, args: &[Arg]| Instr {
+        op,
+        dtype,
+        args: args.iter().copied().collect(),
+    };
     for gpu in gpus() {
         for (kept, length) in [(7usize, 50usize), (40, 9), (2, 70_000), (130, 1100)] {
             for turned in [false, true] {
@@ -178,7 +257,11 @@ fn prologue_several_accumulators_and_epilogue() {
                 let prologue = Program {
                     inputs: vec![DType::F32],
                     scalars: vec![DType::F32],
-                    instrs: vec![instr(MapOp::Mul, DType::F32, &[Arg::Input(0), Arg::Scalar(0)])],
+                    instrs: vec![instr(
+                        MapOp::Mul,
+                        DType::F32,
+                        &[Arg::Input(0), Arg::Scalar(0)],
+                    )],
                     outputs: vec![(Arg::Instr(0), DType::F32), (Arg::Input(0), DType::F32)],
                     ..Program::default()
                 };
@@ -200,8 +283,14 @@ fn prologue_several_accumulators_and_epilogue() {
                         inputs: vec![x],
                         prologue,
                         accumulators: vec![
-                            Accumulator { op: ReduceOp::Sum, dtype: DType::F32 },
-                            Accumulator { op: ReduceOp::ArgMax, dtype: DType::F32 },
+                            Accumulator {
+                                op: ReduceOp::Sum,
+                                dtype: DType::F32,
+                            },
+                            Accumulator {
+                                op: ReduceOp::ArgMax,
+                                dtype: DType::F32,
+                            },
                         ],
                         epilogue_inputs: vec![z],
                         epilogue,
@@ -211,10 +300,20 @@ fn prologue_several_accumulators_and_epilogue() {
                 );
                 t.run();
                 let row = |o: usize| &seen[o * length..(o + 1) * length];
-                let sums: Vec<f64> = (0..kept).map(|o| row(o).iter().sum::<f64>() + bias[o]).collect();
+                let sums: Vec<f64> = (0..kept)
+                    .map(|o| row(o).iter().sum::<f64>() + bias[o])
+                    .collect();
                 let what = format!("{kept} {length} {turned}");
-                close(&t.read(y0, kept), &sums, 0.0, 3e-6 * (length as f64).sqrt(), &what);
-                let at: Vec<f64> = (0..kept).map(|o| combine(ReduceOp::ArgMax, row(o))).collect();
+                close(
+                    &t.read(y0, kept),
+                    &sums,
+                    0.0,
+                    3e-6 * (length as f64).sqrt(),
+                    &what,
+                );
+                let at: Vec<f64> = (0..kept)
+                    .map(|o| combine(ReduceOp::ArgMax, row(o)))
+                    .collect();
                 close(&t.read(y1, kept), &at, 0.0, 0.0, &what);
             }
         }

@@ -8,17 +8,22 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use wgrad_wgpu_backend::{KernelSet, MatmulChoice, WgpuOptions};
 
 fn validate(label: &str, text: &str) {
-    let fail = |stage: &str, problem: String| -> ! { panic!("{label}, {stage}: {problem}\n{text}") };
+    let fail =
+        |stage: &str, problem: String| -> ! { panic!("{label}, {stage}: {problem}\n{text}") };
     let module = naga::front::wgsl::parse_str(text)
         .unwrap_or_else(|e| fail("parsing", e.emit_to_string(text)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES)
-        .validate(&module)
-        .unwrap_or_else(|e| fail("validation", format!("{e:?}")));
+    let info = Validator::new(
+        ValidationFlags::all(),
+        Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+    )
+    .validate(&module)
+    .unwrap_or_else(|e| fail("validation", format!("{e:?}")));
     let options = spv::Options {
         fake_missing_bindings: true,
         ..spv::Options::default()
     };
-    spv::write_vec(&module, &info, &options, None).unwrap_or_else(|e| fail("SPIR-V", e.to_string()));
+    spv::write_vec(&module, &info, &options, None)
+        .unwrap_or_else(|e| fail("SPIR-V", e.to_string()));
     let options = msl::Options {
         lang_version: (2, 4),
         fake_missing_bindings: true,
@@ -49,8 +54,19 @@ fn validate(label: &str, text: &str) {
 fn all_variants_pass_every_writer() {
     let mut seen = std::collections::BTreeSet::new();
     for kernels in [KernelSet::Software, KernelSet::Hardware] {
-        for matmul in [MatmulChoice::Auto, MatmulChoice::Registers, MatmulChoice::Tile64, MatmulChoice::Tile128, MatmulChoice::SplitK, MatmulChoice::Dot] {
-            let options = WgpuOptions { kernels, matmul, ..families()[0].clone() };
+        for matmul in [
+            MatmulChoice::Auto,
+            MatmulChoice::Registers,
+            MatmulChoice::Tile64,
+            MatmulChoice::Tile128,
+            MatmulChoice::SplitK,
+            MatmulChoice::Dot,
+        ] {
+            let options = WgpuOptions {
+                kernels,
+                matmul,
+                ..families()[0].clone()
+            };
             let Some(gpu) = open(&options) else { return };
             for (label, text) in gpu.variants().unwrap() {
                 if seen.insert(text.clone()) {

@@ -31,7 +31,10 @@ pub fn open(options: &WgpuOptions) -> Option<Arc<WgpuBackend>> {
     match pollster::block_on(WgpuBackend::open(options)) {
         Ok(gpu) => Some(Arc::new(gpu)),
         Err(Error::NoAdapter(why)) => {
-            assert!(std::env::var_os("WGRAD_REQUIRE_GPU").is_none(), "no adapter: {why}");
+            assert!(
+                std::env::var_os("WGRAD_REQUIRE_GPU").is_none(),
+                "no adapter: {why}"
+            );
             eprintln!("!!! SKIPPED: no GPU adapter ({why}) !!!");
             None
         }
@@ -75,7 +78,14 @@ pub fn encode(dtype: DType, values: &[f64]) -> Vec<u8> {
 
 /// Values of bytes in a storage type.
 pub fn decode(dtype: DType, bytes: &[u8], count: usize) -> Vec<f64> {
-    let word = |i: usize| [bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]];
+    let word = |i: usize| {
+        [
+            bytes[4 * i],
+            bytes[4 * i + 1],
+            bytes[4 * i + 2],
+            bytes[4 * i + 3],
+        ]
+    };
     let half = |i: usize| [bytes[2 * i], bytes[2 * i + 1]];
     (0..count)
         .map(|i| match dtype {
@@ -117,7 +127,11 @@ impl Trial {
 
     /// A buffer of so many elements.
     pub fn buffer(&mut self, dtype: DType, count: usize) -> usize {
-        let size = if dtype == DType::Bool { 4 } else { dtype.size() };
+        let size = if dtype == DType::Bool {
+            4
+        } else {
+            dtype.size()
+        };
         let bytes = (count * size).next_multiple_of(16).max(16);
         let buffer = self.gpu.allocate(bytes).unwrap();
         self.plan.buffers.push(BufferSpec {
@@ -132,7 +146,9 @@ impl Trial {
     pub fn input(&mut self, dtype: DType, values: &[f64]) -> usize {
         let at = self.buffer(dtype, values.len());
         let bytes = encode(dtype, values);
-        self.gpu.write(&self.bindings[at].buffer, 0, &bytes).unwrap();
+        self.gpu
+            .write(&self.bindings[at].buffer, 0, &bytes)
+            .unwrap();
         at
     }
 
@@ -174,7 +190,11 @@ impl Trial {
     }
 
     pub fn read(&mut self, output: Output, count: usize) -> Vec<f64> {
-        let size = if output.dtype == DType::Bool { 4 } else { output.dtype.size() };
+        let size = if output.dtype == DType::Bool {
+            4
+        } else {
+            output.dtype.size()
+        };
         let buffer = &self.bindings[output.buffer].buffer;
         let back = pollster::block_on(self.gpu.read(Some(buffer), 0, count * size)).unwrap();
         self.fault = self.fault.or(back.fault);
@@ -187,7 +207,10 @@ pub struct Rng(pub u64);
 
 impl Rng {
     pub fn bits(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (self.0 >> 33) as u32
     }
 
@@ -218,7 +241,10 @@ impl Rng {
         let dense = Layout::contiguous(shape.into());
         let layout = match self.below(6) {
             0 => dense,
-            1 => Layout { offset: [1, 3, 4, 8][self.below(4)], ..dense },
+            1 => Layout {
+                offset: [1, 3, 4, 8][self.below(4)],
+                ..dense
+            },
             2 => {
                 // A permutation.
                 let mut perm: Vec<usize> = (0..rank).collect();
@@ -238,7 +264,9 @@ impl Rng {
                     .iter()
                     .map(|&d| if self.below(2) == 0 { 1 } else { d })
                     .collect();
-                Layout::contiguous(base.into()).expand(&shape.into()).unwrap()
+                Layout::contiguous(base.into())
+                    .expand(&shape.into())
+                    .unwrap()
             }
             4 => {
                 // A slice of something larger, by steps.
