@@ -9,6 +9,9 @@
 //! `WGRAD_CHECKED=1` keeps wgpu's bounds checks in kernels, `WGRAD_DUMP_WGSL=DIR` writes every
 //! shader into a directory.
 
+// The error type carries what a person needs to know; it is made once per failure.
+#![allow(clippy::result_large_err)]
+
 mod accumulate;
 mod adapter;
 mod bindings;

@@ -76,7 +76,7 @@ impl Form {
 fn walk(layout: &Layout, across: usize, along_k: usize) -> Walk {
     let aligned = |dim: usize| {
         layout.strides[dim] == 1
-            && layout.offset % 4 == 0
+            && layout.offset.is_multiple_of(4)
             && layout
                 .strides
                 .iter()
@@ -416,7 +416,7 @@ impl Product<'_> {
     /// Declares `store_block(batch, part, row, col, acc)`, which finishes four elements of a row.
     fn declare_store(&self, source: &mut Source<'_>, split: Option<&Split>) -> Result<()> {
         let t = register(self.element());
-        let whole = self.n % 4 == 0;
+        let whole = self.n.is_multiple_of(4);
         let mut body = String::new();
         body.push_str("if row >= params.m || col >= params.n {\n    return;\n}\n");
         let _ = writeln!(body, "let to = (batch * params.m + row) * params.n + col;");
@@ -439,7 +439,7 @@ impl Product<'_> {
             let row = Axis::new(&shape, rank..rank + 1, &layouts);
             let column = Axis::new(&shape, rank + 1..rank + 2, &layouts);
             let aligned: Vec<bool> = (0..inputs.len())
-                .map(|i| layouts[i].offset % 4 == 0 && batch.divides(i) && row.divides(i))
+                .map(|i| layouts[i].offset.is_multiple_of(4) && batch.divides(i) && row.divides(i))
                 .collect();
             let batches = batch.point(source, &names, "zb", "batch", &mut body);
             let rows = row.point(source, &names, "zr", "row", &mut body);

@@ -52,7 +52,7 @@ fn start(
         Some(buffer) if bytes > 0 => Some(GpuBuffer::of(gpu, buffer, offset, padded)?),
         _ => None,
     };
-    if offset % 4 != 0 || (bytes > 0 && source.is_none()) {
+    if !offset.is_multiple_of(4) || (bytes > 0 && source.is_none()) {
         return Err(Error::Device(format!("read of {bytes} bytes at {offset}")));
     }
     let block = gpu.take_block(Purpose::Staging, padded + FAULT_BYTES)?;

@@ -370,7 +370,7 @@ impl Reduction<'_> {
             (reduced, kept)
         };
         let aligned: Vec<bool> = (0..names.len())
-            .map(|i| self.inputs[i].layout.offset % 4 == 0 && other.divides(i))
+            .map(|i| self.inputs[i].layout.offset.is_multiple_of(4) && other.divides(i))
             .collect();
         let mut inner = String::new();
         let (fixed, lanes, index);

@@ -1,5 +1,7 @@
 //! The device itself: memory, copies, errors, replays, modes.
 
+#![allow(clippy::result_large_err)] // the core's error type
+
 mod harness;
 
 use harness::*;
@@ -245,7 +247,6 @@ fn copies_in_a_plan_keep_their_place() {
         t.run();
         let want: Vec<f64> = x.iter().map(|v| v * 9.0).collect();
         close(&t.read(z, 64), &want, 0.0, 0.0, "copy between kernels");
-        assert_eq!(gpu.stats().copies, gpu.stats().copies);
     }
 }
 

@@ -228,7 +228,6 @@ fn epilogues(gpu: &Arc<WgpuBackend>) {
                 (Arg::Instr(4), DType::Bool),
                 (Arg::Instr(5), DType::I32),
             ],
-            ..Program::default()
         };
         t.launch(
             Kernel::MatMul {

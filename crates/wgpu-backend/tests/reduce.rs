@@ -274,7 +274,6 @@ fn prologue_several_accumulators_and_epilogue() {
                         instr(MapOp::Add, DType::F32, &[Arg::Instr(0), Arg::Input(0)]),
                     ],
                     outputs: vec![(Arg::Instr(1), DType::F32), (Arg::Acc(1), DType::I32)],
-                    ..Program::default()
                 };
                 t.launch(
                     Kernel::Reduce {
