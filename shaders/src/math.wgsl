@@ -1,6 +1,12 @@
 // Elementary functions on 4-vectors, within a few units in the last place where WGSL's own are
 // allowed more: exp 3 + 2|x| ULP, sin and cos an absolute 2^-11 and only within [-pi, pi].
 
+// The operand, as a value that compilers cannot look behind: they may rewrite (a + b) - a as b and
+// n p + (n q + x) as n (p + q) + x, which undoes arithmetic in several parts.
+fn settle(x: vec4<f32>) -> vec4<f32> {
+    return max(x, vec4<f32>(-3.0e38));
+}
+
 // The root, NaN below 0. Roots of 0 and infinity are the operand (drivers may use x * rsqrt(x)).
 fn sqrt_f32(x: vec4<f32>) -> vec4<f32> {
     let root = select(sqrt(max(x, vec4<f32>(0.0))), x, (x == vec4<f32>(0.0)) | is_inf(x) | is_nan(x));
@@ -31,7 +37,7 @@ fn exp2_integer(n: vec4<i32>) -> vec4<f32> {
 fn exp_f32(x: vec4<f32>) -> vec4<f32> {
     let bounded = clamp(nan_to_zero_f32(x), vec4<f32>(-110.0), vec4<f32>(90.0));
     let n = round(bounded * 1.44269504);
-    let r = fma(n, vec4<f32>(-1.42860677e-6), fma(n, vec4<f32>(-0.693145752), bounded));
+    let r = fma(n, vec4<f32>(-1.42860677e-6), settle(fma(n, vec4<f32>(-0.693145752), bounded)));
     // In two factors, so that results near the ends of the range do not overflow on the way.
     let whole = vec4<i32>(n);
     let first = whole >> vec4<u32>(1u);
@@ -144,15 +150,16 @@ fn cos_small(r: vec4<f32>) -> vec4<f32> {
     return fma(p, z * z, fma(vec4<f32>(-0.5), z, vec4<f32>(1.0)));
 }
 
-// Word i of 2/pi's binary expansion.
-fn two_over_pi(i: u32) -> u32 {
+// Word i of the binary expansion of 1 / (2 pi).
+fn turn_bits(i: u32) -> u32 {
     switch i {
-        case 1u: { return 0x28be60dbu; }
-        case 2u: { return 0x9391054au; }
-        case 3u: { return 0x7f09d5f4u; }
-        case 4u: { return 0x7d4d3770u; }
-        case 5u: { return 0x36d8a566u; }
-        case 6u: { return 0x4f10e410u; }
+        case 0u: { return 0x28be60dbu; }
+        case 1u: { return 0x9391054au; }
+        case 2u: { return 0x7f09d5f4u; }
+        case 3u: { return 0x7d4d3770u; }
+        case 4u: { return 0x36d8a566u; }
+        case 5u: { return 0x4f10e410u; }
+        case 6u: { return 0x7f9458eau; }
         default: { return 0u; }
     }
 }
@@ -179,20 +186,20 @@ fn mul_high(a: u32, b: u32) -> u32 {
     return a_high * b_high + (middle >> 16u) + (cross >> 16u);
 }
 
-// Payne and Hanek's reduction for large operands: x 2/pi modulo 4 in 2.62 fixed point.
+// Payne and Hanek's reduction for large operands: x / (2 pi) modulo 1 in 64 bits.
 fn reduce_large(x: f32) -> ReducedLane {
     let bits = bitcast<u32>(x);
     let mantissa = (bits << 8u) | 0x80000000u;
     let exponent = ((bits >> 23u) & 255u) - 126u;
     let word = exponent >> 5u;
     let shift = exponent & 31u;
-    var high = select(two_over_pi(word - 1u), 0u, word == 0u);
-    var middle = two_over_pi(word);
-    var low = two_over_pi(word + 1u);
+    var high = select(turn_bits(word - 1u), 0u, word == 0u);
+    var middle = turn_bits(word);
+    var low = turn_bits(word + 1u);
     if shift != 0u {
         high = (high << shift) | (middle >> (32u - shift));
         middle = (middle << shift) | (low >> (32u - shift));
-        low = (low << shift) | (two_over_pi(word + 2u) >> (32u - shift));
+        low = (low << shift) | (turn_bits(word + 2u) >> (32u - shift));
     }
     let carry = mul_high(mantissa, low);
     var product_low = carry + mantissa * middle;
@@ -224,8 +231,8 @@ fn reduce_angle(x: vec4<f32>) -> Reduced {
     let near = abs(x) < vec4<f32>(8192.0);
     let bounded = select(vec4<f32>(0.0), x, near);
     let n = round(bounded * 0.636619772);
-    var rest = fma(n, vec4<f32>(-1.5703125), bounded);
-    rest = fma(n, vec4<f32>(-4.837512969970703125e-4), rest);
+    var rest = settle(fma(n, vec4<f32>(-1.5703125), bounded));
+    rest = settle(fma(n, vec4<f32>(-4.837512969970703125e-4), rest));
     rest = fma(n, vec4<f32>(-7.54978995489188216e-8), rest);
     var result = Reduced(bitcast<vec4<u32>>(vec4<i32>(n)) & vec4<u32>(3u), rest);
     if !all(near) {
@@ -272,10 +279,11 @@ fn upper_f32(x: vec4<f32>) -> vec4<f32> {
 // a b - p without rounding, for p the rounded product (Dekker).
 fn product_error(a: vec4<f32>, b: vec4<f32>, p: vec4<f32>) -> vec4<f32> {
     let a_upper = upper_f32(a);
-    let a_lower = a - a_upper;
+    let a_lower = settle(a - a_upper);
     let b_upper = upper_f32(b);
-    let b_lower = b - b_upper;
-    return ((a_upper * b_upper - p) + a_upper * b_lower + a_lower * b_upper) + a_lower * b_lower;
+    let b_lower = settle(b - b_upper);
+    let head = settle(a_upper * b_upper - p);
+    return settle(head + a_upper * b_lower) + settle(a_lower * b_upper + a_lower * b_lower);
 }
 
 // |x|^y = e^(y ln|x|) with the logarithm in two floats: an error in it is multiplied by up to 88.
@@ -286,10 +294,10 @@ fn pow_magnitude(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     let f = bitcast<vec4<f32>>(bits - (exponent << vec4<u32>(23u))) - 1.0;
     let k = vec4<f32>(exponent) - select(vec4<f32>(0.0), vec4<f32>(23.0), tiny);
     // s + s_low = f / (2 + f)
-    let d = f + 2.0;
-    let d_low = f - (d - 2.0);
+    let d = settle(f + 2.0);
+    let d_low = f - settle(d - 2.0);
     let s = f / d;
-    let sd = s * d;
+    let sd = settle(s * d);
     let s_low = ((f - sd) - product_error(s, d, sd) - s * d_low) / d;
     let z = s * s;
     var r = vec4<f32>(0.24279078841);
@@ -298,16 +306,16 @@ fn pow_magnitude(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     r = fma(r, z, vec4<f32>(0.66666662693));
     let tail = fma(s * z, r, 2.0 * s_low) + k * 9.0580006145e-6;
     let head = k * 0.69313812256;
-    let ln_head = head + 2.0 * s;
-    let back = ln_head - head;
-    let ln_tail = (head - (ln_head - back)) + (2.0 * s - back) + tail;
-    let ln_high = ln_head + ln_tail;
-    let ln_low = ln_tail - (ln_high - ln_head);
-    let p = y * ln_high;
+    let ln_head = settle(head + 2.0 * s);
+    let back = settle(ln_head - head);
+    let ln_tail = (head - settle(ln_head - back)) + settle(2.0 * s - back) + tail;
+    let ln_high = settle(ln_head + ln_tail);
+    let ln_low = ln_tail - settle(ln_high - ln_head);
+    let p = settle(y * ln_high);
     let p_low = product_error(y, ln_high, p) + y * ln_low;
     let inside = abs(p) < vec4<f32>(120.0);
     let value = exp_f32(p);
-    return select(value, fma(value, select(vec4<f32>(0.0), p_low, inside), value), value < vec4<f32>(3.0e38));
+    return select(fma(value, select(vec4<f32>(0.0), p_low, inside), value), value, is_inf(value));
 }
 
 // IEEE 754's pow.

@@ -217,11 +217,7 @@ impl Updater {
                 let parts = parts
                     .into_iter()
                     .map(|(param, offset, bytes)| {
-                        let home = Arc::new(Home {
-                            buffer: grad.clone(),
-                            offset,
-                            bytes,
-                        });
+                        let home = Home::new(grad.clone(), offset, bytes);
                         Part {
                             param,
                             offset,
@@ -294,14 +290,11 @@ impl Updater {
             let held = arena.parts.iter().any(|part| {
                 let current = grads[part.param]
                     .as_ref()
-                    .and_then(|g| g.storage())
-                    .and_then(|s| s.home);
-                // The arena, and this node's storage and its clone here.
-                let own = match &current {
-                    Some(home) if Arc::ptr_eq(home, &part.home) => 3,
-                    _ => 1,
-                };
-                Arc::strong_count(&part.home) > own
+                    .and_then(|g| g.storage()?.tenancy);
+                match (part.home.tenant(), current) {
+                    (Some(tenant), Some(current)) => !Arc::ptr_eq(&tenant, &current),
+                    (tenant, _) => tenant.is_some(),
+                }
             });
             if !held {
                 continue;
@@ -309,11 +302,7 @@ impl Updater {
             arena.grad = open.backend.allocate(arena.bytes)?;
             open.backend.clear(&arena.grad)?;
             for part in &mut arena.parts {
-                part.home = Arc::new(Home {
-                    buffer: arena.grad.clone(),
-                    offset: part.offset,
-                    bytes: part.bytes,
-                });
+                part.home = Home::new(arena.grad.clone(), part.offset, part.bytes);
                 if let Some(variable) = self.params[part.param].variable() {
                     variable.set_home(Arc::downgrade(&part.home));
                 }
@@ -368,7 +357,7 @@ impl Updater {
                 let storage = Storage {
                     buffer,
                     offset: 0,
-                    home: None,
+                    tenancy: None,
                 };
                 let node = Node::new(
                     variable.device().clone(),
@@ -459,7 +448,7 @@ impl Arena {
         let storage = Storage {
             buffer: buffer.clone(),
             offset: part.offset,
-            home: None,
+            tenancy: None,
         };
         Arc::new(Node::new(
             device.clone(),

@@ -455,6 +455,6 @@ fn store(open: &crate::device::Open, bytes: &[u8]) -> Result<Storage> {
     Ok(Storage {
         buffer,
         offset: 0,
-        home: None,
+        tenancy: None,
     })
 }

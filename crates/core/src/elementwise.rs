@@ -41,41 +41,16 @@ macro_rules! class {
 }
 
 macro_rules! needs {
-    ([]) => {
-        Needs {
-            a: false,
-            b: false,
-            y: false,
-        }
-    };
-    ([x]) => {
-        Needs {
-            a: true,
-            b: false,
-            y: false,
-        }
-    };
-    ([y]) => {
-        Needs {
-            a: false,
-            b: false,
-            y: true,
-        }
-    };
-    ([a b]) => {
-        Needs {
-            a: true,
-            b: true,
-            y: false,
-        }
-    };
-    ([a b y]) => {
-        Needs {
-            a: true,
-            b: true,
-            y: true,
-        }
-    };
+    ([$($which:ident)*]) => {{
+        #[allow(unused_mut)]
+        let mut needs = Needs::default();
+        $(needs!(@ needs $which);)*
+        needs
+    }};
+    (@ $needs:ident x) => { $needs.a = true };
+    (@ $needs:ident a) => { $needs.a = true };
+    (@ $needs:ident b) => { $needs.b = true };
+    (@ $needs:ident y) => { $needs.y = true };
 }
 
 macro_rules! define_methods {
@@ -83,7 +58,7 @@ macro_rules! define_methods {
         unary { $($(#[$udoc:meta])* $U:ident $uclass:ident $uname:ident, rust $ur:expr, wgsl $uw:literal,
             saves $us:tt, grad $ug:expr, domain $ud:tt;)* }
         binary { $($B:ident $bclass:ident $bname:ident, rust $br:expr, wgsl $bw:literal,
-            saves $bs:tt, da $bda:expr, db $bdb:expr, domain $bd:tt;)* }
+            da $bsa:tt $bda:expr, db $bsb:tt $bdb:expr, domain $bd:tt;)* }
         compare { $($C:ident $cname:ident, rust $cr:expr, wgsl $cw:literal;)* }
         logic { $($L:ident $lname:ident, rust $lr:expr, wgsl $lw:literal;)* }
     ) => {
@@ -110,10 +85,10 @@ macro_rules! define_methods {
             }
         }
 
+        /// What the derivative of a unary row needs.
         fn needs_of(op: MapOp) -> Needs {
             match op {
                 $(MapOp::$U => needs!($us),)*
-                $(MapOp::$B => needs!($bs),)*
                 _ => Needs::default(),
             }
         }
@@ -140,12 +115,13 @@ macro_rules! define_methods {
 
         type BinaryGrad = fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Tensor;
 
-        fn binary_grads(op: MapOp) -> Option<(BinaryGrad, BinaryGrad)> {
+        /// The derivatives of a binary row and what each needs.
+        fn binary_grads(op: MapOp) -> Option<[(Needs, BinaryGrad); 2]> {
             match op {
                 $(MapOp::$B => {
                     let da: BinaryGrad = $bda;
                     let db: BinaryGrad = $bdb;
-                    Some((da, db))
+                    Some([(needs!($bsa), da), (needs!($bsb), db)])
                 })*
                 _ => None,
             }
@@ -491,7 +467,7 @@ fn try_binary(op: MapOp, device: &Device, a: &Rhs, b: &Rhs, place: Place) -> Res
     if !result.is_float() || !tracked {
         return Ok(y.into_tensor());
     }
-    let Some((da, db)) = binary_grads(op) else {
+    let Some([(needs_a, da), (needs_b, db)]) = binary_grads(op) else {
         return Ok(y.into_tensor());
     };
     // Scalars become constant operands: the derivative then has two operands, and may itself be
@@ -502,30 +478,42 @@ fn try_binary(op: MapOp, device: &Device, a: &Rhs, b: &Rhs, place: Place) -> Res
         (None, Rhs::Tensor(_)) => Err(no_tensor(op, place)),
     };
     let (va, vb) = (operand(va, a)?, operand(vb, b)?);
-    let needs = needs_of(op);
+    // An operand is kept only for a derivative that somebody wants: `w * x` keeps `w` for an `x`
+    // that needs a gradient, and nothing else.
+    let wanted = [
+        (va.history.is_some(), needs_a),
+        (vb.history.is_some(), needs_b),
+    ];
+    let needed = |which: fn(&Needs) -> bool| wanted.iter().any(|(w, n)| *w && which(n));
+    let (keep_a, keep_b) = (needed(|n| n.a), needed(|n| n.b));
     let mut inputs = SmallVec::new();
-    if needs.a || needs.b {
-        inputs.extend([va.clone().into_tensor(), vb.clone().into_tensor()]);
+    if keep_a {
+        inputs.push(va.clone().into_tensor());
+    }
+    if keep_b {
+        inputs.push(vb.clone().into_tensor());
     }
     let saves = Saves {
         inputs,
-        output: needs.y,
+        output: needed(|n| n.y),
     };
     let shapes = (va.shape().clone(), vb.shape().clone());
+    let rule = move |c: &Context<'_>| {
+        let mut kept = c.inputs.iter();
+        let a = if keep_a { kept.next() } else { None }.unwrap_or(c.grad);
+        let b = if keep_b { kept.next() } else { None }.unwrap_or(c.grad);
+        let mut grads = Grads::new();
+        grads.push(c.needs[0].then(|| da(a, b, c.output, c.grad).sum_to(&shapes.0)));
+        grads.push(c.needs[1].then(|| db(a, b, c.output, c.grad).sum_to(&shapes.1)));
+        grads
+    };
     Ok(autograd::track(
         op.name(),
         y,
         &[&va, &vb],
         saves,
         place,
-        move |c: &Context<'_>| {
-            let a = c.inputs.first().unwrap_or(c.grad);
-            let b = c.inputs.get(1).unwrap_or(c.grad);
-            let mut grads = Grads::new();
-            grads.push(c.needs[0].then(|| da(a, b, c.output, c.grad).sum_to(&shapes.0)));
-            grads.push(c.needs[1].then(|| db(a, b, c.output, c.grad).sum_to(&shapes.1)));
-            grads
-        },
+        rule,
     ))
 }
 

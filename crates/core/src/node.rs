@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::autograd::Entry;
 use crate::backend::Buffer;
-use crate::device::Device;
+use crate::device::{Device, lock};
 use crate::dtype::DType;
 use crate::element::Scalar;
 use crate::error::{Error, Place};
@@ -82,7 +82,7 @@ pub(crate) struct Storage {
     /// Byte offset, a multiple of 256.
     pub offset: usize,
     /// Keeps a place of an arena taken (see `arena.rs`).
-    pub home: Option<Arc<Home>>,
+    pub tenancy: Option<Arc<Tenancy>>,
 }
 
 /// A place in an optimizer's arena that a gradient may be computed straight into.
@@ -91,6 +91,45 @@ pub(crate) struct Home {
     pub buffer: Buffer,
     pub offset: usize,
     pub bytes: usize,
+    tenant: Mutex<Weak<Tenancy>>,
+}
+
+/// The right to a place: whatever lies there stays as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Tenancy(pub Arc<Home>);
+
+impl Tenancy {
+    /// Buffer and offset.
+    pub fn place(&self) -> (u64, usize) {
+        (self.0.buffer.id(), self.0.offset)
+    }
+}
+
+impl Home {
+    pub fn new(buffer: Buffer, offset: usize, bytes: usize) -> Arc<Home> {
+        Arc::new(Home {
+            buffer,
+            offset,
+            bytes,
+            tenant: Mutex::default(),
+        })
+    }
+
+    /// Who has the place, if anybody has.
+    pub fn tenant(&self) -> Option<Arc<Tenancy>> {
+        lock(&self.tenant).upgrade()
+    }
+
+    /// Takes the place if nobody has it.
+    pub fn claim(self: &Arc<Home>) -> Option<Arc<Tenancy>> {
+        let mut tenant = lock(&self.tenant);
+        if tenant.strong_count() > 0 {
+            return None;
+        }
+        let new = Arc::new(Tenancy(self.clone()));
+        *tenant = Arc::downgrade(&new);
+        Some(new)
+    }
 }
 
 #[derive(Debug)]

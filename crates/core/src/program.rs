@@ -11,7 +11,7 @@ macro_rules! define_map_op {
         unary { $($(#[$udoc:meta])* $U:ident $uclass:ident $uname:ident, rust $ur:expr, wgsl $uw:literal,
             saves $us:tt, grad $ug:expr, domain $ud:tt;)* }
         binary { $($B:ident $bclass:ident $bname:ident, rust $br:expr, wgsl $bw:literal,
-            saves $bs:tt, da $bda:expr, db $bdb:expr, domain $bd:tt;)* }
+            da $bsa:tt $bda:expr, db $bsb:tt $bdb:expr, domain $bd:tt;)* }
         compare { $($C:ident $cname:ident, rust $cr:expr, wgsl $cw:literal;)* }
         logic { $($L:ident $lname:ident, rust $lr:expr, wgsl $lw:literal;)* }
     ) => {

@@ -1,8 +1,8 @@
 //! The elementwise operations, one row each.
 //!
 //! A row is the whole definition of an operation: its class, its name, the Rust expression (over
-//! the CPU backend's lane types), the WGSL expression (over 4-vectors), what its derivative needs
-//! saved, the derivative as tensor expressions, and the domain that tests draw operands from. The
+//! the CPU backend's lane types), the WGSL expression (over 4-vectors), what its derivatives need
+//! saved, the derivatives as tensor expressions, and the domain that tests draw operands from. The
 //! method on `Tensor`, the CPU loop, the shader code, the fuser's entry, the gradient check and
 //! the CPU-against-GPU test all come from here.
 //!
@@ -115,32 +115,32 @@ macro_rules! map_rows {
                     grad |_x, _y, g| g * 0.0, domain (-5.0, 5.0);
             }
             binary {
-                Add number add, rust |a, b| a.add(b), wgsl "($0 + $1)", saves [],
-                    da |_a, _b, _y, g| g.clone(), db |_a, _b, _y, g| g.clone(), domain (-3.0, 3.0);
-                Sub number sub, rust |a, b| a.sub(b), wgsl "($0 - $1)", saves [],
-                    da |_a, _b, _y, g| g.clone(), db |_a, _b, _y, g| g.neg(), domain (-3.0, 3.0);
-                Mul number mul, rust |a, b| a.mul(b), wgsl "($0 * $1)", saves [a b],
-                    da |_a, b, _y, g| g * b, db |a, _b, _y, g| g * a, domain (-3.0, 3.0);
-                Div float div, rust |a, b| a.div(b), wgsl "($0 / $1)", saves [a b],
-                    da |_a, b, _y, g| g / b,
-                    db |a, b, _y, g| (g * a / b.sqr()).neg(), domain (0.3, 3.0);
+                Add number add, rust |a, b| a.add(b), wgsl "($0 + $1)",
+                    da [] |_a, _b, _y, g| g.clone(), db [] |_a, _b, _y, g| g.clone(), domain (-3.0, 3.0);
+                Sub number sub, rust |a, b| a.sub(b), wgsl "($0 - $1)",
+                    da [] |_a, _b, _y, g| g.clone(), db [] |_a, _b, _y, g| g.neg(), domain (-3.0, 3.0);
+                Mul number mul, rust |a, b| a.mul(b), wgsl "($0 * $1)",
+                    da [b] |_a, b, _y, g| g * b, db [a] |a, _b, _y, g| g * a, domain (-3.0, 3.0);
+                Div float div, rust |a, b| a.div(b), wgsl "($0 / $1)",
+                    da [b] |_a, b, _y, g| g / b,
+                    db [a b] |a, b, _y, g| (g * a / b.sqr()).neg(), domain (0.3, 3.0);
                 // x^0 = 1 has the derivative 0 even at x = 0, and 0^p with respect to p is 0.
-                Pow float pow, rust |a, b| a.pow(b), wgsl "pow_f32($0, $1)", saves [a b y],
-                    da |a, b, _y, g| {
+                Pow float pow, rust |a, b| a.pow(b), wgsl "pow_f32($0, $1)",
+                    da [a b] |a, b, _y, g| {
                         let slope = g * (b * &a.pow(b - 1.0));
                         b.eq(0.0).where_cond(0.0, slope)
                     },
-                    db |a, _b, y, g| {
+                    db [a y] |a, _b, y, g| {
                         let slope = g * (y * a.ln());
                         y.eq(0.0).where_cond(0.0, slope)
                     }, domain (0.3, 3.0);
                 // Ties share the gradient, as in torch.
-                Minimum number minimum, rust |a, b| a.minimum(b), wgsl "min_{t}($0, $1)", saves [a b],
-                    da |a, b, _y, g| extremum_grad(&a.lt(b), &a.eq(b), g),
-                    db |a, b, _y, g| extremum_grad(&b.lt(a), &a.eq(b), g), domain (-3.0, 3.0);
-                Maximum number maximum, rust |a, b| a.maximum(b), wgsl "max_{t}($0, $1)", saves [a b],
-                    da |a, b, _y, g| extremum_grad(&a.gt(b), &a.eq(b), g),
-                    db |a, b, _y, g| extremum_grad(&b.gt(a), &a.eq(b), g), domain (-3.0, 3.0);
+                Minimum number minimum, rust |a, b| a.minimum(b), wgsl "min_{t}($0, $1)",
+                    da [a b] |a, b, _y, g| extremum_grad(&a.lt(b), &a.eq(b), g),
+                    db [a b] |a, b, _y, g| extremum_grad(&b.lt(a), &a.eq(b), g), domain (-3.0, 3.0);
+                Maximum number maximum, rust |a, b| a.maximum(b), wgsl "max_{t}($0, $1)",
+                    da [a b] |a, b, _y, g| extremum_grad(&a.gt(b), &a.eq(b), g),
+                    db [a b] |a, b, _y, g| extremum_grad(&b.gt(a), &a.eq(b), g), domain (-3.0, 3.0);
             }
             compare {
                 Eq eq, rust |a, b| a.eq(b), wgsl "eq_{t}($0, $1)";

@@ -11,7 +11,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Input, Item, ScalarRef};
 use crate::kernel::ScalarBits;
-use crate::node::{Home, Node, Op, Recipe, Source, State, Storage};
+use crate::node::{Node, Op, Recipe, Source, State, Storage, Tenancy};
 use crate::pending;
 use crate::plan::{self, Place as BufferPlace, Planned};
 use crate::shape::Shape;
@@ -70,7 +70,8 @@ struct Taken {
     /// How many operands of this run's nodes it is.
     uses: usize,
     root: bool,
-    home: Option<Arc<Home>>,
+    /// The place in an arena that the result goes into.
+    tenancy: Option<Arc<Tenancy>>,
 }
 
 /// A value from before the run.
@@ -195,14 +196,11 @@ fn collect(
     for i in 0..c.items.len() {
         let external = Arc::strong_count(&c.items[i].node) > 1 + c.items[i].uses;
         c.items[i].root = external;
-        if external && let Some(home) = c.items[i].node.home.get().and_then(Weak::upgrade) {
-            // Free if only its arena and this handle hold it; taken places are held by storages.
-            let claimed = c.items[..i]
-                .iter()
-                .any(|other| other.home.as_ref().is_some_and(|h| Arc::ptr_eq(h, &home)));
-            if !claimed && Arc::strong_count(&home) == 2 && home.bytes == c.items[i].node.bytes() {
-                c.items[i].home = Some(home);
-            }
+        if external
+            && let Some(home) = c.items[i].node.home.get().and_then(Weak::upgrade)
+            && home.bytes == c.items[i].node.bytes()
+        {
+            c.items[i].tenancy = home.claim();
         }
     }
     c
@@ -293,7 +291,7 @@ impl Collected {
             recipe,
             uses: 0,
             root: false,
-            home: None,
+            tenancy: None,
         });
     }
 
@@ -327,19 +325,18 @@ fn execute(
             .filter_map(|(buffer, offset, grad)| Some(((buffer, offset), c.index(grad)?)))
             .collect();
         for (i, item) in c.items.iter_mut().enumerate() {
-            let home = item.home.as_ref();
-            if let Some(place) = home.map(|home| (home.buffer.id(), home.offset))
+            if let Some(place) = item.tenancy.as_ref().map(|t| t.place())
                 && takers.get(&place).is_some_and(|&taker| taker != i as u32)
             {
-                item.home = None;
+                item.tenancy = None;
             }
         }
         update.locate(|node| {
-            let home = match c.index(node)? {
-                mark if mark & LEAF == 0 => c.items[mark as usize].home.as_ref(),
-                mark => c.leaves[(mark & !LEAF) as usize].storage.home.as_ref(),
+            let tenancy = match c.index(node)? {
+                mark if mark & LEAF == 0 => c.items[mark as usize].tenancy.as_ref(),
+                mark => c.leaves[(mark & !LEAF) as usize].storage.tenancy.as_ref(),
             };
-            home.map(|home| (home.buffer.id(), home.offset))
+            tenancy.map(|t| t.place())
         });
         update.reserve(open)?;
     }
@@ -399,16 +396,16 @@ fn submit(
                 }
             }
             BufferPlace::Root(item) => {
-                let storage = match &c.items[item].home {
-                    Some(home) => Storage {
-                        buffer: home.buffer.clone(),
-                        offset: home.offset,
-                        home: Some(home.clone()),
+                let storage = match &c.items[item].tenancy {
+                    Some(tenancy) => Storage {
+                        buffer: tenancy.0.buffer.clone(),
+                        offset: tenancy.0.offset,
+                        tenancy: Some(tenancy.clone()),
                     },
                     None => Storage {
                         buffer: open.backend.allocate(spec.bytes.max(16))?,
                         offset: 0,
-                        home: None,
+                        tenancy: None,
                     },
                 };
                 let binding = Binding {
@@ -506,7 +503,7 @@ fn graph(c: &Collected) -> Graph {
         shape: taken.node.shape.clone(),
         dtype: taken.node.dtype,
         root: taken.root,
-        home: taken.home.as_ref().map(|home| home.buffer.id()),
+        home: taken.tenancy.as_ref().map(|t| t.0.buffer.id()),
     });
     Graph {
         items: items.collect(),
@@ -528,10 +525,10 @@ fn write_key(key: &mut Vec<u64>, c: &Collected, update: Option<&Update>) {
         key.push(leaf.node.bytes() as u64);
     }
     for item in &c.items {
-        let home = match &item.home {
-            Some(home) => {
+        let home = match &item.tenancy {
+            Some(tenancy) => {
                 let next = allocations.len() as u64;
-                1 + *allocations.entry(home.buffer.id()).or_insert(next)
+                1 + *allocations.entry(tenancy.0.buffer.id()).or_insert(next)
             }
             None => 0,
         };

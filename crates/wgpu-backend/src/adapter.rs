@@ -181,21 +181,29 @@ impl WgpuBackend {
             .min(max_buffer)
             / 256
             * 256;
+        let mut dtypes = vec![
+            DType::F32,
+            DType::BF16,
+            DType::I32,
+            DType::U32,
+            DType::U8,
+            DType::Bool,
+        ];
+        // f16 is storage only, but reading it takes `unpack2x16float`.
+        let downlevel = adapter.get_downlevel_capabilities();
+        if downlevel
+            .flags
+            .contains(wgpu::DownlevelFlags::SHADER_F16_IN_F32)
+        {
+            dtypes.insert(1, DType::F16);
+        }
         let limits = Limits {
             max_buffer,
             max_binding,
             max_kernel_buffers: most.max_storage_buffers_per_shader_stage as usize,
             // Kernels index with u32 and the `Index` operation gives i32.
             max_elements: i32::MAX as usize - 256,
-            dtypes: vec![
-                DType::F32,
-                DType::F16,
-                DType::BF16,
-                DType::I32,
-                DType::U32,
-                DType::U8,
-                DType::Bool,
-            ],
+            dtypes,
             bool_bytes: 4,
         };
         let software = is_software(&info);
@@ -247,6 +255,15 @@ impl WgpuBackend {
     /// through other compilers.
     pub fn shaders(&self) -> Vec<(String, String)> {
         lock(&self.gpu.pipelines).shaders()
+    }
+
+    /// The WGSL of representative kernels of every kind, as this device would compile them, with a
+    /// label each; nothing is compiled.
+    ///
+    /// # Errors
+    /// Where a kernel cannot be generated, which is a bug.
+    pub fn variants(&self) -> Result<Vec<(String, String)>> {
+        crate::variants::generate_all(&self.gpu)
     }
 
     /// Ends the device as a driver reset would: every later operation returns

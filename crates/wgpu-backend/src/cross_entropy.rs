@@ -255,7 +255,7 @@ impl CrossEntropy<'_> {
                 ));
             }
         };
-        let vectors = class == 1 && row % 4 == 0 && logits.offset % 4 == 0;
+        let vectors = class == 1 && row % 4 == 0 && logits.offset.is_multiple_of(4);
         let slot = Slot::Plan(self.logits.buffer);
         source.input("logits", slot, self.logits.dtype, vectors);
         let begin = source.u32("logits_start", logits.offset);
@@ -274,7 +274,7 @@ impl CrossEntropy<'_> {
             )
         };
         // What a whole vector holds beyond the last class must not become the maximum.
-        let quad = if vectors && self.classes % 4 != 0 {
+        let quad = if vectors && !self.classes.is_multiple_of(4) {
             "let live = vec4<u32>(at) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.classes);\n    \
              let x = load4_logits(base + at);\n    \
              return select(vec4<f32>(x.x), x, live);"
@@ -340,7 +340,7 @@ fn declare_results(
         ));
     }
     let Some(slot) = grad else { return };
-    let whole = classes % 4 == 0;
+    let whole = classes.is_multiple_of(4);
     source.output("grad", slot, DType::F32, whole);
     let mut store = String::from("    let to = row * params.classes + c;\n");
     if whole {

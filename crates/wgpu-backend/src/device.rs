@@ -113,7 +113,15 @@ pub(crate) struct Gpu {
 impl Gpu {
     /// Fails if the device is lost or something was reported since the last call.
     pub fn check(&self) -> Result<()> {
-        self.failure.check()
+        let outcome = self.failure.check();
+        if outcome.is_err() {
+            // A destroyed device refuses commands at once, but tells of its loss when polled.
+            let _ = self.device.poll(wgpu::PollType::Poll);
+            if let Some(lost) = self.failure.lost() {
+                return Err(lost);
+            }
+        }
+        outcome
     }
 
     /// Runs `work` and returns what wgpu has to say against it.

@@ -9,7 +9,7 @@ use wgrad_core::{Binding, Error, Executable, Kernel, Plan, Result, ScalarBits};
 use crate::bindings::{Key, Part};
 use crate::counters::Counters;
 use crate::cross_entropy::CrossEntropy;
-use crate::device::{Gpu, lock};
+use crate::device::{Gpu, Traits, lock};
 use crate::map::{accesses, targets};
 use crate::matmul::Product;
 use crate::pipeline::{ParamsAs, Pipeline};
@@ -88,13 +88,12 @@ impl Drop for Scratch<'_> {
 }
 
 /// The kernels of one launch.
-fn generate(
-    gpu: &Gpu,
+pub(crate) fn generate(
+    traits: &Traits,
     plan: &Plan,
     kernel: &Kernel,
     scratch: &mut usize,
 ) -> Result<Vec<Generated>> {
-    let traits = &gpu.traits;
     let buffers = &plan.buffers;
     let source = || Source::new(traits, buffers);
     Ok(match kernel {
@@ -245,7 +244,7 @@ impl Program {
             scalars = scalars.max(launch.scalars.end);
             faults = launch.fault.map_or(faults, |f| faults.max(f + 1));
             let mut needed = 0;
-            for made in generate(gpu, plan, &launch.kernel, &mut needed)? {
+            for made in generate(&gpu.traits, plan, &launch.kernel, &mut needed)? {
                 let pipeline = gpu.pipeline(&made.label, made.text, &made.interface)?;
                 if made.interface.params == ParamsAs::Uniform {
                     words.resize(words.len().next_multiple_of(UNIFORM_ALIGN / 4), 0);
@@ -394,10 +393,15 @@ impl Program {
         let gpu = &self.gpu;
         let counters = &gpu.counters;
         let mut encoder = gpu.encoder();
+        let most = if gpu.traits.software {
+            f64::INFINITY
+        } else {
+            SUBMIT_SECONDS
+        };
         let mut seconds = 0.0;
         let mut at = 0;
         while at < self.steps.len() {
-            if seconds > SUBMIT_SECONDS && !gpu.traits.software {
+            if seconds > most {
                 gpu.submit(std::mem::replace(&mut encoder, gpu.encoder()));
                 seconds = 0.0;
             }
@@ -424,7 +428,7 @@ impl Program {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             let mut current = u64::MAX;
             while let Some(Step::Dispatch(dispatch)) = self.steps.get(at) {
-                if seconds > SUBMIT_SECONDS {
+                if seconds > most {
                     break;
                 }
                 if current != dispatch.pipeline.id {

@@ -9,6 +9,10 @@
 //! `WGRAD_CHECKED=1` keeps wgpu's bounds checks in kernels, `WGRAD_DUMP_WGSL=DIR` writes every
 //! shader into a directory.
 
+// The error type carries what a person needs to know; it is made once per failure.
+#![allow(clippy::result_large_err)]
+
+mod accumulate;
 mod adapter;
 mod bindings;
 mod codegen;
@@ -27,6 +31,8 @@ mod pool;
 mod readback;
 mod reduce;
 mod source;
+mod tiles;
+mod variants;
 
 pub use adapter::{WgpuBackend, adapters};
 pub use options::{AdapterSummary, KernelSet, MatmulChoice, WgpuOptions};

@@ -252,7 +252,7 @@ mod tests {
     fn classes_are_multiples_of_256_and_waste_at_most_a_quarter() {
         for bytes in (1..100_000).chain([1 << 20, (1 << 20) + 1, 3 << 30]) {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % 256 == 0);
+            assert!(class >= bytes && class.is_multiple_of(256));
             assert!(
                 class <= (bytes + bytes / 4).max(bytes + 256),
                 "{bytes}: {class}"

@@ -52,7 +52,7 @@ fn start(
         Some(buffer) if bytes > 0 => Some(GpuBuffer::of(gpu, buffer, offset, padded)?),
         _ => None,
     };
-    if offset % 4 != 0 || (bytes > 0 && source.is_none()) {
+    if !offset.is_multiple_of(4) || (bytes > 0 && source.is_none()) {
         return Err(Error::Device(format!("read of {bytes} bytes at {offset}")));
     }
     let block = gpu.take_block(Purpose::Staging, padded + FAULT_BYTES)?;
@@ -116,24 +116,34 @@ async fn finish(staging: Staging, index: wgpu::SubmissionIndex, bytes: usize) ->
     Ok(ReadBack { bytes, fault })
 }
 
-/// On native targets the wait is the device's own; when it is over, the answer is there.
+/// On native targets the wait is the device's own. Another thread that polls at the same moment
+/// may have taken the answer to deliver it, which it then does at once: hence the second wait.
 #[cfg(not(target_arch = "wasm32"))]
 async fn wait<T>(
     gpu: &Gpu,
     index: wgpu::SubmissionIndex,
     answer: impl Future<Output = T>,
 ) -> Result<T> {
+    use std::task::Poll;
     let polled = gpu.device.poll(wgpu::PollType::Wait {
         submission_index: Some(index),
         timeout: None,
     });
-    match crate::device::settled(answer) {
-        Some(value) => Ok(value),
-        None => Err(gpu.check().err().unwrap_or_else(|| match polled {
-            Err(e) => Error::Device(e.to_string()),
-            Ok(_) => Error::DeviceLost("a read was never answered".into()),
-        })),
-    }
+    let mut answer = std::pin::pin!(answer);
+    std::future::poll_fn(|context| match (answer.as_mut().poll(context), &polled) {
+        (Poll::Ready(value), _) => Poll::Ready(Ok(value)),
+        (Poll::Pending, Err(problem)) => {
+            let lost = gpu.failure.lost();
+            Poll::Ready(Err(
+                lost.unwrap_or_else(|| Error::Device(problem.to_string()))
+            ))
+        }
+        (Poll::Pending, Ok(_)) => match gpu.failure.lost() {
+            Some(lost) => Poll::Ready(Err(lost)),
+            None => Poll::Pending,
+        },
+    })
+    .await
 }
 
 #[cfg(target_arch = "wasm32")]

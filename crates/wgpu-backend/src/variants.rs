@@ -1,0 +1,355 @@
+//! Representative kernels of every kind, for checks by other shader compilers.
+
+use wgrad_core::{
+    Accumulator, Arg, BufferSpec, DType, Instr, Kernel, Launch, Layout, MapOp, Operand, Output,
+    Plan, Program, ReduceOp, Result,
+};
+
+use crate::device::Gpu;
+use crate::executable::generate;
+
+/// A plan with a buffer for each operand.
+#[derive(Default)]
+struct Draft {
+    plan: Plan,
+}
+
+impl Draft {
+    fn buffer(&mut self) -> usize {
+        let allocation = self.plan.buffers.len();
+        self.plan.buffers.push(BufferSpec {
+            bytes: 1 << 20,
+            allocation,
+        });
+        allocation
+    }
+
+    fn operand(&mut self, dtype: DType, layout: Layout) -> Operand {
+        Operand {
+            buffer: self.buffer(),
+            dtype,
+            layout,
+        }
+    }
+
+    fn dense(&mut self, dtype: DType, shape: &[usize]) -> Operand {
+        self.operand(dtype, Layout::contiguous(shape.into()))
+    }
+
+    fn output(&mut self, dtype: DType) -> Output {
+        Output {
+            buffer: self.buffer(),
+            dtype,
+        }
+    }
+
+    fn launch(&mut self, kernel: Kernel) {
+        self.plan.launches.push(Launch {
+            kernel,
+            scalars: 0..0,
+            fault: None,
+        });
+    }
+
+    /// A map of one instruction over views of one layout.
+    fn map(&mut self, op: MapOp, from: DType, to: DType, layout: &Layout) {
+        let arity = match op {
+            MapOp::Where | MapOp::Clamp => 3,
+            MapOp::Index => 0,
+            MapOp::RandomBits | MapOp::Uniform | MapOp::Normal => 4,
+            _ if op.wgsl().is_some_and(|w| w.contains("$1")) => 2,
+            _ => 1,
+        };
+        let positional = op.is_positional();
+        let inputs = if positional { 0 } else { arity };
+        let kind = |i: usize| {
+            if op == MapOp::Where && i == 0 {
+                DType::Bool
+            } else {
+                from
+            }
+        };
+        let program = Program {
+            inputs: (0..inputs).map(kind).collect(),
+            scalars: vec![DType::U32; arity - inputs],
+            instrs: vec![Instr {
+                op,
+                dtype: to,
+                args: (0..arity as u16)
+                    .map(|i| {
+                        if positional {
+                            Arg::Scalar(i)
+                        } else {
+                            Arg::Input(i)
+                        }
+                    })
+                    .collect(),
+            }],
+            outputs: vec![(Arg::Instr(0), to)],
+            ..Program::default()
+        };
+        let inputs = (0..inputs)
+            .map(|i| self.operand(kind(i), layout.clone()))
+            .collect();
+        let outputs = vec![self.output(to)];
+        self.launch(Kernel::Map {
+            shape: layout.shape.clone(),
+            inputs,
+            program,
+            outputs,
+        });
+    }
+
+    fn maps(&mut self) {
+        let plain = Layout::contiguous([60].into());
+        let strided = Layout::contiguous([12, 7].into()).permute(&[1, 0]);
+        for &op in MapOp::ROWS {
+            let compares = matches!(
+                op,
+                MapOp::Eq | MapOp::Ne | MapOp::Lt | MapOp::Le | MapOp::Gt | MapOp::Ge
+            );
+            let logic = matches!(op, MapOp::And | MapOp::Or | MapOp::Xor);
+            let from = if logic { DType::Bool } else { DType::F32 };
+            let to = if logic || compares {
+                DType::Bool
+            } else {
+                DType::F32
+            };
+            self.map(op, from, to, &plain);
+            if compares {
+                self.map(op, DType::I32, to, &plain);
+                self.map(op, DType::U8, to, &plain);
+            }
+        }
+        for op in [
+            MapOp::Neg,
+            MapOp::Abs,
+            MapOp::Sign,
+            MapOp::Relu,
+            MapOp::Mul,
+            MapOp::Maximum,
+        ] {
+            for dtype in [DType::I32, DType::U32, DType::U8] {
+                self.map(op, dtype, dtype, &strided);
+            }
+        }
+        let types = [
+            DType::F32,
+            DType::F16,
+            DType::BF16,
+            DType::I32,
+            DType::U32,
+            DType::U8,
+            DType::Bool,
+        ];
+        for from in types {
+            for to in types {
+                self.map(MapOp::Cast, from, to, &plain);
+            }
+            self.map(MapOp::Cast, from, from, &strided);
+        }
+        for (op, dtype) in [
+            (MapOp::Where, DType::F32),
+            (MapOp::Clamp, DType::F32),
+            (MapOp::NanToZero, DType::F32),
+            (MapOp::Not, DType::Bool),
+            (MapOp::Index, DType::I32),
+            (MapOp::RandomBits, DType::U32),
+            (MapOp::Uniform, DType::F32),
+            (MapOp::Normal, DType::F32),
+        ] {
+            self.map(op, dtype, dtype, &plain);
+        }
+    }
+
+    fn reductions(&mut self) {
+        let layouts = [
+            Layout::contiguous([40, 20].into()),
+            Layout::contiguous([40, 2000].into()),
+            Layout::contiguous([1, 200_000].into()),
+            Layout::contiguous([5000, 40].into()).permute(&[1, 0]),
+            Layout::contiguous([7, 9].into()).permute(&[1, 0]),
+        ];
+        for layout in layouts {
+            for (op, dtype) in [
+                (ReduceOp::Sum, DType::F32),
+                (ReduceOp::Max, DType::F32),
+                (ReduceOp::ArgMin, DType::F32),
+                (ReduceOp::ArgMax, DType::I32),
+                (ReduceOp::Any, DType::Bool),
+                (ReduceOp::All, DType::Bool),
+            ] {
+                let accumulator = Accumulator { op, dtype };
+                let input = self.operand(dtype, layout.clone());
+                let output = self.output(accumulator.result());
+                self.launch(Kernel::Reduce {
+                    shape: layout.shape.clone(),
+                    reduced: 1,
+                    inputs: vec![input],
+                    prologue: Program {
+                        inputs: vec![dtype],
+                        outputs: vec![(Arg::Input(0), dtype)],
+                        ..Program::default()
+                    },
+                    accumulators: vec![accumulator],
+                    epilogue_inputs: vec![],
+                    epilogue: result_of(accumulator.result()),
+                    outputs: vec![output],
+                });
+            }
+        }
+    }
+
+    fn products(&mut self) {
+        for [m, n, k] in [
+            [64usize, 64, 64],
+            [37, 41, 33],
+            [1, 64, 512],
+            [2, 3, 1000],
+            [256, 256, 64],
+        ] {
+            for turned in [[false, false], [false, true], [true, false]] {
+                let lay = |rows: usize, columns: usize, turned: bool| {
+                    if turned {
+                        Layout::contiguous([columns, rows].into()).permute(&[1, 0])
+                    } else {
+                        Layout::contiguous([rows, columns].into())
+                    }
+                };
+                for dtype in [DType::F32, DType::F16] {
+                    let a = self.operand(dtype, lay(m, k, turned[0]));
+                    let b = self.operand(dtype, lay(k, n, turned[1]));
+                    let output = self.output(DType::F32);
+                    self.launch(Kernel::MatMul {
+                        batch: ().into(),
+                        m,
+                        n,
+                        k,
+                        a,
+                        b,
+                        epilogue_inputs: vec![],
+                        epilogue: result_of(DType::F32),
+                        outputs: vec![output],
+                    });
+                }
+            }
+        }
+    }
+
+    fn structured(&mut self) {
+        for classes in [10usize, 65, 300, 4096, 10_001] {
+            let kernel = Kernel::CrossEntropy {
+                rows: 9,
+                classes,
+                logits: self.dense(DType::F32, &[9, classes]),
+                targets: self.dense(DType::I32, &[9]),
+                weight: Some(self.dense(DType::F32, &[classes])),
+                loss: Some(self.output(DType::F32)),
+                row_weight: Some(self.output(DType::F32)),
+                grad: Some(self.output(DType::F16)),
+            };
+            self.launch(kernel);
+        }
+        for index in [DType::I32, DType::U32, DType::U8] {
+            let kernel = Kernel::Gather {
+                dim: 0,
+                source: self.dense(DType::F32, &[50, 8]),
+                index: self.dense(index, &[20, 8]),
+                output: self.output(DType::F32),
+            };
+            self.launch(kernel);
+            let kernel = Kernel::ScatterAdd {
+                dim: 0,
+                size: 50,
+                source: self.dense(DType::F32, &[20, 8]),
+                index: self.dense(index, &[20, 8]),
+                output: self.output(DType::F32),
+            };
+            self.launch(kernel);
+        }
+        for dtype in [DType::F32, DType::F16, DType::U8, DType::Bool] {
+            let kernel = Kernel::Concat {
+                dim: 1,
+                inputs: vec![self.dense(dtype, &[3, 5]), self.dense(dtype, &[3, 4])],
+                output: self.output(dtype),
+            };
+            self.launch(kernel);
+            let kernel = Kernel::Place {
+                shape: [9, 10].into(),
+                start: vec![1, 2],
+                step: vec![2, 3],
+                source: self.dense(dtype, &[4, 3]),
+                output: self.output(dtype),
+            };
+            self.launch(kernel);
+        }
+    }
+
+    fn optimizers(&mut self) {
+        for segments in [1usize, 9] {
+            for in_place in [true, false] {
+                for flag in [true, false] {
+                    let param = self.buffer();
+                    let target = if in_place { param } else { self.buffer() };
+                    let kernel = Kernel::Adam {
+                        dtype: DType::F32,
+                        len: 400,
+                        param,
+                        target,
+                        grad: self.buffer(),
+                        m: self.buffer(),
+                        v: self.buffer(),
+                        vmax: flag.then(|| self.buffer()),
+                        decoupled: flag,
+                        maximize: flag,
+                        segments,
+                    };
+                    self.launch(kernel);
+                    let kernel = Kernel::Sgd {
+                        dtype: DType::F32,
+                        len: 400,
+                        param,
+                        target,
+                        grad: self.buffer(),
+                        momentum: flag.then(|| self.buffer()),
+                        nesterov: flag,
+                        maximize: flag,
+                        segments,
+                    };
+                    self.launch(kernel);
+                }
+            }
+        }
+    }
+}
+
+fn result_of(dtype: DType) -> Program {
+    Program {
+        accumulators: vec![dtype],
+        outputs: vec![(Arg::Acc(0), dtype)],
+        ..Program::default()
+    }
+}
+
+/// Label and WGSL of representative kernels, once with immediates and once without.
+pub(crate) fn generate_all(gpu: &Gpu) -> Result<Vec<(String, String)>> {
+    let mut draft = Draft::default();
+    draft.maps();
+    draft.reductions();
+    draft.products();
+    draft.structured();
+    draft.optimizers();
+    let mut all = Vec::new();
+    for immediates in [0, 128] {
+        let mut traits = gpu.traits.clone();
+        traits.immediates = immediates;
+        for launch in &draft.plan.launches {
+            for made in generate(&traits, &draft.plan, &launch.kernel, &mut 0)? {
+                all.push((made.label, made.text));
+            }
+        }
+    }
+    all.sort();
+    all.dedup();
+    Ok(all)
+}

@@ -1,0 +1,610 @@
+//! Structured kernels: cross-entropy, picking by position, optimizers.
+
+mod harness;
+
+use std::sync::Arc;
+
+use harness::*;
+use wgrad_core::*;
+use wgrad_wgpu_backend::WgpuBackend;
+
+struct Case {
+    rows: usize,
+    classes: usize,
+    weighted: bool,
+    dtype: DType,
+    turned: bool,
+    targets: Vec<f64>,
+    logits: Vec<f64>,
+}
+
+fn cross_entropy(gpu: &Arc<WgpuBackend>, case: &Case) -> Option<Fault> {
+    let (rows, classes) = (case.rows, case.classes);
+    let what = format!(
+        "{rows} rows of {classes}, weighted {}, {} turned {}",
+        case.weighted, case.dtype, case.turned
+    );
+    let layout = if case.turned {
+        Layout::contiguous([classes, rows].into()).permute(&[1, 0])
+    } else {
+        Layout::contiguous([rows, classes].into())
+    };
+    let x = view(&stored(case.dtype, &case.logits), &layout);
+    let weights: Vec<f64> = (0..classes).map(|c| 0.5 + (c % 5) as f64 * 0.25).collect();
+    let mut t = Trial::new(gpu);
+    let logits = t.operand(case.dtype, &case.logits, layout);
+    let targets = t.dense(DType::I32, &case.targets, &[rows]);
+    let weight = case
+        .weighted
+        .then(|| t.dense(DType::F32, &weights, &[classes]));
+    let out = case.dtype;
+    let (loss, row_weight, grad) = (
+        t.output(DType::F32, rows),
+        t.output(out, rows),
+        t.output(out, rows * classes),
+    );
+    t.launch(
+        Kernel::CrossEntropy {
+            rows,
+            classes,
+            logits,
+            targets,
+            weight,
+            loss: Some(loss),
+            row_weight: Some(row_weight),
+            grad: Some(grad),
+        },
+        &[ScalarBits::integer(-100)],
+    );
+    t.run();
+    let (mut wl, mut ww, mut wg) = (vec![], vec![], vec![0.0; rows * classes]);
+    for r in 0..rows {
+        let row = &x[r * classes..(r + 1) * classes];
+        let target = case.targets[r];
+        if target == -100.0 {
+            wl.push(0.0);
+            ww.push(0.0);
+            continue;
+        }
+        if target < 0.0 || target >= classes as f64 {
+            wl.push(f64::NAN);
+            ww.push(1.0);
+            continue;
+        }
+        let c = target as usize;
+        let w = if case.weighted { weights[c] } else { 1.0 };
+        let top = row.iter().fold(
+            f64::NEG_INFINITY,
+            |a, &b| if b.is_nan() { b } else { a.max(b) },
+        );
+        let total: f64 = row.iter().map(|v| (v - top).exp()).sum();
+        wl.push(w * (total.ln() + top - row[c]));
+        ww.push(w);
+        for (k, v) in row.iter().enumerate() {
+            wg[r * classes + k] = w * ((v - top).exp() / total - if k == c { 1.0 } else { 0.0 });
+        }
+    }
+    let e = match out {
+        DType::F32 => 3e-6,
+        DType::F16 => 1e-3,
+        _ => 8e-3,
+    };
+    close(
+        &t.read(loss, rows),
+        &wl,
+        3e-6,
+        3e-6,
+        &format!("loss, {what}"),
+    );
+    close(
+        &t.read(row_weight, rows),
+        &ww,
+        e,
+        0.0,
+        &format!("weight, {what}"),
+    );
+    close(
+        &t.read(grad, rows * classes),
+        &wg,
+        e,
+        e * 0.1,
+        &format!("gradient, {what}"),
+    );
+    t.fault
+}
+
+#[test]
+fn cross_entropy_of_all_lengths() {
+    let mut rng = Rng(31);
+    for gpu in gpus() {
+        for classes in [
+            1usize, 2, 3, 10, 31, 64, 65, 100, 257, 1000, 1024, 4096, 4097, 9001,
+        ] {
+            for (weighted, dtype, turned) in [
+                (false, DType::F32, false),
+                (true, DType::F32, true),
+                (true, DType::F16, false),
+                (false, DType::BF16, false),
+            ] {
+                let rows = if classes > 500 { 3 } else { 37 };
+                let mut targets: Vec<f64> = (0..rows).map(|_| rng.below(classes) as f64).collect();
+                targets[1] = -100.0;
+                let logits: Vec<f64> = rng
+                    .values(DType::F32, rows * classes)
+                    .iter()
+                    .map(|v| v * 3.0)
+                    .collect();
+                let case = Case {
+                    rows,
+                    classes,
+                    weighted,
+                    dtype,
+                    turned,
+                    targets,
+                    logits,
+                };
+                assert_eq!(cross_entropy(&gpu, &case), None);
+            }
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_of_odd_values() {
+    // The fault word is the device's: a device that no other test uses.
+    for gpu in families().iter().filter_map(open) {
+        for classes in [5usize, 300, 5000] {
+            let rows = 4;
+            let mut logits = vec![0.25; rows * classes];
+            // A certain row, a row with minus infinity, a row with NaN, and a bad target.
+            logits[2] = 60.0;
+            logits[classes] = f64::NEG_INFINITY;
+            logits[2 * classes + classes - 1] = f64::NAN;
+            let mut case = Case {
+                rows,
+                classes,
+                weighted: false,
+                dtype: DType::F32,
+                turned: false,
+                targets: vec![2.0, 1.0, 0.0, 3.0],
+                logits,
+            };
+            case.targets[3] = classes as f64 + 4.0;
+            let fault = cross_entropy(&gpu, &case);
+            assert_eq!(
+                fault,
+                Some(Fault {
+                    code: 7,
+                    value: classes as i64 + 4
+                })
+            );
+            case.targets[3] = -3.0;
+            assert_eq!(
+                cross_entropy(&gpu, &case),
+                Some(Fault { code: 7, value: -3 })
+            );
+            // Reported once.
+            case.targets[3] = 1.0;
+            assert_eq!(cross_entropy(&gpu, &case), None);
+        }
+    }
+}
+
+#[test]
+fn gather_and_scatter_add() {
+    let mut rng = Rng(41);
+    for gpu in gpus() {
+        for (shape, dim, size) in [
+            (vec![7usize], 0usize, 5usize),
+            (vec![300, 5], 0, 40),
+            (vec![5, 33, 3], 1, 9),
+            (vec![4, 6], 1, 100),
+            (vec![1000, 4], 0, 3),
+            (vec![3, 0], 1, 4),
+        ] {
+            for dtype in [DType::F32, DType::F16, DType::I32, DType::U8, DType::Bool] {
+                for shared in [false, true] {
+                    let count: usize = shape.iter().product();
+                    let mut table = shape.clone();
+                    table[dim] = size;
+                    let values = rng.values(dtype, table.iter().product());
+                    // An index of full rank, or one that is the same along other dimensions.
+                    let index_shape: Vec<usize> = shape
+                        .iter()
+                        .enumerate()
+                        .map(|(d, &n)| if shared && d != dim { 1 } else { n })
+                        .collect();
+                    let index: Vec<f64> = (0..index_shape.iter().product())
+                        .map(|_| rng.below(size) as f64)
+                        .collect();
+                    let il = Layout::contiguous(index_shape.into())
+                        .expand(&shape.clone().into())
+                        .unwrap();
+                    let seen = view(&index, &il);
+                    let at = |e: usize| {
+                        let mut p = points_at(&shape, e);
+                        p[dim] = seen[e] as usize;
+                        Layout::contiguous(table.clone().into()).index(&p)
+                    };
+                    let what = format!("{shape:?} {dim} {size} {dtype} {shared}");
+                    let mut t = Trial::new(&gpu);
+                    let source = t.dense(dtype, &values, &table);
+                    let operand = t.operand(DType::I32, &index, il.clone());
+                    let y = t.output(dtype, count);
+                    t.launch(
+                        Kernel::Gather {
+                            dim,
+                            source,
+                            index: operand,
+                            output: y,
+                        },
+                        &[],
+                    );
+                    t.run();
+                    let want: Vec<f64> = (0..count).map(|e| values[at(e)]).collect();
+                    close(&t.read(y, count), &want, 0.0, 0.0, &what);
+                    if !matches!(dtype, DType::F32 | DType::I32) {
+                        continue;
+                    }
+                    let added = rng.values(dtype, count);
+                    let mut t = Trial::new(&gpu);
+                    let source = t.dense(dtype, &added, &shape);
+                    let operand = t.operand(DType::I32, &index, il);
+                    let total: usize = table.iter().product();
+                    let y = t.output(dtype, total);
+                    t.launch(
+                        Kernel::ScatterAdd {
+                            dim,
+                            size,
+                            source,
+                            index: operand,
+                            output: y,
+                        },
+                        &[],
+                    );
+                    t.run();
+                    // In f32 and ascending, as the kernel is bound to do it.
+                    let mut want = vec![0f32; total];
+                    for (e, v) in added.iter().enumerate() {
+                        want[at(e)] += *v as f32;
+                    }
+                    let want: Vec<f64> = want.iter().map(|&v| f64::from(v)).collect();
+                    close(
+                        &t.read(y, total),
+                        &want,
+                        0.0,
+                        0.0,
+                        &format!("scatter {what}"),
+                    );
+                    assert_eq!(t.fault, None);
+                }
+            }
+        }
+    }
+}
+
+fn points_at(shape: &[usize], mut e: usize) -> Vec<usize> {
+    let mut p = vec![0; shape.len()];
+    for d in (0..shape.len()).rev() {
+        p[d] = e % shape[d];
+        e /= shape[d];
+    }
+    p
+}
+
+#[test]
+fn bad_indices_are_reported_and_skipped() {
+    for gpu in families().iter().filter_map(open) {
+        let mut t = Trial::new(&gpu);
+        let source = t.dense(DType::F32, &[1.0, 2.0, 3.0], &[3]);
+        let index = t.dense(DType::I32, &[0.0, 2.0, 3.0, 1.0], &[4]);
+        let y = t.output(DType::F32, 4);
+        t.launch(
+            Kernel::Gather {
+                dim: 0,
+                source,
+                index: index.clone(),
+                output: y,
+            },
+            &[],
+        );
+        t.run();
+        close(
+            &t.read(y, 4),
+            &[1.0, 3.0, f64::NAN, 2.0],
+            0.0,
+            0.0,
+            "gather",
+        );
+        assert_eq!(t.fault, Some(Fault { code: 7, value: 3 }));
+        let mut t = Trial::new(&gpu);
+        let source = t.dense(DType::F32, &[1.0, 2.0, 4.0, 8.0], &[4]);
+        let index = t.dense(DType::U32, &[0.0, 2.0, 4294967295.0, 0.0], &[4]);
+        let y = t.output(DType::F32, 3);
+        t.launch(
+            Kernel::ScatterAdd {
+                dim: 0,
+                size: 3,
+                source,
+                index,
+                output: y,
+            },
+            &[],
+        );
+        t.run();
+        close(&t.read(y, 3), &[9.0, 0.0, 2.0], 0.0, 0.0, "scatter");
+        assert_eq!(
+            t.fault,
+            Some(Fault {
+                code: 7,
+                value: 4294967295
+            })
+        );
+    }
+}
+
+#[test]
+fn concat_and_place() {
+    let mut rng = Rng(51);
+    for gpu in gpus() {
+        for dtype in [DType::F32, DType::BF16, DType::U8, DType::Bool] {
+            let sizes = [3usize, 0, 4, 1];
+            for dim in 0..3 {
+                let mut t = Trial::new(&gpu);
+                let mut inputs = Vec::new();
+                let mut seen = Vec::new();
+                for size in sizes {
+                    let mut shape = [5usize, 6, 7];
+                    shape[dim] = size;
+                    let (layout, len) = rng.layout(&shape);
+                    let values = rng.values(dtype, len);
+                    seen.push((shape, view(&stored(dtype, &values), &layout)));
+                    inputs.push(t.operand(dtype, &values, layout));
+                }
+                let mut shape = [5usize, 6, 7];
+                shape[dim] = 8;
+                let count = shape.iter().product();
+                let y = t.output(dtype, count);
+                t.launch(
+                    Kernel::Concat {
+                        dim,
+                        inputs,
+                        output: y,
+                    },
+                    &[],
+                );
+                t.run();
+                let want: Vec<f64> = points(&shape)
+                    .into_iter()
+                    .map(|mut p| {
+                        let mut which = 0;
+                        while p[dim] >= seen[which].0[dim] {
+                            p[dim] -= seen[which].0[dim];
+                            which += 1;
+                        }
+                        seen[which].1[Layout::contiguous(seen[which].0.into()).index(&p)]
+                    })
+                    .collect();
+                close(
+                    &t.read(y, count),
+                    &want,
+                    0.0,
+                    0.0,
+                    &format!("concat {dtype} {dim}"),
+                );
+            }
+            for (shape, start, step, from) in [
+                ([9usize, 10], [1usize, 2], [2usize, 3], [4usize, 3]),
+                ([4, 5], [0, 0], [1, 1], [4, 5]),
+                ([4, 5], [2, 0], [1, 1], [0, 5]),
+            ] {
+                let (layout, len) = rng.layout(&from);
+                let values = rng.values(dtype, len);
+                let seen = view(&stored(dtype, &values), &layout);
+                let mut t = Trial::new(&gpu);
+                let source = t.operand(dtype, &values, layout);
+                let count = shape[0] * shape[1];
+                let y = t.output(dtype, count);
+                t.launch(
+                    Kernel::Place {
+                        shape: shape.into(),
+                        start: start.to_vec(),
+                        step: step.to_vec(),
+                        source,
+                        output: y,
+                    },
+                    &[],
+                );
+                t.run();
+                let mut want = vec![0.0; count];
+                for (e, v) in seen.iter().enumerate() {
+                    let (i, j) = (e / from[1], e % from[1]);
+                    want[(start[0] + i * step[0]) * shape[1] + start[1] + j * step[1]] = *v;
+                }
+                close(
+                    &t.read(y, count),
+                    &want,
+                    0.0,
+                    0.0,
+                    &format!("place {dtype} {shape:?}"),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn adam_in_every_form() {
+    let mut rng = Rng(61);
+    for gpu in gpus() {
+        for (segments, in_place, decoupled, maximize, amsgrad) in [
+            (1, true, false, false, false),
+            (2, false, true, false, true),
+            (11, false, false, true, true),
+            (11, true, true, false, false),
+        ] {
+            let len = 400;
+            let p = rng.values(DType::F32, len);
+            let g = rng.values(DType::F32, len);
+            let m = rng.values(DType::F32, len);
+            let v: Vec<f64> = rng.values(DType::F32, len).iter().map(|x| x * x).collect();
+            let vmax: Vec<f64> = v.iter().map(|x| x * 0.9).collect();
+            let mut t = Trial::new(&gpu);
+            let [param, grad, mb, vb, xb] = [&p, &g, &m, &v, &vmax].map(|x| t.input(DType::F32, x));
+            let target = if in_place {
+                param
+            } else {
+                t.buffer(DType::F32, len)
+            };
+            let mut scalars = Vec::new();
+            let (mut wp, mut wm, mut wv, mut wx) = (p.clone(), m.clone(), v.clone(), vmax.clone());
+            for s in 0..segments {
+                let (start, end) = (s * 32, s * 32 + 24);
+                let (decay, b1, b2, step, scale, eps) = (
+                    if decoupled { 0.99 } else { 0.01 },
+                    0.9,
+                    0.999,
+                    0.01 + s as f64 * 0.001,
+                    3.0,
+                    1e-8,
+                );
+                scalars.extend([
+                    ScalarBits::integer(start as i64),
+                    ScalarBits::integer(end as i64),
+                ]);
+                scalars.extend([decay, b1, b2, step, scale, eps].map(ScalarBits::float));
+                for i in start..end {
+                    let mut d = if maximize { -g[i] } else { g[i] };
+                    if decoupled {
+                        wp[i] *= decay
+                    } else {
+                        d += decay * wp[i]
+                    }
+                    wm[i] = b1 * wm[i] + (1.0 - b1) * d;
+                    wv[i] = b2 * wv[i] + (1.0 - b2) * d * d;
+                    let mut u = wv[i];
+                    if amsgrad {
+                        wx[i] = wx[i].max(u);
+                        u = wx[i];
+                    }
+                    wp[i] -= step * wm[i] / (u.sqrt() * scale + eps);
+                }
+            }
+            t.launch(
+                Kernel::Adam {
+                    dtype: DType::F32,
+                    len,
+                    param,
+                    target,
+                    grad,
+                    m: mb,
+                    v: vb,
+                    vmax: amsgrad.then_some(xb),
+                    decoupled,
+                    maximize,
+                    segments,
+                },
+                &scalars,
+            );
+            t.run();
+            let what = format!("adam {segments} {in_place}");
+            for (buffer, want) in [(target, &wp), (mb, &wm), (vb, &wv), (xb, &wx)] {
+                close(
+                    &t.read(
+                        Output {
+                            buffer,
+                            dtype: DType::F32,
+                        },
+                        len,
+                    ),
+                    want,
+                    1e-6,
+                    1e-6,
+                    &what,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn sgd_in_every_form() {
+    let mut rng = Rng(71);
+    for gpu in gpus() {
+        for (segments, in_place, momentum, nesterov, maximize, first) in [
+            (1, true, false, false, false, 0),
+            (3, false, true, false, true, 0),
+            (9, true, true, true, false, 1),
+            (9, false, true, true, false, 0),
+        ] {
+            let len = 404;
+            let p = rng.values(DType::F32, len);
+            let g = rng.values(DType::F32, len);
+            // What the first step finds must not matter.
+            let b = if first == 1 {
+                vec![f64::NAN; len]
+            } else {
+                rng.values(DType::F32, len)
+            };
+            let mut t = Trial::new(&gpu);
+            let [param, grad, bb] = [&p, &g, &b].map(|x| t.input(DType::F32, x));
+            let target = if in_place {
+                param
+            } else {
+                t.buffer(DType::F32, len)
+            };
+            let mut scalars = Vec::new();
+            let mut wp = p.clone();
+            for s in 0..segments {
+                let (start, end) = (s * 40, s * 40 + 36);
+                let (lr, decay, mu, damp) = (0.1 + s as f64 * 0.01, 0.02, 0.9, 0.3);
+                scalars.extend([
+                    ScalarBits::integer(start as i64),
+                    ScalarBits::integer(end as i64),
+                ]);
+                scalars.extend([lr, decay, mu, damp].map(ScalarBits::float));
+                scalars.push(ScalarBits::integer(first));
+                for i in start..end {
+                    let mut d = if maximize { -g[i] } else { g[i] } + decay * p[i];
+                    if momentum {
+                        let buf = if first == 1 {
+                            d
+                        } else {
+                            mu * b[i] + (1.0 - damp) * d
+                        };
+                        d = if nesterov { d + mu * buf } else { buf };
+                    }
+                    wp[i] -= lr * d;
+                }
+            }
+            t.launch(
+                Kernel::Sgd {
+                    dtype: DType::F32,
+                    len,
+                    param,
+                    target,
+                    grad,
+                    momentum: momentum.then_some(bb),
+                    nesterov,
+                    maximize,
+                    segments,
+                },
+                &scalars,
+            );
+            t.run();
+            close(
+                &t.read(
+                    Output {
+                        buffer: target,
+                        dtype: DType::F32,
+                    },
+                    len,
+                ),
+                &wp,
+                1e-6,
+                1e-6,
+                &format!("sgd {segments} {in_place}"),
+            );
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Matrix products: every kernel at every edge, transposed, batched, with epilogues.
+
+mod harness;
+
+use std::sync::Arc;
+
+use harness::*;
+use wgrad_core::*;
+use wgrad_wgpu_backend::{MatmulChoice, WgpuBackend};
+
+/// How an operand lies: row-major, column-major, or with gaps.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Lie {
+    Rows,
+    Columns,
+    Gaps,
+}
+
+fn layout(lie: Lie, rows: usize, columns: usize) -> (Layout, usize) {
+    match lie {
+        Lie::Rows => (Layout::contiguous([rows, columns].into()), rows * columns),
+        Lie::Columns => (
+            Layout::contiguous([columns, rows].into()).permute(&[1, 0]),
+            rows * columns,
+        ),
+        Lie::Gaps => {
+            let base = Layout::contiguous([rows * 2 + 1, columns * 3 + 1].into());
+            let n = base.shape.numel();
+            (base.slice(0, 1, rows, 2).slice(1, 1, columns, 3), n)
+        }
+    }
+}
+
+fn check(
+    gpu: &Arc<WgpuBackend>,
+    [m, n, k]: [usize; 3],
+    [la, lb]: [Lie; 2],
+    dtype: DType,
+    rng: &mut Rng,
+) {
+    let (a_layout, a_len) = layout(la, m, k);
+    let (b_layout, b_len) = layout(lb, k, n);
+    let a = rng.values(dtype, a_len.max(1));
+    let b = rng.values(dtype, b_len.max(1));
+    let (av, bv) = (view(&a, &a_layout), view(&b, &b_layout));
+    let what = format!("{m}x{k}x{n} {la:?} {lb:?} {dtype}");
+    let mut t = Trial::new(gpu);
+    let a = t.operand(dtype, &a, a_layout);
+    let b = t.operand(dtype, &b, b_layout);
+    let out = dtype.compute();
+    let y = t.output(out, m * n);
+    t.launch(
+        Kernel::MatMul {
+            batch: ().into(),
+            m,
+            n,
+            k,
+            a,
+            b,
+            epilogue_inputs: vec![],
+            epilogue: pass_on(out),
+            outputs: vec![y],
+        },
+        &[],
+    );
+    t.run();
+    let mut want = vec![0.0; m * n];
+    for i in 0..m {
+        for l in 0..k {
+            for j in 0..n {
+                want[i * n + j] += av[i * k + l] * bv[l * n + j];
+            }
+        }
+    }
+    let bound = if dtype.is_float() {
+        2e-6 * (k as f64 + 1.0)
+    } else {
+        0.0
+    };
+    close(&t.read(y, m * n), &want, 0.0, bound, &what);
+}
+
+const SIZES: [usize; 13] = [1, 2, 3, 5, 16, 17, 31, 33, 63, 64, 65, 127, 129];
+
+fn edges(choice: MatmulChoice, seed: u64) {
+    let Some(gpu) = with_matmul(choice) else {
+        return;
+    };
+    let mut rng = Rng(seed);
+    let lies = [
+        [Lie::Rows, Lie::Rows],
+        [Lie::Rows, Lie::Columns],
+        [Lie::Columns, Lie::Rows],
+        [Lie::Gaps, Lie::Gaps],
+        [Lie::Columns, Lie::Columns],
+    ];
+    // Each size in each place, with the others at random; the layouts in turn.
+    for place in 0..3 {
+        for (i, size) in SIZES.into_iter().enumerate() {
+            for lie in [lies[(i + place) % 5], lies[(i + place + 2) % 5]] {
+                let mut shape = [
+                    SIZES[rng.below(13)],
+                    SIZES[rng.below(13)],
+                    SIZES[rng.below(13)],
+                ];
+                shape[place] = size;
+                check(&gpu, shape, lie, DType::F32, &mut rng);
+            }
+        }
+    }
+    for lie in lies {
+        check(&gpu, [64, 64, 64], lie, DType::F32, &mut rng);
+        check(&gpu, [132, 68, 36], lie, DType::F32, &mut rng);
+        check(&gpu, [8, 12, 0], lie, DType::F32, &mut rng);
+        check(&gpu, [20, 24, 600], lie, DType::F32, &mut rng);
+        for dtype in [DType::F16, DType::BF16, DType::I32, DType::U32] {
+            check(&gpu, [20, 28, 36], lie, dtype, &mut rng);
+            check(&gpu, [7, 9, 11], lie, dtype, &mut rng);
+        }
+    }
+    check(&gpu, [0, 5, 5], lies[0], DType::F32, &mut rng);
+}
+
+#[test]
+fn registers() {
+    edges(MatmulChoice::Registers, 1);
+}
+
+#[test]
+fn tile_64() {
+    edges(MatmulChoice::Tile64, 2);
+}
+
+#[test]
+fn tile_128() {
+    edges(MatmulChoice::Tile128, 3);
+}
+
+#[test]
+fn dot() {
+    edges(MatmulChoice::Dot, 4);
+}
+
+#[test]
+fn split_k() {
+    edges(MatmulChoice::SplitK, 5);
+}
+
+#[test]
+fn chosen_by_shape() {
+    let mut rng = Rng(9);
+    for gpu in gpus() {
+        for shape in [
+            [1, 300, 1000],
+            [4, 4, 3000],
+            [300, 1, 700],
+            [2, 64, 64],
+            [64, 10, 4096],
+            [500, 501, 33],
+            [3, 1000, 8],
+            [130, 4, 65],
+        ] {
+            for lie in [
+                [Lie::Rows, Lie::Rows],
+                [Lie::Rows, Lie::Columns],
+                [Lie::Columns, Lie::Rows],
+            ] {
+                check(&gpu, shape, lie, DType::F32, &mut rng);
+            }
+        }
+    }
+}
+
+/// Batches that broadcast, bias along columns, a full operand, and two outputs.
+fn epilogues(gpu: &Arc<WgpuBackend>) {
+    let mut rng = Rng(12);
+    let instr = |op, dtype, args: &[Arg]| Instr {
+        op,
+        dtype,
+        args: args.iter().copied().collect(),
+    };
+    for [m, n, k] in [
+        [5usize, 7usize, 9usize],
+        [65, 68, 20],
+        [1, 8, 4],
+        [130, 12, 40],
+    ] {
+        let batch = [2usize, 3usize];
+        let count = 6 * m * n;
+        let a = rng.values(DType::F32, 2 * m * k);
+        let b = rng.values(DType::F32, 3 * k * n);
+        let bias = rng.values(DType::F32, n);
+        let full = rng.values(DType::F32, count);
+        let mut t = Trial::new(gpu);
+        let al = Layout::contiguous([2, 1, m, k].into())
+            .expand(&[2, 3, m, k].into())
+            .unwrap();
+        let bl = Layout::contiguous([1, 3, k, n].into())
+            .expand(&[2, 3, k, n].into())
+            .unwrap();
+        let zl = Layout::contiguous([n].into())
+            .expand(&[2, 3, m, n].into())
+            .unwrap();
+        let (a_view, b_view) = (view(&a, &al), view(&b, &bl));
+        let a = t.operand(DType::F32, &a, al);
+        let b = t.operand(DType::F32, &b, bl);
+        let z0 = t.operand(DType::F32, &bias, zl);
+        let z1 = t.dense(DType::F32, &full, &[2, 3, m, n]);
+        let y = [
+            t.output(DType::F32, count),
+            t.output(DType::Bool, count),
+            t.output(DType::I32, count),
+        ];
+        let epilogue = Program {
+            inputs: vec![DType::F32, DType::F32],
+            accumulators: vec![DType::F32],
+            scalars: vec![DType::F32],
+            instrs: vec![
+                instr(MapOp::Add, DType::F32, &[Arg::Acc(0), Arg::Input(0)]),
+                instr(MapOp::Mul, DType::F32, &[Arg::Input(1), Arg::Scalar(0)]),
+                instr(MapOp::Add, DType::F32, &[Arg::Instr(0), Arg::Instr(1)]),
+                instr(MapOp::Relu, DType::F32, &[Arg::Instr(2)]),
+                instr(MapOp::Gt, DType::Bool, &[Arg::Instr(2), Arg::Input(0)]),
+                instr(MapOp::Index, DType::I32, &[]),
+            ],
+            outputs: vec![
+                (Arg::Instr(3), DType::F32),
+                (Arg::Instr(4), DType::Bool),
+                (Arg::Instr(5), DType::I32),
+            ],
+        };
+        t.launch(
+            Kernel::MatMul {
+                batch: batch.into(),
+                m,
+                n,
+                k,
+                a,
+                b,
+                epilogue_inputs: vec![z0, z1],
+                epilogue,
+                outputs: y.to_vec(),
+            },
+            &[ScalarBits::float(0.25)],
+        );
+        t.run();
+        let mut sum = vec![0.0; count];
+        for (e, s) in sum.iter_mut().enumerate() {
+            let (g, i, j) = (e / (m * n), e / n % m, e % n);
+            for l in 0..k {
+                *s += a_view[(g * m + i) * k + l] * b_view[(g * k + l) * n + j];
+            }
+            *s += bias[j] + full[e] * 0.25;
+        }
+        let relu: Vec<f64> = sum.iter().map(|s| s.max(0.0)).collect();
+        close(&t.read(y[0], count), &relu, 0.0, 1e-4, "relu");
+        let above: Vec<f64> = sum
+            .iter()
+            .enumerate()
+            .map(|(e, s)| f64::from(*s > bias[e % n]))
+            .collect();
+        let differ = t
+            .read(y[1], count)
+            .iter()
+            .zip(&above)
+            .filter(|(a, b)| a != b)
+            .count();
+        assert!(differ < 3, "{differ}");
+        let index: Vec<f64> = (0..count).map(|e| e as f64).collect();
+        close(&t.read(y[2], count), &index, 0.0, 0.0, "index");
+    }
+}
+
+#[test]
+fn epilogues_and_batches() {
+    for choice in [
+        MatmulChoice::Registers,
+        MatmulChoice::Tile64,
+        MatmulChoice::Tile128,
+        MatmulChoice::Dot,
+        MatmulChoice::SplitK,
+        MatmulChoice::Auto,
+    ] {
+        if let Some(gpu) = with_matmul(choice) {
+            epilogues(&gpu);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Reductions: every operation, form and layout.
+
+mod harness;
+
+use harness::*;
+use wgrad_core::*;
+
+fn combine(op: ReduceOp, values: &[f64]) -> f64 {
+    let better =
+        |a: f64, b: f64, up: bool| !b.is_nan() && (a.is_nan() || if up { a > b } else { a < b });
+    let best = |up: bool| {
+        let mut at = 0;
+        for (i, &v) in values.iter().enumerate() {
+            if better(v, values[at], up) {
+                at = i;
+            }
+        }
+        at
+    };
+    match op {
+        ReduceOp::Sum => values.iter().sum(),
+        ReduceOp::Max => values[best(true)],
+        ReduceOp::Min => values[best(false)],
+        ReduceOp::ArgMax => best(true) as f64,
+        ReduceOp::ArgMin => best(false) as f64,
+        ReduceOp::Any => f64::from(values.iter().any(|&v| v != 0.0)),
+        ReduceOp::All => f64::from(values.iter().all(|&v| v != 0.0)),
+    }
+}
+
+const OPS: [ReduceOp; 7] = [
+    ReduceOp::Sum,
+    ReduceOp::Max,
+    ReduceOp::Min,
+    ReduceOp::ArgMax,
+    ReduceOp::ArgMin,
+    ReduceOp::Any,
+    ReduceOp::All,
+];
+
+/// Reduces one view by an operation; checks against the reference.
+fn check(
+    gpu: &std::sync::Arc<wgrad_wgpu_backend::WgpuBackend>,
+    op: ReduceOp,
+    dtype: DType,
+    values: &[f64],
+    layout: Layout,
+    reduced: usize,
+) {
+    let shape = layout.shape.clone();
+    let kept: usize = shape[..shape.rank() - reduced].iter().product();
+    let length: usize = shape[shape.rank() - reduced..].iter().product();
+    if length == 0 && !matches!(op, ReduceOp::Sum | ReduceOp::Any | ReduceOp::All) {
+        return;
+    }
+    let seen = view(&stored(dtype, values), &layout);
+    let mut t = Trial::new(gpu);
+    let x = t.operand(dtype, values, layout);
+    let what = format!("{op:?} {dtype} {x:?} over {reduced}");
+    let accumulator = Accumulator {
+        op,
+        dtype: dtype.compute(),
+    };
+    let y = t.output(accumulator.result(), kept);
+    t.launch(
+        Kernel::Reduce {
+            shape,
+            reduced,
+            inputs: vec![x],
+            prologue: pass_inputs(&[dtype]),
+            accumulators: vec![accumulator],
+            epilogue_inputs: vec![],
+            epilogue: pass_on(accumulator.result()),
+            outputs: vec![y],
+        },
+        &[],
+    );
+    t.run();
+    let want: Vec<f64> = (0..kept)
+        .map(|o| combine(op, &seen[o * length..(o + 1) * length]))
+        .collect();
+    let bound = if op == ReduceOp::Sum && dtype.is_float() {
+        1e-6 * (length as f64).sqrt() * 3.0
+    } else {
+        0.0
+    };
+    close(&t.read(y, kept), &want, 0.0, bound, &what);
+}
+
+#[test]
+fn operations_and_types() {
+    let mut rng = Rng(11);
+    for gpu in gpus() {
+        for op in OPS {
+            for dtype in [
+                DType::F32,
+                DType::F16,
+                DType::BF16,
+                DType::I32,
+                DType::U32,
+                DType::Bool,
+            ] {
+                if dtype == DType::Bool && op == ReduceOp::Sum {
+                    continue;
+                }
+                if dtype != DType::Bool && matches!(op, ReduceOp::Any | ReduceOp::All) {
+                    continue;
+                }
+                for shape in [[3usize, 7], [5, 100], [2, 1500], [1, 40_000]] {
+                    let n = shape[0] * shape[1];
+                    let values = rng.values(dtype, n);
+                    check(
+                        &gpu,
+                        op,
+                        dtype,
+                        &values,
+                        Layout::contiguous(shape.into()),
+                        1,
+                    );
+                    // Columns.
+                    let turned = Layout::contiguous([shape[1], shape[0]].into()).permute(&[1, 0]);
+                    check(&gpu, op, dtype, &values, turned, 1);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn shapes_and_layouts() {
+    let mut rng = Rng(5);
+    let shapes: &[(&[usize], usize)] = &[
+        (&[], 0),
+        (&[5], 1),
+        (&[4], 0),
+        (&[1, 1], 1),
+        (&[3, 0], 1),
+        (&[0, 3], 1),
+        (&[6, 33], 1),
+        (&[64, 65], 1),
+        (&[65, 64], 1),
+        (&[2, 3, 4], 2),
+        (&[3, 4, 5], 1),
+        (&[2, 3, 4, 5], 3),
+        (&[7, 127], 1),
+        (&[129, 3], 1),
+        (&[4, 9, 8], 2),
+        (&[300, 36], 1),
+        (&[3, 1, 300], 1),
+        (&[8, 1030], 1),
+        (&[2, 5, 3, 8], 2),
+    ];
+    for gpu in gpus() {
+        for _ in 0..5 {
+            for &(shape, reduced) in shapes {
+                let (layout, len) = rng.layout(shape);
+                let values = rng.values(DType::F32, len);
+                let op = OPS[rng.below(5)];
+                check(&gpu, op, DType::F32, &values, layout, reduced);
+            }
+        }
+    }
+}
+
+#[test]
+fn long_reductions_are_split() {
+    let mut rng = Rng(17);
+    for gpu in gpus() {
+        for op in [ReduceOp::Sum, ReduceOp::ArgMin, ReduceOp::Max] {
+            for (kept, length) in [
+                (1usize, 300_001usize),
+                (3, 100_000),
+                (10, 4096),
+                (5, 20_003),
+                (37, 5000),
+            ] {
+                let values = rng.values(DType::F32, kept * length);
+                check(
+                    &gpu,
+                    op,
+                    DType::F32,
+                    &values,
+                    Layout::contiguous([kept, length].into()),
+                    1,
+                );
+                let turned = Layout::contiguous([length, kept].into()).permute(&[1, 0]);
+                check(&gpu, op, DType::F32, &values, turned, 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_infinity_and_ties() {
+    let (inf, nan) = (f64::INFINITY, f64::NAN);
+    let rows = [
+        [1.0, nan, 3.0, nan, 5.0],
+        [-inf, -inf, -inf, -inf, -inf],
+        [inf, 1.0, -inf, inf, -inf],
+        [0.0, -0.0, 0.0, -0.0, 0.0],
+        [2.0, 7.0, 7.0, 2.0, 7.0],
+        [-1.0, -2.0, -3.0, -4.0, -5.0],
+    ];
+    let values: Vec<f64> = rows.concat();
+    for gpu in gpus() {
+        for op in [
+            ReduceOp::Max,
+            ReduceOp::Min,
+            ReduceOp::ArgMax,
+            ReduceOp::ArgMin,
+        ] {
+            check(
+                &gpu,
+                op,
+                DType::F32,
+                &values,
+                Layout::contiguous([6, 5].into()),
+                1,
+            );
+            let turned: Vec<f64> = (0..30).map(|i| rows[i % 6][i / 6]).collect();
+            check(
+                &gpu,
+                op,
+                DType::F32,
+                &turned,
+                Layout::contiguous([5, 6].into()).permute(&[1, 0]),
+                1,
+            );
+        }
+    }
+}
+
+#[test]
+fn prologue_several_accumulators_and_epilogue() {
+    let mut rng = Rng(23);
+    let instr = |op, dtype, args: &[Arg]| Instr {
+        op,
+        dtype,
+        args: args.iter().copied().collect(),
+    };
+    for gpu in gpus() {
+        for (kept, length) in [(7usize, 50usize), (40, 9), (2, 70_000), (130, 1100)] {
+            for turned in [false, true] {
+                let n = kept * length;
+                let a = rng.values(DType::F32, n);
+                let bias = rng.values(DType::F32, kept);
+                let layout = if turned {
+                    Layout::contiguous([length, kept].into()).permute(&[1, 0])
+                } else {
+                    Layout::contiguous([kept, length].into())
+                };
+                let seen = view(&a, &layout);
+                let mut t = Trial::new(&gpu);
+                let x = t.operand(DType::F32, &a, layout);
+                let z = t.dense(DType::F32, &bias, &[kept]);
+                let (y0, y1) = (t.output(DType::F32, kept), t.output(DType::I32, kept));
+                let prologue = Program {
+                    inputs: vec![DType::F32],
+                    scalars: vec![DType::F32],
+                    instrs: vec![instr(
+                        MapOp::Mul,
+                        DType::F32,
+                        &[Arg::Input(0), Arg::Scalar(0)],
+                    )],
+                    outputs: vec![(Arg::Instr(0), DType::F32), (Arg::Input(0), DType::F32)],
+                    ..Program::default()
+                };
+                let epilogue = Program {
+                    inputs: vec![DType::F32],
+                    accumulators: vec![DType::F32, DType::I32],
+                    scalars: vec![DType::F32],
+                    instrs: vec![
+                        instr(MapOp::Mul, DType::F32, &[Arg::Acc(0), Arg::Scalar(0)]),
+                        instr(MapOp::Add, DType::F32, &[Arg::Instr(0), Arg::Input(0)]),
+                    ],
+                    outputs: vec![(Arg::Instr(1), DType::F32), (Arg::Acc(1), DType::I32)],
+                };
+                t.launch(
+                    Kernel::Reduce {
+                        shape: [kept, length].into(),
+                        reduced: 1,
+                        inputs: vec![x],
+                        prologue,
+                        accumulators: vec![
+                            Accumulator {
+                                op: ReduceOp::Sum,
+                                dtype: DType::F32,
+                            },
+                            Accumulator {
+                                op: ReduceOp::ArgMax,
+                                dtype: DType::F32,
+                            },
+                        ],
+                        epilogue_inputs: vec![z],
+                        epilogue,
+                        outputs: vec![y0, y1],
+                    },
+                    &[ScalarBits::float(2.0), ScalarBits::float(0.5)],
+                );
+                t.run();
+                let row = |o: usize| &seen[o * length..(o + 1) * length];
+                let sums: Vec<f64> = (0..kept)
+                    .map(|o| row(o).iter().sum::<f64>() + bias[o])
+                    .collect();
+                let what = format!("{kept} {length} {turned}");
+                close(
+                    &t.read(y0, kept),
+                    &sums,
+                    0.0,
+                    3e-6 * (length as f64).sqrt(),
+                    &what,
+                );
+                let at: Vec<f64> = (0..kept)
+                    .map(|o| combine(ReduceOp::ArgMax, row(o)))
+                    .collect();
+                close(&t.read(y1, kept), &at, 0.0, 0.0, &what);
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Every representative kernel, through naga's validator and its SPIR-V, MSL and HLSL writers.
+
+mod harness;
+
+use harness::*;
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use wgrad_wgpu_backend::{KernelSet, MatmulChoice, WgpuOptions};
+
+fn validate(label: &str, text: &str) {
+    let fail =
+        |stage: &str, problem: String| -> ! { panic!("{label}, {stage}: {problem}\n{text}") };
+    let module = naga::front::wgsl::parse_str(text)
+        .unwrap_or_else(|e| fail("parsing", e.emit_to_string(text)));
+    let info = Validator::new(
+        ValidationFlags::all(),
+        Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+    )
+    .validate(&module)
+    .unwrap_or_else(|e| fail("validation", format!("{e:?}")));
+    let options = spv::Options {
+        fake_missing_bindings: true,
+        ..spv::Options::default()
+    };
+    spv::write_vec(&module, &info, &options, None)
+        .unwrap_or_else(|e| fail("SPIR-V", e.to_string()));
+    let options = msl::Options {
+        lang_version: (2, 4),
+        fake_missing_bindings: true,
+        ..msl::Options::default()
+    };
+    msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
+        .unwrap_or_else(|e| fail("MSL", e.to_string()));
+    let options = hlsl::Options {
+        shader_model: hlsl::ShaderModel::V6_0,
+        immediates_target: Some(hlsl::BindTarget {
+            register: 9,
+            ..hlsl::BindTarget::default()
+        }),
+        special_constants_binding: Some(hlsl::BindTarget {
+            register: 8,
+            ..hlsl::BindTarget::default()
+        }),
+        ..hlsl::Options::default()
+    };
+    let pipeline = hlsl::PipelineOptions::default();
+    let mut out = String::new();
+    hlsl::Writer::new(&mut out, &options, &pipeline)
+        .write(&module, &info, None)
+        .unwrap_or_else(|e| fail("HLSL", e.to_string()));
+}
+
+#[test]
+fn all_variants_pass_every_writer() {
+    let mut seen = std::collections::BTreeSet::new();
+    for kernels in [KernelSet::Software, KernelSet::Hardware] {
+        for matmul in [
+            MatmulChoice::Auto,
+            MatmulChoice::Registers,
+            MatmulChoice::Tile64,
+            MatmulChoice::Tile128,
+            MatmulChoice::SplitK,
+            MatmulChoice::Dot,
+        ] {
+            let options = WgpuOptions {
+                kernels,
+                matmul,
+                ..families()[0].clone()
+            };
+            let Some(gpu) = open(&options) else { return };
+            for (label, text) in gpu.variants().unwrap() {
+                if seen.insert(text.clone()) {
+                    validate(&label, &text);
+                }
+            }
+        }
+    }
+    assert!(seen.len() > 60, "{}", seen.len());
+}
