@@ -10,8 +10,11 @@ use crate::layout::Layout;
 use crate::node::Op;
 use crate::program::MapOp;
 
-/// Most elementwise operations in one kernel.
+/// Most elementwise operations in one kernel, where those that are whole routines count as several:
+/// a driver takes seconds to compile a kernel of 64 of them.
 const MAX_OPS: usize = 64;
+/// What such a routine counts.
+const ROUTINE: usize = 3;
 
 /// What kind of kernel a group becomes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,18 +44,17 @@ impl Group {
             .chain(self.prologue.iter().flat_map(|(_, p)| p.iter().copied()))
     }
 
-    fn first(&self) -> usize {
-        self.all().min().unwrap_or(0)
-    }
-
     fn last(&self) -> usize {
         self.all().max().unwrap_or(0)
     }
 
     fn ops(&self, graph: &Graph) -> usize {
-        self.all()
-            .filter(|&i| matches!(graph.items[i].op, Op::Map(_)))
-            .count()
+        let cost = |i: usize| match graph.items[i].op {
+            Op::Map(op) if is_routine(op) => ROUTINE,
+            Op::Map(_) => 1,
+            _ => 0,
+        };
+        self.all().map(cost).sum()
     }
 }
 
@@ -195,7 +197,48 @@ impl Grouping<'_> {
                 return false;
             }
         }
-        x.ops(self.graph) + y.ops(self.graph) <= MAX_OPS && self.buffers(x, y) <= self.max_buffers
+        x.ops(self.graph) + y.ops(self.graph) <= MAX_OPS
+            && self.aligned(x, y)
+            && self.buffers(x, y) <= self.max_buffers
+    }
+
+    /// Whether every node of the merged group finds the values of the others at its own place: an
+    /// elementwise node may read another only whole, and what a reduction or a product reads comes
+    /// from outside (or is its own prologue).
+    fn aligned(&self, x: &Group, y: &Group) -> bool {
+        let inside = |i: usize| self.is_in(i, x) || self.is_in(i, y);
+        let whole = |i: usize| {
+            let item = &self.graph.items[i];
+            item.inputs.iter().all(|input| match input {
+                Input::Item(p, layout) if inside(*p) => {
+                    matches!(item.op, Op::Map(_))
+                        && layout.is_whole()
+                        && self.graph.items[*p].shape == item.shape
+                }
+                _ => true,
+            })
+        };
+        let prologues = || x.prologue.iter().chain(&y.prologue);
+        let fed = |i: &usize| prologues().any(|(r, _)| r == i);
+        let own = |(_, nodes): &(usize, Vec<usize>)| {
+            nodes
+                .iter()
+                .flat_map(|&i| &self.graph.items[i].inputs)
+                .all(|input| match input {
+                    Input::Item(p, _) => !inside(*p) || nodes.contains(p),
+                    _ => true,
+                })
+        };
+        x.members
+            .iter()
+            .chain(&y.members)
+            .all(|i| fed(i) || whole(*i))
+            && prologues().all(own)
+    }
+
+    fn is_in(&self, i: usize, group: &Group) -> bool {
+        let of = self.of.get(i).and_then(|&g| self.get(g));
+        of.is_some_and(|g| std::ptr::eq(g, group))
     }
 
     /// Whether two reduction groups walk the same space.
@@ -215,10 +258,7 @@ impl Grouping<'_> {
 
     /// Distinct operands from outside plus results that leave the merged group.
     fn buffers(&self, x: &Group, y: &Group) -> usize {
-        let inside = |i: usize| {
-            let g = self.of.get(i).and_then(|&g| self.get(g));
-            g.is_some_and(|g| std::ptr::eq(g, x) || std::ptr::eq(g, y))
-        };
+        let inside = |i: usize| self.is_in(i, x) || self.is_in(i, y);
         let mut operands: Vec<(&Layout, bool, usize)> = Vec::new();
         let mut results = 0;
         for i in x.all().chain(y.all()) {
@@ -240,29 +280,24 @@ impl Grouping<'_> {
         operands.len() + results
     }
 
-    /// Whether group `to` depends on group `from` through a third group.
+    /// Whether group `to` depends on group `from` through a third group. The numbers of nodes say
+    /// nothing here: a group that ends before `from` starts may depend on one that goes on after
+    /// it.
     fn reaches(&mut self, from: usize, to: usize) -> bool {
-        let Some(start) = self.get(from).map(Group::first) else {
-            return false;
-        };
         self.stamp += 1;
         let mut stack = Vec::new();
-        self.push_operands(to, from, true, &mut stack);
+        self.push_operands(to, Some(from), &mut stack);
         while let Some(g) = stack.pop() {
             if g == from {
                 return true;
             }
-            // Nodes use earlier ones only: a group that ends before `from` starts is no way there.
-            if self.get(g).is_none_or(|g| g.last() < start) {
-                continue;
-            }
-            self.push_operands(g, to, false, &mut stack);
+            self.push_operands(g, None, &mut stack);
         }
         false
     }
 
-    /// Groups that the members of `g` read from, except `skip` where `direct`.
-    fn push_operands(&mut self, g: usize, skip: usize, direct: bool, stack: &mut Vec<usize>) {
+    /// Groups that the members of `g` read from, except `skip`.
+    fn push_operands(&mut self, g: usize, skip: Option<usize>, stack: &mut Vec<usize>) {
         let Some(group) = self.groups[g].as_ref() else {
             return;
         };
@@ -270,7 +305,7 @@ impl Grouping<'_> {
             for input in &self.graph.items[i].inputs {
                 if let Input::Item(p, _) = input {
                     let next = self.of[*p];
-                    if next != g && !(direct && next == skip) && self.seen[next] != self.stamp {
+                    if next != g && Some(next) != skip && self.seen[next] != self.stamp {
                         self.seen[next] = self.stamp;
                         stack.push(next);
                     }
@@ -369,6 +404,25 @@ fn same_operands(a: &Item, b: &Item) -> bool {
             (Input::Scalar(_), Input::Scalar(_)) => true,
             (x, y) => x == y,
         })
+}
+
+/// Whether an operation is a routine rather than an instruction or two.
+fn is_routine(op: MapOp) -> bool {
+    matches!(
+        op,
+        MapOp::Sin
+            | MapOp::Cos
+            | MapOp::Tan
+            | MapOp::Pow
+            | MapOp::Erf
+            | MapOp::Gelu
+            | MapOp::Expm1
+            | MapOp::Log1p
+            | MapOp::Softplus
+            | MapOp::RandomBits
+            | MapOp::Uniform
+            | MapOp::Normal
+    )
 }
 
 /// Whether an elementwise node only passes its operand on, so that no instruction is needed.

@@ -275,7 +275,10 @@ pub(crate) fn record_node(
         State::Pending(recipe),
     );
     let node = Arc::new(node);
-    pending::note(&node);
+    // A constant is a scalar to those who use it, and computed only if somebody reads it.
+    if node.constant.is_none() {
+        pending::note(&node);
+    }
     Ok(Value::new(node))
 }
 
