@@ -1,26 +1,40 @@
 //! [safetensors](https://github.com/huggingface/safetensors) files: named tensors that PyTorch and
 //! other frameworks read and write.
 //!
-//! A file is the length of a JSON header (8 bytes, little-endian), the header, and the data. Files
-//! are not trusted: whatever a file says is checked against the file's true length before anything
-//! is allocated, and every mistake is an [`Error::File`] with the file's name.
+//! Files are not trusted: the `safetensors` crate checks header and offsets against the file's true
+//! length, nothing is allocated for what a file merely claims to hold, and every mistake is an
+//! [`Error::File`] with the file's name.
 
-mod header;
 #[cfg(not(target_arch = "wasm32"))]
 mod write;
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read, Seek, SeekFrom};
 #[cfg(not(target_arch = "wasm32"))]
-use std::{fs::File, path::Path};
+use std::{fs::File, io::Read, path::Path};
 
+use ::safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
 use half::{bf16, f16};
 use wgrad_core::{DType, Device, Element, Error, Result, Shape, Tensor};
 
 use crate::state::StateDict;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{module::Module, part::Leaf, part::Visitor, state, state::Match};
-use header::{Entry, Header};
+
+/// More dimensions than any tensor of use has, and few enough for every kernel.
+const MOST_DIMENSIONS: usize = 32;
+
+/// The types that files hold.
+const TYPES: [(Dtype, DType); 9] = [
+    (Dtype::F64, DType::F64),
+    (Dtype::F32, DType::F32),
+    (Dtype::F16, DType::F16),
+    (Dtype::BF16, DType::BF16),
+    (Dtype::I64, DType::I64),
+    (Dtype::I32, DType::I32),
+    (Dtype::U32, DType::U32),
+    (Dtype::U8, DType::U8),
+    (Dtype::BOOL, DType::Bool),
+];
 
 /// The file's strings by name, beside its tensors.
 pub type Metadata = BTreeMap<String, String>;
@@ -83,7 +97,8 @@ pub fn load_with_metadata(
     path: impl AsRef<Path>,
     device: &Device,
 ) -> Result<(StateDict, Metadata)> {
-    Source::open(path.as_ref())?.tensors(device)
+    let name = path.as_ref().display().to_string();
+    decode(&read(path.as_ref(), &name)?, &name, device)
 }
 
 /// Reads tensors from a file's bytes; `name` stands for the file in errors.
@@ -91,14 +106,22 @@ pub fn load_with_metadata(
 /// # Errors
 /// As [`load`].
 pub fn decode(bytes: &[u8], name: &str, device: &Device) -> Result<(StateDict, Metadata)> {
-    Source::new(Cursor::new(bytes), name)?.tensors(device)
+    let contents = Contents::parse(bytes, name)?;
+    let mut dict = StateDict::new();
+    for (tensor, entry) in contents.tensors {
+        let value = entry.upload(&tensor, name, device)?;
+        dict.insert(tensor, value);
+    }
+    Ok((dict, contents.metadata))
 }
 
 /// Gives a module the values of a file. The header tells whether everything fits before any
-/// tensor is read.
+/// tensor is made.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn load_into<M: Module + ?Sized>(module: &M, path: &Path, names: Match) -> Result<()> {
-    let mut source = Source::open(path)?;
+    let file = path.display().to_string();
+    let bytes = read(path, &file)?;
+    let entries = Contents::parse(&bytes, &file)?.tensors;
     let mut leaves = Vec::new();
     let mut each = |name: &str, leaf: Leaf<'_>| {
         if let Leaf::Parameter(tensor) | Leaf::Buffer(tensor) = leaf {
@@ -107,81 +130,99 @@ pub(crate) fn load_into<M: Module + ?Sized>(module: &M, path: &Path, names: Matc
     };
     module.visit(&mut Visitor::new(&mut each));
     let wanted = leaves.iter().map(|(name, _)| name.as_str());
-    let given = source.header.tensors.keys().map(String::as_str);
+    let given = entries.keys().map(String::as_str);
     let mut misfits = state::Misfits::of_names(wanted, given, names);
     for (name, tensor) in &leaves {
-        if let Some(entry) = source.header.tensors.get(name) {
+        if let Some(entry) = entries.get(name) {
             misfits.check(name, tensor, &entry.shape, entry.dtype);
         }
     }
     if let Some(summary) = misfits.summary() {
-        return Err(source.error(summary));
+        return Err(file_error(&file, summary));
     }
     let mut values = Vec::with_capacity(leaves.len());
     for (name, tensor) in &leaves {
-        if let Some(entry) = source.header.tensors.get(name).cloned() {
-            let value = source.tensor(name, &entry, tensor.device())?;
+        if let Some(entry) = entries.get(name) {
+            let value = entry.upload(name, &file, tensor.device())?;
             values.push((tensor, value.to_dtype(tensor.dtype()?).checked()?));
         }
     }
     state::assign_all(&values)
 }
 
-/// A file whose header has been checked.
-struct Source<R> {
-    reader: R,
-    name: String,
-    header: Header,
-    /// Where the data begin.
-    start: u64,
+/// A file's bytes; as many at most as the file is long when it is opened.
+#[cfg(not(target_arch = "wasm32"))]
+fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
+    let all = || -> std::io::Result<Vec<u8>> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX))?;
+        file.take(length).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    all().map_err(|e| file_error(name, e.to_string()))
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl Source<std::io::BufReader<File>> {
-    fn open(path: &Path) -> Result<Self> {
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(|e| file_error(&name, e.to_string()))?;
-        Source::new(std::io::BufReader::new(file), &name)
+/// What a file holds.
+struct Contents<'a> {
+    tensors: BTreeMap<String, Entry<'a>>,
+    metadata: Metadata,
+}
+
+/// A tensor in a file.
+struct Entry<'a> {
+    dtype: DType,
+    shape: Shape,
+    bytes: &'a [u8],
+}
+
+impl<'a> Contents<'a> {
+    fn parse(bytes: &'a [u8], file: &str) -> Result<Contents<'a>> {
+        // The crate adds the header's length to that of all data, which the file chooses. The sum
+        // may pass `usize::MAX`: an error in release builds, a panic with overflow checks.
+        let (size, header) = std::panic::catch_unwind(|| SafeTensors::read_metadata(bytes))
+            .map_err(|_| file_error(file, "the tensors are larger than any memory"))?
+            .map_err(|e| file_error(file, e.to_string()))?;
+        let data = &bytes[size_of::<u64>() + size..];
+        let mut tensors = BTreeMap::new();
+        for (name, info) in header.tensors() {
+            let entry = Entry::new(info, data)
+                .map_err(|problem| file_error(file, format!("tensor {name}: {problem}")))?;
+            tensors.insert(name, entry);
+        }
+        let strings = header.metadata().iter().flatten();
+        Ok(Contents {
+            tensors,
+            metadata: strings.map(|(k, v)| (k.clone(), v.clone())).collect(),
+        })
     }
 }
 
-impl<R: Read + Seek> Source<R> {
-    fn new(mut reader: R, name: &str) -> Result<Source<R>> {
-        let (header, start) =
-            header::read(&mut reader).map_err(|problem| file_error(name, problem))?;
-        Ok(Source {
-            reader,
-            name: name.to_string(),
-            header,
-            start,
+impl<'a> Entry<'a> {
+    fn new(info: &TensorInfo, data: &'a [u8]) -> Result<Entry<'a>, String> {
+        let (dtype, shape) = (info.dtype, &info.shape);
+        let known = TYPES.iter().find(|(written, _)| *written == dtype);
+        let (_, dtype) = known.ok_or_else(|| format!("the type {dtype} is not known"))?;
+        if shape.len() > MOST_DIMENSIONS {
+            return Err(format!("{} dimensions are too many", shape.len()));
+        }
+        let (begin, end) = info.data_offsets;
+        Ok(Entry {
+            dtype: *dtype,
+            shape: shape.iter().copied().collect(),
+            bytes: data.get(begin..end).ok_or("bytes beyond the end")?,
         })
     }
 
-    fn error(&self, problem: String) -> Error {
-        file_error(&self.name, problem)
-    }
-
-    fn tensors(mut self, device: &Device) -> Result<(StateDict, Metadata)> {
-        let mut dict = StateDict::new();
-        for (name, entry) in std::mem::take(&mut self.header.tensors) {
-            let tensor = self.tensor(&name, &entry, device)?;
-            dict.insert(name, tensor);
+    /// The tensor, on a device.
+    fn upload(&self, name: &str, file: &str, device: &Device) -> Result<Tensor> {
+        if self.dtype == DType::Bool && self.bytes.iter().any(|&b| b > 1) {
+            let problem = format!("tensor {name}: a bool that is neither 0 nor 1");
+            return Err(file_error(file, problem));
         }
-        Ok((dict, self.header.metadata))
-    }
-
-    /// Reads one tensor. The header has been checked, so its length is within the file's.
-    fn tensor(&mut self, name: &str, entry: &Entry, device: &Device) -> Result<Tensor> {
-        let mut bytes = vec![0; entry.end - entry.begin];
-        self.reader
-            .seek(SeekFrom::Start(self.start + entry.begin as u64))
-            .and_then(|_| self.reader.read_exact(&mut bytes))
-            .map_err(|e| self.error(format!("tensor {name}: {e}")))?;
-        if entry.dtype == DType::Bool && bytes.iter().any(|&b| b > 1) {
-            return Err(self.error(format!("tensor {name}: a bool that is neither 0 nor 1")));
-        }
-        upload(&bytes, entry.dtype, &entry.shape, device)
-            .map_err(|e| self.error(format!("tensor {name}: {e}")))
+        upload(self.bytes, self.dtype, &self.shape, device)
+            .map_err(|e| file_error(file, format!("tensor {name}: {e}")))
     }
 }
 

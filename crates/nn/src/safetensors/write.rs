@@ -1,27 +1,53 @@
 //! Writing a safetensors file.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde_json::{Map, Value, json};
-use wgrad_core::{DType, Result, Shape, Tensor};
+use ::safetensors::{Dtype, View};
+use wgrad_core::{Error, Result, Shape, Tensor};
 
-use super::{Metadata, file_error, header};
+use super::{Metadata, TYPES, file_error};
 use crate::state::StateDict;
 
-/// A tensor's place in the file.
+/// A tensor whose bytes are read when they are written.
 struct Item<'a> {
-    name: &'a str,
     tensor: &'a Tensor,
-    dtype: DType,
+    dtype: Dtype,
     shape: Shape,
     bytes: usize,
+    /// Why a tensor could not be read.
+    failure: &'a OnceCell<Error>,
+}
+
+impl View for Item<'_> {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape.dims()
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let bytes = self.tensor.to_bytes().unwrap_or_else(|error| {
+            self.failure.get_or_init(|| error);
+            Vec::new()
+        });
+        bytes.into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes
+    }
 }
 
 pub fn save(path: &Path, tensors: &StateDict, metadata: &Metadata) -> Result<()> {
     let file = path.display().to_string();
+    let failure = OnceCell::new();
     let mut items = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         if name == "__metadata__" {
@@ -29,57 +55,36 @@ pub fn save(path: &Path, tensors: &StateDict, metadata: &Metadata) -> Result<()>
             return Err(file_error(&file, problem));
         }
         let (dtype, shape) = (tensor.dtype()?, tensor.shape()?);
-        let bytes = shape.numel() * dtype.size();
-        items.push(Item {
-            name,
+        let Some((written, _)) = TYPES.iter().find(|(_, known)| *known == dtype) else {
+            let problem = format!("{name}: files do not hold {dtype}");
+            return Err(file_error(&file, problem));
+        };
+        let item = Item {
             tensor,
-            dtype,
+            dtype: *written,
+            bytes: shape.numel() * dtype.size(),
             shape,
-            bytes,
-        });
+            failure: &failure,
+        };
+        items.push((name.as_str(), item));
     }
-    // The widest types first, so that all data are aligned; names are in order already.
-    items.sort_by_key(|item| std::cmp::Reverse(item.dtype.size()));
-    let header = header_text(&items, metadata).map_err(|problem| file_error(&file, problem))?;
-
-    let io = |e: std::io::Error| file_error(&file, e.to_string());
-    let (temporary, handle) = Temporary::create(path).map_err(io)?;
-    let mut writer = BufWriter::new(handle);
-    writer
-        .write_all(&(header.len() as u64).to_le_bytes())
-        .and_then(|()| writer.write_all(&header))
-        .map_err(io)?;
-    for item in &items {
-        writer.write_all(&item.tensor.to_bytes()?).map_err(io)?;
+    let strings = metadata.iter().map(|(k, v)| (k.clone(), v.clone()));
+    let strings = (!metadata.is_empty()).then(|| strings.collect());
+    let contents = ::safetensors::serialize(items, strings);
+    if let Some(error) = failure.into_inner() {
+        return Err(error);
     }
-    let handle = writer.into_inner().map_err(|e| io(e.into_error()))?;
-    handle.sync_all().map_err(io)?;
-    drop(handle);
-    temporary.rename(path).map_err(io)
+    let contents = contents.map_err(|e| file_error(&file, e.to_string()))?;
+    replace(path, &contents).map_err(|e| file_error(&file, e.to_string()))
 }
 
-/// The header, padded so that the data begin at a multiple of 8.
-fn header_text(items: &[Item<'_>], metadata: &Metadata) -> Result<Vec<u8>, String> {
-    let mut map = Map::new();
-    if !metadata.is_empty() {
-        map.insert("__metadata__".into(), json!(metadata));
-    }
-    let mut begin = 0;
-    for item in items {
-        let dtype = header::type_name(item.dtype)
-            .ok_or_else(|| format!("{}: files do not hold {}", item.name, item.dtype))?;
-        let end = begin + item.bytes;
-        let entry = json!({
-            "dtype": dtype,
-            "shape": item.shape.dims(),
-            "data_offsets": [begin, end],
-        });
-        map.insert(item.name.into(), entry);
-        begin = end;
-    }
-    let mut text = Value::Object(map).to_string().into_bytes();
-    text.resize(text.len().next_multiple_of(8), b' ');
-    Ok(text)
+/// Puts a file with these bytes in the place of the one at `path`.
+fn replace(path: &Path, contents: &[u8]) -> std::io::Result<()> {
+    let (temporary, mut handle) = Temporary::create(path)?;
+    handle.write_all(contents)?;
+    handle.sync_all()?;
+    drop(handle);
+    temporary.rename(path)
 }
 
 /// A file beside the one to be written, removed unless it takes that one's place.
