@@ -4,8 +4,6 @@
 //! vectorised loops ([rows of the operations' table](wgrad_core::MapOp)), reductions, matrix
 //! products and the hand-written kernels. The instruction set is chosen at run time.
 
-#![allow(clippy::result_large_err)] // the size of core's error is core's choice
-
 mod arrangement;
 mod cross_entropy;
 mod cursor;

@@ -10,7 +10,6 @@
 //! shader into a directory.
 
 // The error type carries what a person needs to know; it is made once per failure.
-#![allow(clippy::result_large_err)]
 
 mod accumulate;
 mod adapter;

@@ -1,7 +1,5 @@
 //! The device itself: memory, copies, errors, replays, modes.
 
-#![allow(clippy::result_large_err)] // the core's error type
-
 mod harness;
 
 use harness::*;

@@ -1,6 +1,5 @@
 //! Plans driven directly through `Backend`, and a naive reference in f64.
 #![allow(dead_code)] // each test file uses a part
-#![allow(clippy::result_large_err)]
 
 use std::sync::{Arc, OnceLock};
 
