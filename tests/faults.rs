@@ -321,7 +321,7 @@ fn nan_and_infinity_as_torch_has_them() {
         };
         same(x.relu(), &[nan, inf, 0.0, 0.0, 2.0]);
         same(x.maximum(0.5), &[nan, inf, 0.5, 0.5, 2.0]);
-        same(x.minimum(&Tensor::full(5, f32::NAN, &dev)), &[nan; 5]);
+        same(x.minimum(Tensor::full(5, f32::NAN, &dev)), &[nan; 5]);
         same(x.clamp(-0.5, 1.0), &[nan, 1.0, -0.5, -0.5, 1.0]);
         same(x.max().reshape([1]), &[nan]);
         same(x.slice(1..).max().reshape([1]), &[inf]);

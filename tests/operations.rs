@@ -233,6 +233,12 @@ fn reductions_over_any_dimensions() {
                 let any = x.gt(1.9).any_dims(&dims[..], false).to_dtype(DType::F32);
                 same(&any, &fold(0.0, &|s, v| if v > 1.9 { 1.0 } else { s }), 0.0);
             }
+            let mut flat = 0;
+            for (i, &v) in a.data.iter().enumerate() {
+                flat = if v > a.data[flat] { i } else { flat };
+            }
+            let all = a.tensor(&dev).argmax(.., false).item::<i32>().unwrap();
+            assert_eq!(all as usize, flat, "{dev}: argmax of all of {shape:?}");
             for d in 0..3 {
                 let best = a.tensor(&dev).argmax(d as isize, true).to_dtype(DType::F32);
                 let mut kept = shape.clone();

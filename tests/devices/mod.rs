@@ -1,6 +1,9 @@
 //! The devices that tests run on: the CPU, and a GPU where there is one.
 #![allow(dead_code)]
 
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use wgrad::{Device, DeviceOptions};
 
 /// Opens a GPU of the test's own; `None` (said loudly) where there is none. With
@@ -12,9 +15,13 @@ pub fn open_gpu(options: DeviceOptions) -> Option<Device> {
             panic!("WGRAD_REQUIRE_GPU=1, but: {error}")
         }
         Err(error) => {
-            eprintln!(
-                "SKIPPED on the GPU: {error}. A software Vulkan driver serves as well: \
-                 apt-get install mesa-vulkan-drivers"
+            static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+            let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+            // Not eprintln!, which the test runner keeps to itself.
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED on the GPU, {count} so far in this file: {error}. A software Vulkan \
+                 driver serves as well: apt-get install mesa-vulkan-drivers"
             );
             None
         }

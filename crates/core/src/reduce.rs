@@ -11,7 +11,7 @@ use crate::layout::Layout;
 use crate::node::Op;
 use crate::shape::{DimList, Dims, Shape};
 use crate::tensor::{Tensor, Value, record};
-use crate::views::{dim_of, dims_of, materialized};
+use crate::views::{dims_of, materialized};
 
 impl Tensor {
     /// The sum of all elements. Sums of bools and small integers are `i32`.
@@ -93,18 +93,20 @@ impl Tensor {
         })
     }
 
-    /// The position of the first largest element along `dim`, as `i32`.
+    /// The position of the first largest element along `dims`, as `i32`: `x.argmax(1, false)`, or
+    /// `x.argmax(.., false)` for the position in the whole tensor. Over several dimensions it counts
+    /// row-major within them; NaN wins.
     #[track_caller]
-    pub fn argmax(&self, dim: isize, keepdim: bool) -> Tensor {
+    pub fn argmax(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
-        self.then(|x| position("argmax", ReduceOp::ArgMax, &x, dim, keepdim, place))
+        self.then(|x| position("argmax", ReduceOp::ArgMax, &x, &dims, keepdim, place))
     }
 
-    /// The position of the first smallest element along `dim`, as `i32`.
+    /// The position of the first smallest element, as [`Tensor::argmax`].
     #[track_caller]
-    pub fn argmin(&self, dim: isize, keepdim: bool) -> Tensor {
+    pub fn argmin(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
-        self.then(|x| position("argmin", ReduceOp::ArgMin, &x, dim, keepdim, place))
+        self.then(|x| position("argmin", ReduceOp::ArgMin, &x, &dims, keepdim, place))
     }
 
     /// Whether any element is true (not 0).
@@ -326,23 +328,25 @@ fn position(
     name: &'static str,
     op: ReduceOp,
     x: &Value,
-    dim: isize,
+    dims: &impl DimList,
     keepdim: bool,
     place: Place,
 ) -> Result<Tensor> {
-    if x.shape().rank() == 0 {
-        return Ok(Tensor::zeros((), (DType::I32, &x.node.device)));
+    let dims = dims_of(name, x.shape(), dims, place)?;
+    no_elements(name, x.shape(), &dims, place)?;
+    if dims.is_empty() {
+        // One element each: its position is 0.
+        let zeros = Tensor::zeros(x.shape(), (DType::I32, &x.node.device));
+        return zeros.checked();
     }
-    let d = dim_of(name, x.shape(), dim, place)?;
-    no_elements(name, x.shape(), &[d], place)?;
     let compute = if x.dtype() == DType::Bool {
         DType::I32
     } else {
         x.dtype().compute()
     };
-    let x = materialized(&cast(&x.clone(), compute, place)?, place)?;
-    let y = reduce(name, op, &x, &[d], DType::I32, place)?;
-    Ok(keep(y, x.shape(), &[d], keepdim).into_tensor())
+    let x = materialized(&cast(x, compute, place)?, place)?;
+    let y = reduce(name, op, &x, &dims, DType::I32, place)?;
+    Ok(keep(y, x.shape(), &dims, keepdim).into_tensor())
 }
 
 fn truth(

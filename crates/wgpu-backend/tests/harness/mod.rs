@@ -35,7 +35,11 @@ pub fn open(options: &WgpuOptions) -> Option<Arc<WgpuBackend>> {
                 std::env::var_os("WGRAD_REQUIRE_GPU").is_none(),
                 "no adapter: {why}"
             );
-            eprintln!("!!! SKIPPED: no GPU adapter ({why}) !!!");
+            // Not eprintln!, which the test runner keeps to itself.
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("SKIPPED: no GPU adapter ({why})\n"),
+            );
             None
         }
         Err(error) => panic!("{error}"),
