@@ -293,6 +293,7 @@ pub fn default_device() -> Device {
     opened.unwrap_or_else(Device::failed)
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 fn unknown(wish: &str) -> Error {
     Error::NoAdapter(format!("WGRAD_DEVICE={wish} is none of cpu, gpu, gpu:N"))
 }

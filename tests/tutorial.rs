@@ -101,6 +101,9 @@ fn cross_entropy() -> wgrad::Result<()> {
         let loss = logits.cross_entropy(&Tensor::new([0, 1], &dev));
         // (ln(1 + e^-6) + 6 + ln 2) / 2, in f32 3.3478115
         assert_close(&loss, &[3.3478114328488377], tolerance);
+        let sure = Tensor::new([[100.0, 0.0], [0.0, 100.0]], (dtype, &dev));
+        let loss = sure.cross_entropy(&Tensor::new([0, 1], &dev));
+        assert_close(&loss, &[0.0], 0.0);
     }
     Ok(())
 }
