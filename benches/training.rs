@@ -85,7 +85,8 @@ fn train_step(c: &mut Criterion) {
     }
 }
 
-/// Recording per operation, and replaying per launch, without waiting for the device.
+/// Recording per operation, and replaying per launch, without waiting for the device. A software
+/// adapter executes while it is submitted to: there the replay's figure includes the kernels.
 fn host(c: &mut Criterion) {
     let mut group = c.benchmark_group("host");
     group.sample_size(10);
