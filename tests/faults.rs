@@ -455,6 +455,7 @@ fn a_device_destroyed_in_the_middle() {
         wgrad::wgpu::Instance::new(wgrad::wgpu::InstanceDescriptor::new_without_display_handle());
     let adapters = wgpu_block_on(instance.enumerate_adapters(wgrad::wgpu::Backends::all()));
     let Some(adapter) = adapters.into_iter().next() else {
+        assert!(devices::gpu().is_none()); // says so, or fails where a GPU is required
         return;
     };
     let request = wgrad::wgpu::DeviceDescriptor {

@@ -442,3 +442,34 @@ fn structured_gradients_agree_across_devices() {
         }
     }
 }
+
+#[test]
+fn cross_entropies_of_the_same_logits_stay_apart() {
+    for dev in devices::all() {
+        let x = Tensor::from_vec(fill(4, 15, 2.0), [5, 3], &dev).requires_grad();
+        let t = Tensor::new([0, 1, 2, 1, 0], &dev);
+        let loss = |ignore_index| {
+            let options = CrossEntropyOptions {
+                ignore_index,
+                ..Default::default()
+            };
+            x.cross_entropy_with(&t, options)
+        };
+        let grad = |y: &Tensor| {
+            x.zero_grad();
+            y.backward().unwrap();
+            x.grad().unwrap().to_vec::<f32>().unwrap()
+        };
+        // Each in a run of its own, then all recorded before anything runs.
+        let kinds = [None, Some(1), Some(0), None];
+        let alone: Vec<f32> = kinds.iter().map(|&k| loss(k).item().unwrap()).collect();
+        let grads: Vec<Vec<f32>> = kinds.iter().map(|&k| grad(&loss(k))).collect();
+        let together: Vec<Tensor> = kinds.iter().map(|&k| loss(k)).collect();
+        let read: Vec<f32> = together.iter().map(|y| y.item().unwrap()).collect();
+        assert_close(&read, &alone, 1e-6, 0.0);
+        assert_ne!(alone[0], alone[1]);
+        let total = grad(&kinds.iter().map(|&k| loss(k)).sum());
+        let sum: Vec<f32> = (0..15).map(|i| grads.iter().map(|g| g[i]).sum()).collect();
+        assert_close(&total, &sum, 1e-5, 1e-6);
+    }
+}

@@ -164,7 +164,10 @@ fn part(
     record(
         "cross_entropy",
         &x.node.device,
-        Op::CrossEntropy(part),
+        Op::CrossEntropy {
+            part,
+            ignore: o.ignore,
+        },
         inputs,
         shape,
         x.dtype(),

@@ -102,7 +102,8 @@ impl Grouping<'_> {
             Op::MatMul => Kind::MatMul,
             _ => Kind::Alone,
         };
-        self.of.push(self.groups.len());
+        let own = self.groups.len();
+        self.of.push(own);
         self.groups.push(Some(Group {
             kind,
             members: vec![i],
@@ -124,13 +125,13 @@ impl Grouping<'_> {
                 }
             }
             Op::Reduce { .. } => self.absorb(i),
-            Op::CrossEntropy(_) => {
-                let earlier = (0..i).rev().take(MAX_OPS).find(|&j| {
-                    matches!(self.graph.items[j].op, Op::CrossEntropy(part) if item.op != Op::CrossEntropy(part))
-                        && same_operands(&self.graph.items[j], item)
-                });
-                if let Some(j) = earlier {
-                    self.try_merge(self.of[j], self.of[i]);
+            Op::CrossEntropy { .. } => {
+                let earlier = (0..i).rev().take(MAX_OPS);
+                for g in earlier.map(|j| self.of[j]).collect::<Vec<_>>() {
+                    if self.of[i] != own {
+                        break; // merged
+                    }
+                    self.try_merge(g, own);
                 }
             }
             _ => {}
@@ -177,11 +178,7 @@ impl Grouping<'_> {
                 true
             }
             (Kind::Reduce, Kind::Reduce) => self.same_reduction(x, y),
-            (Kind::Alone, Kind::Alone) => {
-                let is_ce =
-                    |g: &Group| matches!(self.graph.items[g.members[0]].op, Op::CrossEntropy(_));
-                return is_ce(x) && is_ce(y);
-            }
+            (Kind::Alone, Kind::Alone) => return self.same_cross_entropy(x, y),
             _ => return false,
         };
         if (x.kind, y.kind) == (Kind::Reduce, Kind::Reduce) && !structured {
@@ -239,6 +236,22 @@ impl Grouping<'_> {
     fn is_in(&self, i: usize, group: &Group) -> bool {
         let of = self.of.get(i).and_then(|&g| self.get(g));
         of.is_some_and(|g| std::ptr::eq(g, group))
+    }
+
+    /// Whether both are parts of one cross-entropy, none of them twice.
+    fn same_cross_entropy(&self, x: &Group, y: &Group) -> bool {
+        let items = &self.graph.items;
+        x.members.iter().all(|&i| {
+            y.members
+                .iter()
+                .all(|&j| match (&items[i].op, &items[j].op) {
+                    (
+                        Op::CrossEntropy { part: a, ignore: p },
+                        Op::CrossEntropy { part: b, ignore: q },
+                    ) => a != b && p == q && same_operands(&items[i], &items[j]),
+                    _ => false,
+                })
+        })
     }
 
     /// Whether two reduction groups walk the same space.
@@ -396,8 +409,8 @@ impl Grouping<'_> {
     }
 }
 
-/// Whether two cross-entropy parts have the same operands; `ignore_index` is data, and equal if
-/// the operands are, because both parts come from one call.
+/// Whether two cross-entropy parts read the same tensors. Their one scalar is what they ignore,
+/// which the operation holds too.
 fn same_operands(a: &Item, b: &Item) -> bool {
     a.inputs.len() == b.inputs.len()
         && a.inputs.iter().zip(&b.inputs).all(|(x, y)| match (x, y) {

@@ -33,8 +33,9 @@ pub(crate) enum Op {
     /// `[batch.., m, k] x [batch.., k, n]`, batch dimensions already broadcast.
     MatMul,
     /// One of the results of the cross-entropy kernel; operands logits, targets, weight if any,
-    /// and last the scalar `ignore_index`. Parts of equal operands run as one kernel.
-    CrossEntropy(CrossEntropyPart),
+    /// and last the scalar `ignore_index`. Parts of equal operands run as one kernel, so what is
+    /// ignored is structure here: it decides which parts belong together.
+    CrossEntropy { part: CrossEntropyPart, ignore: i64 },
     /// Operands source and index (over the output's shape).
     Gather { dim: usize },
     /// Operands source and index (over the source's shape).

@@ -478,7 +478,7 @@ impl<'a> Planner<'a> {
             .iter()
             .filter_map(|input| self.operand(input))
             .collect();
-        if let Op::CrossEntropy(_) = item.op {
+        if let Op::CrossEntropy { .. } = item.op {
             return self.cross_entropy(at, group, operands);
         }
         if !self.leaves_group(i) {
@@ -556,8 +556,14 @@ impl<'a> Planner<'a> {
             }
             let output = Some(self.output(at, i));
             match self.graph.items[i].op {
-                Op::CrossEntropy(CrossEntropyPart::Loss) => loss = output,
-                Op::CrossEntropy(CrossEntropyPart::Weight) => row_weight = output,
+                Op::CrossEntropy {
+                    part: CrossEntropyPart::Loss,
+                    ..
+                } => loss = output,
+                Op::CrossEntropy {
+                    part: CrossEntropyPart::Weight,
+                    ..
+                } => row_weight = output,
                 _ => grad = output,
             }
         }
