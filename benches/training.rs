@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use wgrad::Error;
 use wgrad::optim::{Adam, AdamOptions, Optimizer};
 use wgrad::prelude::*;
 
@@ -85,12 +86,33 @@ fn train_step(c: &mut Criterion) {
     }
 }
 
+/// A GPU on which everything is recorded, bound, checked and encoded, and nothing executed: what
+/// is left is the cost of the host without the driver's part.
+fn noop() -> Result<Device> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::NOOP;
+    descriptor.backend_options.noop.enable = true;
+    let instance = wgpu::Instance::new(descriptor);
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::NOOP));
+    let adapter = adapters.first().ok_or(Error::NoAdapter("no noop".into()))?;
+    let asked = wgpu::DeviceDescriptor {
+        required_features: wgpu::Features::IMMEDIATES,
+        required_limits: adapter.limits(),
+        ..Default::default()
+    };
+    let (device, queue) = pollster::block_on(adapter.request_device(&asked))
+        .map_err(|e| Error::Device(e.to_string()))?;
+    wgrad::from_wgpu(adapter, device, queue)
+}
+
 /// Recording per operation, and replaying per launch, without waiting for the device. A software
-/// adapter executes while it is submitted to: there the replay's figure includes the kernels.
+/// adapter executes while it is submitted to: there the replay's figure includes the kernels, and
+/// the figure of the adapter that executes nothing is the host's share.
 fn host(c: &mut Criterion) {
     let mut group = c.benchmark_group("host");
     group.sample_size(10);
-    for (name, dev) in devices() {
+    let noop = noop().map(|dev| ("gpu that executes nothing", dev));
+    for (name, dev) in devices().into_iter().chain(noop) {
         let x = Tensor::randn([16], &dev);
         group.bench_function(format!("record one operation/{name}"), |bench| {
             bench.iter_custom(|rounds| {

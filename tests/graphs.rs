@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use devices::{assert_close, fill};
 use proptest::prelude::*;
 use wgrad::prelude::*;
+use wgrad::{CrossEntropyOptions, Reduction, Shape};
 
 /// One step of a random program; operands are picked among the values so far.
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ enum Step {
     Cat(usize, usize, usize),
     Softmax(usize, usize),
     Pick(usize, usize),
+    CrossEntropy(usize, u8),
     Read(usize),
 }
 
@@ -36,6 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (i(), i(), i()).prop_map(|(a, b, d)| Step::Cat(a, b, d)),
         1 => (i(), i()).prop_map(|(a, d)| Step::Softmax(a, d)),
         1 => (i(), i()).prop_map(|(a, d)| Step::Pick(a, d)),
+        2 => (i(), any::<u8>()).prop_map(|(a, op)| Step::CrossEntropy(a, op)),
         1 => i().prop_map(Step::Read),
     ]
 }
@@ -67,6 +70,29 @@ fn binary(op: u8, a: &Tensor, b: &Tensor) -> Tensor {
         4 => a / (b.sqr() + 1.0),
         _ => a.gt(b).where_cond(a, b * 0.5),
     }
+}
+
+/// Cross-entropy over the last dimension in one of its forms. There are few, so that one program
+/// often asks several things of the same logits.
+fn cross_entropy(op: u8, x: &Tensor, shape: &Shape) -> Tensor {
+    let classes = shape[shape.rank() - 1];
+    let rows = shape.numel() / classes;
+    let targets = (0..rows).map(|r| (r * 5 % classes) as i32).collect();
+    let targets = Tensor::from_vec::<i32>(targets, rows, x.device());
+    let weight: Vec<f32> = (0..classes).map(|c| 0.5 + 0.25 * (c % 4) as f32).collect();
+    let weight = Tensor::from_vec(weight, classes, x.device());
+    let options = CrossEntropyOptions {
+        weight: (op & 1 != 0).then_some(weight),
+        // The first target is 0, so that one always counts.
+        ignore_index: (op & 2 != 0).then_some(classes.max(2) as i64 - 1),
+        reduction: match op / 4 % 3 {
+            0 => Reduction::Mean,
+            1 => Reduction::Sum,
+            _ => Reduction::None,
+        },
+    };
+    let logits = x.reshape([rows, classes]);
+    logits.cross_entropy_with(&targets, options) * 0.2
 }
 
 /// Runs the program; the values of all results, and the gradients of the leaves.
@@ -155,6 +181,14 @@ fn run(steps: &[Step], dev: &Device) -> Vec<Vec<f32>> {
                 let d = d % shape.rank();
                 let index: Vec<i32> = (0..3).map(|i| (i * 2 % shape[d]) as i32).collect();
                 x.index_select(d as isize, &Tensor::from_vec(index, 3, dev))
+            }
+            Step::CrossEntropy(a, op) => {
+                let x = at(a);
+                let shape = x.shape().unwrap();
+                if shape.rank() == 0 {
+                    continue;
+                }
+                cross_entropy(*op, &x, &shape)
             }
             Step::Read(a) => {
                 out.push(at(a).to_vec::<f32>().unwrap());

@@ -17,7 +17,7 @@ use crate::kernel::ScalarBits;
 use crate::node::{Home, Node, State, Storage};
 use crate::run;
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Value};
 use crate::update::{ArenaUpdate, Update, UpdateRule};
 use crate::variable::{Variable, whole};
 
@@ -96,6 +96,9 @@ impl Updater {
         if !self.is_laid_out()? {
             self.lay_out(&device, place)?;
         }
+        if !device.fusion() {
+            return self.step_by_reference(&device, &grads, &mut coefficients, place);
+        }
         self.renew_grads(&device, &grads)?;
         let mut update = Update { arenas: Vec::new() };
         for arena in &self.arenas {
@@ -106,6 +109,67 @@ impl Updater {
         update.arenas.retain(|a| a.segments > 0);
         run::run(&device, &[], Some(&mut update))?;
         self.commit(&device, update, place);
+        Ok(())
+    }
+
+    /// The same step in plain operations: every new value is computed apart from the old one and
+    /// put into its place when all are there.
+    fn step_by_reference(
+        &mut self,
+        device: &Device,
+        grads: &[Option<Arc<Node>>],
+        coefficients: &mut impl FnMut(usize) -> Coefficients,
+        place: Place,
+    ) -> Result<()> {
+        let rule = self.rule;
+        let mut results: Vec<(usize, usize, Vec<Arc<Node>>)> = Vec::new();
+        for (a, arena) in self.arenas.iter().enumerate() {
+            for (i, part) in arena.parts.iter().enumerate() {
+                let Some(grad) = &grads[part.param] else {
+                    continue;
+                };
+                let value = variable(&self.params[part.param], place)?.value();
+                let shape = value.shape.clone();
+                let states: Vec<Tensor> = arena
+                    .states
+                    .iter()
+                    .map(|s| arena.value(device, part, shape.clone(), place, s))
+                    .map(|node| Value::new(node).into_tensor())
+                    .collect();
+                let numbers = coefficients(part.param);
+                let [p, g] = [value, grad.clone()].map(|node| Value::new(node).into_tensor());
+                let (p, states) = no_grad(|| rule.reference(&numbers, &p, &g, &states))?;
+                let new = std::iter::once(p).chain(states);
+                let nodes = new
+                    .map(|t| whole(t.capture()?, place))
+                    .collect::<Result<_>>()?;
+                results.push((a, i, nodes));
+            }
+        }
+        let all: Vec<&Arc<Node>> = results.iter().flat_map(|(_, _, nodes)| nodes).collect();
+        run::run(device, &all, None)?;
+        let mut stored = Vec::with_capacity(results.len());
+        for (a, i, nodes) in &results {
+            let done = nodes.iter().map(|node| match &*node.state() {
+                State::Done(storage) => Ok(storage.clone()),
+                State::Failed(error) => Err(error.clone()),
+                _ => Err(Error::Device("a step has no result".into())),
+            });
+            stored.push((*a, *i, done.collect::<Result<Vec<_>>>()?));
+        }
+        let open = device.open()?;
+        for (a, arena) in self.arenas.iter_mut().enumerate() {
+            let param = open.backend.allocate(arena.bytes)?;
+            open.backend.copy(&arena.param, 0, &param, 0, arena.bytes)?;
+            let targets = || std::iter::once(&param).chain(&arena.states);
+            for (_, i, new) in stored.iter().filter(|(of, ..)| *of == a) {
+                for (storage, target) in new.iter().zip(targets()) {
+                    copy_padded(open, storage, target, &arena.parts[*i])?;
+                }
+            }
+            arena.param = param;
+        }
+        self.give_values(device, place, |_| true);
         Ok(())
     }
 
@@ -315,17 +379,25 @@ impl Updater {
     fn commit(&mut self, device: &Device, update: Update, place: Place) {
         let mut done = update.arenas.into_iter();
         let mut next = done.next();
-        for arena in &mut self.arenas {
+        let mut stepped = vec![false; self.arenas.len()];
+        for (arena, stepped) in self.arenas.iter_mut().zip(&mut stepped) {
             // Arenas without a gradient took no part.
-            let Some(stepped) = next.take_if(|u| u.param.id() == arena.param.id()) else {
+            let Some(update) = next.take_if(|u| u.param.id() == arena.param.id()) else {
                 continue;
             };
             next = done.next();
-            if let Some(target) = stepped.target {
+            if let Some(target) = update.target {
                 arena.param = target;
             }
-            drop((stepped.values, stepped.grads));
-            for part in &arena.parts {
+            *stepped = true;
+        }
+        self.give_values(device, place, |a| stepped[a]);
+    }
+
+    /// Points the parameters of the chosen arenas at their places.
+    fn give_values(&self, device: &Device, place: Place, chosen: impl Fn(usize) -> bool) {
+        for (a, arena) in self.arenas.iter().enumerate() {
+            for part in arena.parts.iter().filter(|_| chosen(a)) {
                 let Some(variable) = self.params[part.param].variable() else {
                     continue;
                 };
@@ -367,7 +439,7 @@ impl Updater {
                     None,
                     State::Done(storage),
                 );
-                states.push(crate::tensor::Value::new(Arc::new(node)).into_tensor());
+                states.push(Value::new(Arc::new(node)).into_tensor());
             }
             return Ok(Some(states));
         }

@@ -4,8 +4,11 @@
 //! epilogue of a reduction or a matrix product, and what only one reduction uses is its prologue.
 //! Grouping depends on nothing but the list of nodes: same program, same kernels, same bits.
 
+use std::collections::HashMap;
+
 use crate::dtype::DType;
 use crate::graph::{Graph, Input, Item};
+use crate::kernel::ReduceOp;
 use crate::layout::Layout;
 use crate::node::Op;
 use crate::program::MapOp;
@@ -15,6 +18,9 @@ use crate::program::MapOp;
 const MAX_OPS: usize = 64;
 /// What such a routine counts.
 const ROUTINE: usize = 3;
+
+/// Most terms of sums beside a product, where one thread adds them up one after the other.
+const MAX_SUMMED: usize = 4096;
 
 /// What kind of kernel a group becomes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,14 +40,17 @@ pub(crate) struct Group {
     pub members: Vec<usize>,
     /// Nodes computed inside the reduction `.0` before it reduces.
     pub prologue: Vec<(usize, Vec<usize>)>,
+    /// Beside a matrix product: the sums of one of its operands, and what is computed of them.
+    pub sums: Option<Vec<usize>>,
 }
 
 impl Group {
-    fn all(&self) -> impl Iterator<Item = usize> + '_ {
+    pub fn all(&self) -> impl Iterator<Item = usize> + '_ {
         self.members
             .iter()
             .copied()
             .chain(self.prologue.iter().flat_map(|(_, p)| p.iter().copied()))
+            .chain(self.sums.iter().flatten().copied())
     }
 
     fn last(&self) -> usize {
@@ -71,6 +80,9 @@ pub(crate) fn group(graph: &Graph, fusion: bool, max_buffers: usize) -> Vec<Grou
     };
     for i in 0..graph.items.len() {
         grouping.add(i, fusion);
+    }
+    if fusion {
+        grouping.join_sums();
     }
     grouping.ordered()
 }
@@ -108,6 +120,7 @@ impl Grouping<'_> {
             kind,
             members: vec![i],
             prologue: Vec::new(),
+            sums: None,
         }));
         self.seen.push(0);
         if !fusion {
@@ -160,6 +173,7 @@ impl Grouping<'_> {
             kind,
             members,
             prologue,
+            sums: None, // they join when nothing else does any more
         };
         for i in merged.all() {
             self.of[i] = a;
@@ -369,6 +383,72 @@ impl Grouping<'_> {
                 own.prologue.push((r, group.members));
             }
         }
+    }
+
+    /// Lets the sums of a product's operand over `k` run beside the product.
+    fn join_sums(&mut self) {
+        let mut sums: HashMap<&Input, Vec<usize>> = HashMap::new();
+        for (i, item) in self.graph.items.iter().enumerate() {
+            if let Op::Reduce { op, reduced: 1, .. } = item.op
+                && op == ReduceOp::Sum
+                && item.shape.rank() == 1
+            {
+                sums.entry(&item.inputs[0]).or_default().push(i);
+            }
+        }
+        for (product, item) in self.graph.items.iter().enumerate() {
+            if item.op != Op::MatMul || item.shape.rank() != 2 {
+                continue;
+            }
+            let (a, b) = (&item.inputs[0], &item.inputs[1]);
+            let columns = b.with(|layout| layout.permute(&[1, 0]));
+            let candidates = [Some(a), columns.as_ref()];
+            let candidates = candidates.into_iter().flatten();
+            for &sum in candidates.filter_map(|input| sums.get(input)).flatten() {
+                self.try_join(self.of[sum], self.of[product]);
+            }
+        }
+    }
+
+    fn try_join(&mut self, sums: usize, product: usize) {
+        let (Some(x), Some(y)) = (self.get(sums), self.get(product)) else {
+            return;
+        };
+        let reductions = x.members.iter();
+        let reductions = reductions.filter(|&&i| !matches!(self.graph.items[i].op, Op::Map(_)));
+        let k = |i: &usize| match &self.graph.items[*i].inputs[0] {
+            Input::Item(_, layout) | Input::Leaf(_, layout) => layout.shape[1],
+            Input::Scalar(_) => 0,
+        };
+        let fits = x.kind == Kind::Reduce
+            && y.kind == Kind::MatMul
+            && y.sums.is_none()
+            && x.prologue.is_empty()
+            && reductions.clone().count() == 1
+            && reductions.clone().all(|i| k(i) <= MAX_SUMMED)
+            && self.buffers(x, y) <= self.max_buffers
+            && x.all().all(|i| !self.reads(i, y))
+            && y.all().all(|i| !self.reads(i, x));
+        if !fits || self.reaches(sums, product) || self.reaches(product, sums) {
+            return;
+        }
+        if let Some(x) = self.groups[sums].take() {
+            for i in x.all() {
+                self.of[i] = product;
+            }
+            if let Some(y) = self.groups[product].as_mut() {
+                y.sums = Some(x.members);
+            }
+        }
+    }
+
+    /// Whether item `i` has an operand in the group.
+    fn reads(&self, i: usize, group: &Group) -> bool {
+        let inputs = self.graph.items[i].inputs.iter();
+        inputs.into_iter().any(|input| match input {
+            Input::Item(p, _) => self.is_in(*p, group),
+            _ => false,
+        })
     }
 
     /// The groups in topological order, each as early as its last member allows.

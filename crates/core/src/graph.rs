@@ -3,13 +3,14 @@
 use smallvec::SmallVec;
 
 use crate::dtype::DType;
+use crate::kernel::ReduceOp;
 use crate::layout::Layout;
 use crate::node::Op;
 use crate::program::MapOp;
 use crate::shape::Shape;
 
 /// Where a scalar's value is found when the plan runs: operand `input` of node `item`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct ScalarRef {
     pub item: u32,
     pub input: u32,
@@ -17,7 +18,7 @@ pub(crate) struct ScalarRef {
 }
 
 /// An operand.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Input {
     Item(usize, Layout),
     Leaf(usize, Layout),
@@ -60,9 +61,9 @@ impl Graph {
         users
     }
 
-    /// Moves a factor of one element from an operand of a matrix product into its epilogue:
-    /// `(s X) W = s (X W)`. The gradient of a mean arrives as such a factor, and this way the
-    /// scaled matrix is never stored.
+    /// Moves a factor of one element from the operand of a matrix product or a sum into its
+    /// epilogue: `(s X) W = s (X W)`. The gradient of a mean arrives as such a factor, and this way
+    /// the scaled matrix is never stored.
     pub fn hoist_factors(self) -> Graph {
         let users = self.users();
         let factors: Vec<Option<(usize, usize)>> = (0..self.items.len())
@@ -82,7 +83,7 @@ impl Graph {
                 }
             }
             let mut scales: SmallVec<[Input; 2]> = SmallVec::new();
-            if item.op == Op::MatMul {
+            if is_linear(&item.op) {
                 for (k, original) in items[i].inputs.iter().enumerate() {
                     let Input::Item(p, layout) = original else {
                         continue;
@@ -127,17 +128,12 @@ impl Graph {
     /// element that only matrix products and sums use.
     fn factor(&self, i: usize, users: &[Vec<usize>]) -> Option<(usize, usize)> {
         let item = &self.items[i];
-        let linear = |u: &usize| match &self.items[*u].op {
-            Op::MatMul => true,
-            Op::Reduce { op, .. } => *op == crate::kernel::ReduceOp::Sum,
-            _ => false,
-        };
         let used = users[i].iter().any(|u| self.items[*u].op == Op::MatMul);
         if item.op != Op::Map(MapOp::Mul)
             || item.root
             || !matches!(item.dtype, DType::F32 | DType::F64)
             || !used
-            || !users[i].iter().all(linear)
+            || !users[i].iter().all(|&u| is_linear(&self.items[u].op))
         {
             return None;
         }
@@ -190,6 +186,26 @@ impl Graph {
         Graph {
             items,
             leaves: self.leaves,
+        }
+    }
+}
+
+/// Whether a factor of one element may be applied to the result instead of the operand.
+fn is_linear(op: &Op) -> bool {
+    match op {
+        Op::MatMul => true,
+        Op::Reduce { op, .. } => *op == ReduceOp::Sum,
+        _ => false,
+    }
+}
+
+impl Input {
+    /// The same operand through a layout made from its own; `None` for a scalar.
+    pub fn with(&self, change: impl FnOnce(&Layout) -> Layout) -> Option<Input> {
+        match self {
+            Input::Item(p, layout) => Some(Input::Item(*p, change(layout))),
+            Input::Leaf(l, layout) => Some(Input::Leaf(*l, change(layout))),
+            Input::Scalar(_) => None,
         }
     }
 }

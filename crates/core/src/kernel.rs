@@ -133,6 +133,11 @@ pub enum Kernel {
         epilogue: Program,
         /// Where the epilogue's outputs go, each `[batch.., m, n]`. 32- or 64-bit types or bool.
         outputs: Vec<Output>,
+        /// A reduction that runs in the same launch: the sums over `k` of A's rows or B's columns
+        /// (without a batch). In the backward pass of a linear layer, where the product is the
+        /// weight's gradient, they are the bias's. A [`Kernel::Reduce`] without a prologue, with
+        /// one `Sum` over the last dimension of `[m, k]` or `[n, k]`.
+        sums: Option<Box<Kernel>>,
     },
     /// Softmax and cross-entropy of each row against its class, and the gradient, from one read.
     ///
@@ -195,7 +200,8 @@ pub enum Kernel {
     Concat {
         /// The dimension that grows.
         dim: usize,
-        /// At least one; shapes equal except along `dim`. At most `max_inputs` of the device - 1.
+        /// At least one; shapes equal except along `dim`. Any number: a backend splits what does
+        /// not fit its limits.
         inputs: Vec<Operand>,
         /// Where the result goes.
         output: Output,
@@ -334,7 +340,7 @@ pub struct Launch {
     /// What to do.
     pub kernel: Kernel,
     /// Which of the run's scalars are this kernel's: for `Map` the program's, for `Reduce` the
-    /// prologue's then the epilogue's, for `MatMul` the epilogue's.
+    /// prologue's then the epilogue's, for `MatMul` the epilogue's then those of its sums.
     pub scalars: Range<usize>,
     /// Which of the run's fault codes this kernel writes on a bad index.
     pub fault: Option<usize>,

@@ -31,6 +31,7 @@ mod program;
 pub mod random;
 mod read;
 mod reduce;
+mod reference;
 mod rows;
 mod run;
 mod shape;

@@ -126,6 +126,9 @@ fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Ten
             .ok_or_else(|| mismatch(name, &a, &b, place))?;
         Ok(v.source_as(layout))
     };
+    if !a.node.device.fusion() {
+        return place.hold(|| reference(a, b, with(m, n)).checked());
+    }
     let inputs = [source(&a, with(m, k))?, source(&b, with(k, n))?]
         .into_iter()
         .collect();
@@ -177,6 +180,27 @@ fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Ten
             grads
         },
     ))
+}
+
+/// Most elements of the intermediate result of [`reference`].
+const REFERENCE_ELEMENTS: usize = 1 << 22;
+
+/// The same in plain operations: all pairs multiplied, then summed over `k`, some of `k` at a
+/// time. What runs with fusion off, and what the kernels are tested against.
+fn reference(a: Value, b: Value, shape: Shape) -> Tensor {
+    let dtype = a.dtype();
+    let k = a.shape()[a.shape().rank() - 1];
+    let step = (REFERENCE_ELEMENTS / shape.numel().max(1)).max(1);
+    let (a, b) = (a.into_tensor(), b.into_tensor());
+    let part = |start: usize| {
+        let len = step.min(k - start);
+        let rows = a.narrow(-1, start, len).unsqueeze(-1);
+        let columns = b.narrow(-2, start, len).unsqueeze(-3);
+        // Sums of integers are wider than their terms.
+        (rows * columns).sum_dims([-2], false).to_dtype(dtype)
+    };
+    let rest = (step..k).step_by(step);
+    rest.fold(part(0), |sum, start| sum + part(start))
 }
 
 /// Whether the last two dimensions lie column by column.

@@ -150,11 +150,7 @@ impl<'a> Planner<'a> {
         let n = graph.items.len();
         let mut group_of = vec![0; n];
         for (at, group) in groups.iter().enumerate() {
-            for &i in group
-                .members
-                .iter()
-                .chain(group.prologue.iter().flat_map(|(_, p)| p))
-            {
+            for i in group.all() {
                 group_of[i] = at;
             }
         }
@@ -383,11 +379,23 @@ impl<'a> Planner<'a> {
     }
 
     fn reduce(&mut self, at: usize, group: &Group) {
+        if let Some((kernel, scalars)) = self.reduction(at, &group.members, &group.prologue) {
+            self.push(kernel, &[&scalars], None);
+        }
+    }
+
+    /// The kernel of reductions over one space, and its scalars.
+    fn reduction(
+        &mut self,
+        at: usize,
+        members: &[usize],
+        prologue: &[(usize, Vec<usize>)],
+    ) -> Option<(Kernel, Vec<ScalarRef>)> {
         let mut before = Builder::new();
         let mut after = Builder::new();
         let mut accumulators = Vec::new();
         let mut space = (Shape::default(), 0);
-        for &i in &group.members {
+        for &i in members {
             let item = &self.graph.items[i];
             let Op::Reduce { op, reduced, perm } = &item.op else {
                 continue;
@@ -397,10 +405,10 @@ impl<'a> Planner<'a> {
             if let Input::Item(_, layout) | Input::Leaf(_, layout) = input {
                 space = (layout.shape.clone(), *reduced);
             }
-            let inner = group.prologue.iter().find(|(r, _)| *r == i);
+            let inner = prologue.iter().find(|(r, _)| *r == i);
             let fed = match (inner, input) {
-                (Some((_, members)), Input::Item(p, _)) => {
-                    self.elementwise(&mut before, members, Some(&perm));
+                (Some((_, inner)), Input::Item(p, _)) => {
+                    self.elementwise(&mut before, inner, Some(&perm));
                     before.values[p]
                 }
                 (_, input) => match self.operand(input) {
@@ -414,12 +422,12 @@ impl<'a> Planner<'a> {
             let result = after.accumulator(Accumulator { op: *op, dtype }.result());
             after.values.insert(i, result);
         }
-        self.elementwise(&mut after, &group.members, None);
-        let outputs = self.outputs(&mut after, at, &group.members);
+        self.elementwise(&mut after, members, None);
+        let outputs = self.outputs(&mut after, at, members);
         let (shape, reduced) = space;
         let kept: usize = shape[..shape.rank() - reduced].iter().product();
         if kept == 0 || outputs.is_empty() {
-            return;
+            return None;
         }
         let kernel = Kernel::Reduce {
             shape,
@@ -431,7 +439,9 @@ impl<'a> Planner<'a> {
             epilogue: after.program,
             outputs,
         };
-        self.push(kernel, &[&before.scalars, &after.scalars], None);
+        let mut scalars = before.scalars;
+        scalars.extend(after.scalars);
+        Some((kernel, scalars))
     }
 
     fn matmul(&mut self, at: usize, group: &Group) {
@@ -453,9 +463,17 @@ impl<'a> Planner<'a> {
         after.values.insert(anchor, product);
         self.elementwise(&mut after, &group.members, None);
         let outputs = self.outputs(&mut after, at, &group.members);
+        let sums = match &group.sums {
+            Some(members) => self.reduction(at, members, &[]),
+            None => None,
+        };
         if item.shape.numel() == 0 || outputs.is_empty() {
+            if let Some((kernel, scalars)) = sums {
+                self.push(kernel, &[&scalars], None);
+            }
             return;
         }
+        let (sums, sum_scalars) = sums.unzip();
         let kernel = Kernel::MatMul {
             batch: Shape::new(&item.shape[..rank - 2]),
             m: item.shape[rank - 2],
@@ -466,8 +484,10 @@ impl<'a> Planner<'a> {
             epilogue_inputs: after.operands,
             epilogue: after.program,
             outputs,
+            sums: sums.map(Box::new),
         };
-        self.push(kernel, &[&after.scalars], None);
+        let sum_scalars = sum_scalars.unwrap_or_default();
+        self.push(kernel, &[&after.scalars, &sum_scalars], None);
     }
 
     fn alone(&mut self, at: usize, group: &Group) {

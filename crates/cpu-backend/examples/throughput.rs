@@ -135,6 +135,7 @@ fn matmul(m: usize, n: usize, k: usize) {
             ..Program::default()
         },
         outputs: vec![output(2)],
+        sums: None,
     };
     let sizes = [m * k * 4, k * n * 4, m * n * 4];
     time(&format!("matmul {m}x{n}x{k}"), &sizes, &[], kernel);

@@ -268,6 +268,24 @@ pub(crate) trait Launchable: Send + Sync {
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64>;
 }
 
+/// A product and the sums of one of its operands.
+struct WithSums {
+    product: MatMul,
+    sums: Reduce,
+}
+
+impl Launchable for WithSums {
+    fn scalars(&self) -> usize {
+        self.product.scalars() + self.sums.scalars()
+    }
+
+    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+        let (product, sums) = scalars.split_at(self.product.scalars());
+        self.product.launch(context, product);
+        self.sums.launch(context, sums)
+    }
+}
+
 struct Prepared {
     kernel: Box<dyn Launchable>,
     is_copy: bool,
@@ -365,7 +383,13 @@ fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>
             outputs,
         } => Box::new(Map::new(checker, shape, inputs, program, outputs)?),
         Kernel::Reduce { .. } => Box::new(Reduce::new(checker, kernel)?),
-        Kernel::MatMul { .. } => Box::new(MatMul::new(checker, kernel)?),
+        Kernel::MatMul { sums: None, .. } => Box::new(MatMul::new(checker, kernel)?),
+        Kernel::MatMul {
+            sums: Some(sums), ..
+        } => Box::new(WithSums {
+            product: MatMul::new(checker, kernel)?,
+            sums: Reduce::new(checker, sums)?,
+        }),
         Kernel::CrossEntropy { .. } => Box::new(CrossEntropy::new(checker, kernel)?),
         Kernel::Gather {
             dim,

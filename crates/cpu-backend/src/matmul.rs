@@ -115,6 +115,7 @@ impl MatMul {
             epilogue_inputs,
             epilogue,
             outputs,
+            sums: _, // the executor's business
         } = kernel
         else {
             return Err("not a matrix product".to_string());

@@ -3,7 +3,9 @@
 mod harness;
 
 use harness::*;
-use wgrad_core::{Arg, DType, Instr, Kernel, Layout, MapOp, Operand, Program, Shape};
+use wgrad_core::{
+    Accumulator, Arg, DType, Instr, Kernel, Layout, MapOp, Operand, Program, ReduceOp, Shape,
+};
 
 fn plain(dtype: DType) -> Program {
     Program {
@@ -60,6 +62,7 @@ impl Case {
             epilogue_inputs,
             epilogue,
             outputs: vec![out],
+            sums: None,
         });
         let eps = if result == DType::F64 { 1.2e-16 } else { 6e-8 };
         for item in 0..count {
@@ -177,6 +180,67 @@ fn transposes() {
 
 /// A product whose epilogue reads what lies where the output goes.
 #[test]
+fn sums_beside_the_product() {
+    let mut dice = Dice::new(8);
+    for (m, n, k) in [(1, 1, 1), (5, 3, 7), (40, 50, 300), (3, 4, 0)] {
+        for of_a in [true, false] {
+            let mut bench = Bench::new();
+            let (a, x) = bench.random(&mut dice, DType::F32, &[m, k].into(), (-1.0, 1.0));
+            let (b, y) = bench.random(&mut dice, DType::F32, &[k, n].into(), (-1.0, 1.0));
+            let product = bench.output(DType::F32, m * n);
+            let operand = match of_a {
+                true => a.clone(),
+                false => Operand {
+                    layout: b.layout.permute(&[1, 0]),
+                    ..b.clone()
+                },
+            };
+            let results = operand.layout.shape[0];
+            let sums = bench.output(DType::F32, results);
+            let kernel = Kernel::Reduce {
+                shape: operand.layout.shape.clone(),
+                reduced: 1,
+                inputs: vec![operand],
+                prologue: Program {
+                    inputs: vec![DType::F32],
+                    outputs: vec![(Arg::Input(0), DType::F32)],
+                    ..Program::default()
+                },
+                accumulators: vec![Accumulator {
+                    op: ReduceOp::Sum,
+                    dtype: DType::F32,
+                }],
+                epilogue_inputs: vec![],
+                epilogue: plain(DType::F32),
+                outputs: vec![sums],
+            };
+            let got = bench.run(Kernel::MatMul {
+                batch: ().into(),
+                m,
+                n,
+                k,
+                a,
+                b,
+                epilogue_inputs: vec![],
+                epilogue: plain(DType::F32),
+                outputs: vec![product],
+                sums: Some(Box::new(kernel)),
+            });
+            let product = (0..m * n).map(|e| {
+                let (i, j) = (e / n, e % n);
+                (0..k).map(|p| x[i * k + p] * y[p * n + j]).sum()
+            });
+            let sums = (0..results).map(|r| match of_a {
+                true => (0..k).map(|p| x[r * k + p]).sum(),
+                false => (0..k).map(|p| y[p * n + r]).sum(),
+            });
+            assert_near(&got[0], &product.collect::<Vec<f64>>(), 1e-4);
+            assert_near(&got[1], &sums.collect::<Vec<f64>>(), 1e-4);
+        }
+    }
+}
+
+#[test]
 fn output_over_an_operand() {
     let mut dice = Dice::new(3);
     let (m, n, k) = (40, 50, 30);
@@ -207,6 +271,7 @@ fn output_over_an_operand() {
         epilogue_inputs: vec![operand],
         epilogue,
         outputs: vec![over],
+        sums: None,
     });
     let want: Vec<f64> = (0..m * n)
         .map(|e| {

@@ -16,6 +16,10 @@ use crate::pipeline::Pipelines;
 use crate::pool::{GpuBuffer, Pool};
 use crate::readback::{self, FAULT_BYTES};
 
+/// Work on hardware after which a run goes on in another submit: Windows resets a GPU that is
+/// busy for two seconds.
+const SUBMIT_SECONDS: f64 = 0.1;
+
 /// A GPU, or a driver that plays one on the CPU, behind wgpu.
 pub struct WgpuBackend {
     gpu: Arc<Gpu>,
@@ -239,6 +243,11 @@ impl WgpuBackend {
             traits,
             checked: options.checked_kernels || flag("WGRAD_CHECKED"),
             poison: options.poison,
+            submit_seconds: match options.submit_after {
+                Some(time) => time.as_secs_f64(),
+                None if software => f64::INFINITY,
+                None => SUBMIT_SECONDS,
+            },
             failure,
             counters: Counters::default(),
             pool: Mutex::new(Pool::new(options.memory_limit)),

@@ -99,6 +99,8 @@ pub(crate) struct Gpu {
     pub traits: Traits,
     pub checked: bool,
     pub poison: bool,
+    /// Estimated work after which a run goes on in another submit.
+    pub submit_seconds: f64,
     pub failure: Arc<Failure>,
     pub counters: Counters,
     pub pool: Mutex<Pool>,

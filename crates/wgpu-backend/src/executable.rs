@@ -19,9 +19,6 @@ use crate::reduce::Reduction;
 use crate::source::{Convert, Generated, Patch, Slot, Source};
 use crate::{indexing, map, optimizer};
 
-/// Work on hardware after which a run goes on in another submit: Windows resets a GPU that is
-/// busy for two seconds.
-const SUBMIT_SECONDS: f64 = 0.1;
 /// Alignment of parameters in a uniform buffer; the largest that WebGPU allows a device to ask for.
 const UNIFORM_ALIGN: usize = 256;
 
@@ -111,27 +108,10 @@ pub(crate) fn generate(
         )?
         .into_iter()
         .collect(),
-        Kernel::Reduce {
-            shape,
-            reduced,
-            inputs,
-            prologue,
-            accumulators,
-            epilogue_inputs,
-            epilogue,
-            outputs,
-        } => Reduction {
-            shape: shape.clone(),
-            reduced: *reduced,
-            inputs: accesses("x", inputs),
-            prologue,
-            accumulators,
-            positions: Vec::new(),
-            epilogue_inputs: accesses("z", epilogue_inputs),
-            epilogue,
-            outputs: targets(outputs),
-        }
-        .generate(traits, buffers, scratch, "reduce")?,
+        Kernel::Reduce { .. } => match Reduction::of(kernel, 0, "") {
+            Some(reduction) => reduction.generate(traits, buffers, scratch, "reduce")?,
+            None => Vec::new(),
+        },
         Kernel::MatMul {
             batch,
             m,
@@ -142,6 +122,7 @@ pub(crate) fn generate(
             epilogue_inputs,
             epilogue,
             outputs,
+            sums,
         } => Product {
             batch,
             m: *m,
@@ -152,6 +133,10 @@ pub(crate) fn generate(
             epilogue_inputs,
             epilogue,
             outputs,
+            sums: sums.as_deref().and_then(|sums| {
+                let first_scalar = epilogue.scalars.len();
+                Reduction::of(sums, first_scalar, "sum_")
+            }),
         }
         .generate(traits, buffers, scratch)?,
         Kernel::CrossEntropy {
@@ -393,11 +378,7 @@ impl Program {
         let gpu = &self.gpu;
         let counters = &gpu.counters;
         let mut encoder = gpu.encoder();
-        let most = if gpu.traits.software {
-            f64::INFINITY
-        } else {
-            SUBMIT_SECONDS
-        };
+        let most = gpu.submit_seconds;
         let mut seconds = 0.0;
         let mut at = 0;
         while at < self.steps.len() {

@@ -36,6 +36,8 @@ pub(crate) struct Product<'a> {
     pub epilogue_inputs: &'a [Operand],
     pub epilogue: &'a Program,
     pub outputs: &'a [Output],
+    /// Sums of an operand's rows or columns, by threads of their own.
+    pub sums: Option<Reduction<'a>>,
 }
 
 /// Rows and columns of a thread and, where tiled, of a workgroup and the depth of its tiles.
@@ -167,7 +169,9 @@ impl Product<'_> {
             return Ok(Vec::new());
         }
         if self.is_dot(traits) {
-            return self.dot(traits, buffers, scratch);
+            let mut launches = self.dot(traits, buffers, scratch)?;
+            launches.extend(self.sums_apart(traits, buffers, scratch)?);
+            return Ok(launches);
         }
         let (form, mut parts) = self.choose(traits);
         while parts > 1 && parts * results > 16 << 20 {
@@ -197,7 +201,21 @@ impl Product<'_> {
         let first = self.launch(Source::new(traits, buffers), form, Some(&split))?;
         let mut launches = vec![first];
         launches.extend(self.combine(traits, buffers, &split, scratch)?);
+        launches.extend(self.sums_apart(traits, buffers, scratch)?);
         Ok(launches)
+    }
+
+    /// The sums as a launch of their own, where the product's is not a single one.
+    fn sums_apart(
+        &self,
+        traits: &Traits,
+        buffers: &[BufferSpec],
+        scratch: &mut usize,
+    ) -> Result<Vec<Generated>> {
+        match &self.sums {
+            Some(sums) => sums.generate(traits, buffers, scratch, "matmul_sums"),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The shape of the result and, behind it, `length`.
@@ -224,6 +242,8 @@ impl Product<'_> {
             epilogue_inputs: accesses("z", self.epilogue_inputs),
             epilogue: self.epilogue,
             outputs: targets(self.outputs),
+            first_scalar: 0,
+            prefix: "",
         }
     }
 
@@ -341,6 +361,25 @@ impl Product<'_> {
         }
         self.declare_store(&mut source, split)?;
         let mut body = String::new();
+        let units = self.batches()
+            * self.m.div_ceil(rows)
+            * self.n.div_ceil(columns)
+            * split.map_or(1, |s| s.parts);
+        let (label, size, mut groups) = match form {
+            Form::Registers { .. } => ("matmul_registers", 64, units.div_ceil(64)),
+            Form::Tiled { .. } => ("matmul_tiled", 256, units),
+        };
+        if let (Some(sums), None) = (&self.sums, split) {
+            let first = source.u32("product_groups", groups);
+            let mut inner = format!("let unit = (group_index - {first}) * {size}u + lane;\n");
+            let threads = sums.beside(&mut source, "unit", &mut inner)?;
+            groups += threads.div_ceil(size as usize);
+            let _ = write!(
+                body,
+                "if group_index >= {first} {{\n{}    return;\n}}\n",
+                indent(&inner)
+            );
+        }
         let unit = match form {
             Form::Registers { .. } => "(group_index * 64u + lane)",
             Form::Tiled { .. } => "group_index",
@@ -400,14 +439,6 @@ impl Product<'_> {
                 );
             }
         }
-        let units = self.batches()
-            * self.m.div_ceil(rows)
-            * self.n.div_ceil(columns)
-            * split.map_or(1, |s| s.parts);
-        let (label, size, groups) = match form {
-            Form::Registers { .. } => ("matmul_registers", 64, units.div_ceil(64)),
-            Form::Tiled { .. } => ("matmul_tiled", 256, units),
-        };
         source.flops = 2.0 * (self.batches() * self.m * self.n) as f64 * self.k as f64;
         let what = format!("{form:?}, A by {a_walk:?}, B by {b_walk:?}");
         Ok(source.finish(label, &what, size, groups, &body))

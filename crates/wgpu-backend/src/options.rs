@@ -1,5 +1,7 @@
 //! How a device is opened.
 
+use std::time::Duration;
+
 /// Which matrix product kernel to use where several fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -51,6 +53,9 @@ pub struct WgpuOptions {
     pub strict: bool,
     /// Pass parameters in uniform buffers even where immediates are available.
     pub no_immediates: bool,
+    /// Estimated work after which a run goes on in another submit, because a system resets a GPU
+    /// that is busy for seconds. 100 ms where not given; adapters that run on the CPU are not reset.
+    pub submit_after: Option<Duration>,
     /// The matrix product kernel.
     pub matmul: MatmulChoice,
     /// The family of kernels.

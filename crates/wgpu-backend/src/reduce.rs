@@ -12,11 +12,14 @@
 
 use std::fmt::Write;
 
-use wgrad_core::{Accumulator, Arg, BufferSpec, DType, Layout, Program, ReduceOp, Result, Shape};
+use wgrad_core::{
+    Accumulator, Arg, BufferSpec, DType, Kernel, Layout, Program, ReduceOp, Result, Shape,
+};
 
 use crate::accumulate::{is_position, running, running_dtype};
 use crate::codegen::{self, Scope};
 use crate::device::Traits;
+use crate::map::{accesses, targets};
 use crate::operand::{Access, Axis, Lanes, load, start, sum};
 use crate::source::{Generated, Slot, Source, register};
 
@@ -47,6 +50,11 @@ pub(crate) struct Reduction<'a> {
     pub epilogue_inputs: Vec<Access>,
     pub epilogue: &'a Program,
     pub outputs: Vec<(Slot, DType)>,
+    /// Position of its first scalar among the launch's.
+    pub first_scalar: usize,
+    /// What its parameters and outputs are called begins with this, so that it fits beside another
+    /// kernel's.
+    pub prefix: &'static str,
 }
 
 /// Where the first of two launches leaves its results: per accumulator a value and perhaps a
@@ -65,7 +73,41 @@ impl Partials {
     }
 }
 
-impl Reduction<'_> {
+impl<'a> Reduction<'a> {
+    /// A plan's reduction; `None` for other kernels.
+    pub fn of(
+        kernel: &'a Kernel,
+        first_scalar: usize,
+        prefix: &'static str,
+    ) -> Option<Reduction<'a>> {
+        let Kernel::Reduce {
+            shape,
+            reduced,
+            inputs,
+            prologue,
+            accumulators,
+            epilogue_inputs,
+            epilogue,
+            outputs,
+        } = kernel
+        else {
+            return None;
+        };
+        Some(Reduction {
+            shape: shape.clone(),
+            reduced: *reduced,
+            inputs: accesses(&format!("{prefix}x"), inputs),
+            prologue,
+            accumulators,
+            positions: Vec::new(),
+            epilogue_inputs: accesses(&format!("{prefix}z"), epilogue_inputs),
+            epilogue,
+            outputs: targets(outputs),
+            first_scalar,
+            prefix,
+        })
+    }
+
     fn kept(&self) -> usize {
         self.shape.rank() - self.reduced
     }
@@ -238,7 +280,8 @@ impl Reduction<'_> {
             accumulators.push(*accumulator);
         }
         prologue.inputs = inputs.iter().map(|a| a.dtype).collect();
-        // The first launch's keys are fed as they are.
+        // The first launch's keys are fed as they are. Scalars of the launch are the prologue's, then
+        // the epilogue's; this prologue has none.
         let second = Reduction {
             shape,
             reduced: 1,
@@ -249,13 +292,35 @@ impl Reduction<'_> {
             epilogue_inputs: self.epilogue_inputs.clone(),
             epilogue: self.epilogue,
             outputs: self.outputs.clone(),
+            first_scalar: self.first_scalar + self.prologue.scalars.len(),
+            prefix: self.prefix,
         };
-        let mut launches = second.generate(traits, buffers, scratch, "reduce_parts")?;
-        // Scalars of the launch are the prologue's, then the epilogue's; this prologue has none.
-        for patch in launches.iter_mut().flat_map(|l| &mut l.patches) {
-            patch.scalar += self.prologue.scalars.len();
-        }
-        Ok(launches)
+        second.generate(traits, buffers, scratch, "reduce_parts")
+    }
+
+    /// The same inside another kernel, in threads of its own: `unit` numbers them, and may reach
+    /// past the last. Returns how many there are.
+    pub fn beside(&self, source: &mut Source<'_>, unit: &str, body: &mut String) -> Result<usize> {
+        let layouts: Vec<&Layout> = self.inputs.iter().map(|a| &a.layout).collect();
+        let split = self.kept();
+        let kept = Axis::new(&self.shape, 0..split, &layouts);
+        let reduced = Axis::new(&self.shape, split..self.shape.rank(), &layouts);
+        let columns = self.is_columnar(&kept, &reduced) && self.results() >= 4;
+        let form = if columns { Form::Columns } else { Form::Rows };
+        let length = source.u32(&self.named("length"), self.length());
+        let _ = write!(body, "let begin = 0u;\nlet end = {length};\n");
+        self.accumulate(source, form, (&kept, &reduced), unit, body)?;
+        self.finish(source, columns, body)?;
+        let results = self.results();
+        Ok(if columns {
+            results.div_ceil(4)
+        } else {
+            results
+        })
+    }
+
+    fn named(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// Whether this combines the results of a first launch.
@@ -276,7 +341,6 @@ impl Reduction<'_> {
     ) -> Result<Generated> {
         let (results, length) = (self.results(), self.length());
         let mut body = String::new();
-        let n = source.u32("results", results);
         let columns = form == Form::Columns;
         let per_part = if columns {
             results.div_ceil(4)
@@ -291,7 +355,7 @@ impl Reduction<'_> {
                 "unit".to_string()
             }
         };
-        let len = source.u32("length", length);
+        let len = source.u32(&self.named("length"), length);
         let slot = if let Some(p) = partials {
             let units = source.u32("units", per_part);
             let count = source.u32("parts", p.parts);
@@ -308,28 +372,7 @@ impl Reduction<'_> {
             let _ = write!(body, "let begin = 0u;\nlet end = {len};\n");
             unit
         };
-        let scale = if columns { " * 4u" } else { "" };
-        let _ = write!(
-            body,
-            "let o = {slot}{scale};\nif o >= {n} {{\n    return;\n}}\n"
-        );
-        for (i, accumulator) in self.accumulators.iter().enumerate() {
-            let t = running(accumulator);
-            let _ = writeln!(body, "var a{i} = vec4<{t}>(0);");
-            if t == "f32" {
-                let _ = writeln!(body, "var a{i}_block = vec4<f32>(0.0);");
-            }
-            if is_position(accumulator.op) {
-                let _ = writeln!(body, "var a{i}_at = vec4<u32>(0xffffffffu);");
-            }
-        }
-        self.walk(&mut source, form, kept, reduced, &mut body)?;
-        if !columns {
-            self.combine_lanes(&mut body);
-        }
-        if let Form::Group(size) = form {
-            self.combine_group(&mut source, size, &mut body);
-        }
+        self.accumulate(&mut source, form, (kept, reduced), &slot, &mut body)?;
         match partials {
             Some(p) => self.store_partials(&mut source, p, base, columns, &mut body),
             None => self.finish(&mut source, columns, &mut body)?,
@@ -350,6 +393,42 @@ impl Reduction<'_> {
             Form::Group(size) => (size, per_part * parts, "a result per workgroup"),
         };
         Ok(source.finish(label, what, size, groups, &body))
+    }
+
+    /// The accumulators of result (or four results) number `slot`, from `begin` to `end`.
+    fn accumulate(
+        &self,
+        source: &mut Source<'_>,
+        form: Form,
+        (kept, reduced): (&Axis, &Axis),
+        slot: &str,
+        body: &mut String,
+    ) -> Result<()> {
+        let n = source.u32(&self.named("results"), self.results());
+        let columns = form == Form::Columns;
+        let scale = if columns { " * 4u" } else { "" };
+        let _ = write!(
+            body,
+            "let o = {slot}{scale};\nif o >= {n} {{\n    return;\n}}\n"
+        );
+        for (i, accumulator) in self.accumulators.iter().enumerate() {
+            let t = running(accumulator);
+            let _ = writeln!(body, "var a{i} = vec4<{t}>(0);");
+            if t == "f32" {
+                let _ = writeln!(body, "var a{i}_block = vec4<f32>(0.0);");
+            }
+            if is_position(accumulator.op) {
+                let _ = writeln!(body, "var a{i}_at = vec4<u32>(0xffffffffu);");
+            }
+        }
+        self.walk(source, form, kept, reduced, body)?;
+        if !columns {
+            self.combine_lanes(body);
+        }
+        if let Form::Group(size) = form {
+            self.combine_group(source, size, body);
+        }
+        Ok(())
     }
 
     /// The loop over the reduced part.
@@ -373,21 +452,22 @@ impl Reduction<'_> {
             .map(|i| self.inputs[i].layout.offset.is_multiple_of(4) && other.divides(i))
             .collect();
         let mut inner = String::new();
+        let len = self.named("length");
         let (fixed, lanes, index);
         if columns {
-            let found = kept.lanes(source, &names, "k", "o", &aligned, body);
-            let moved = reduced.point(source, &names, "r", "r", &mut inner);
+            let found = kept.lanes(source, &names, &self.named("k"), "o", &aligned, body);
+            let moved = reduced.point(source, &names, &self.named("r"), "r", &mut inner);
             fixed = found.iter().map(|f| f.0.clone()).collect::<Vec<_>>();
             lanes = found
                 .into_iter()
                 .zip(moved)
                 .map(|((_, lanes), offset)| (offset, lanes))
                 .collect::<Vec<_>>();
-            index = "((vec4<u32>(o) + vec4<u32>(0u, 1u, 2u, 3u)) * params.length + r)";
+            index = format!("((vec4<u32>(o) + vec4<u32>(0u, 1u, 2u, 3u)) * params.{len} + r)");
         } else {
-            fixed = kept.point(source, &names, "k", "o", body);
-            lanes = reduced.lanes(source, &names, "r", "r", &aligned, &mut inner);
-            index = "(o * params.length + r + vec4<u32>(0u, 1u, 2u, 3u))";
+            fixed = kept.point(source, &names, &self.named("k"), "o", body);
+            lanes = reduced.lanes(source, &names, &self.named("r"), "r", &aligned, &mut inner);
+            index = format!("(o * params.{len} + r + vec4<u32>(0u, 1u, 2u, 3u))");
         }
         // What does not change in the loop is added up before it.
         for (i, access) in self.inputs.iter().enumerate() {
@@ -404,10 +484,10 @@ impl Reduction<'_> {
         let scope = Scope {
             inputs: &names,
             accumulators: &[],
-            index,
+            index: &index,
             block: false,
-            prefix: "p",
-            first_scalar: 0,
+            prefix: &self.named("p"),
+            first_scalar: self.first_scalar,
         };
         let fed = codegen::program(source, self.prologue, &scope, &mut inner)?;
         // Lanes beyond the end must not count.
@@ -525,9 +605,9 @@ impl Reduction<'_> {
             .collect();
         let found = if columns {
             let aligned: Vec<bool> = layouts.iter().map(|l| l.offset % 4 == 0).collect();
-            axis.lanes(source, &names, "e", "o", &aligned, body)
+            axis.lanes(source, &names, &self.named("e"), "o", &aligned, body)
         } else {
-            axis.point(source, &names, "e", "o", body)
+            axis.point(source, &names, &self.named("e"), "o", body)
                 .into_iter()
                 .map(|offset| (offset, Lanes::Splat))
                 .collect()
@@ -554,16 +634,17 @@ impl Reduction<'_> {
                 "vec4<u32>(o)"
             },
             block: columns,
-            prefix: "e",
-            first_scalar: self.prologue.scalars.len(),
+            prefix: &self.named("e"),
+            first_scalar: self.first_scalar + self.prologue.scalars.len(),
         };
         let stored = codegen::program(source, self.epilogue, &scope, body)?;
         for (k, (value, &(slot, dtype))) in stored.iter().zip(&self.outputs).enumerate() {
-            source.output(&format!("y{k}"), slot, dtype, columns);
+            let name = self.named(&format!("y{k}"));
+            source.output(&name, slot, dtype, columns);
             let _ = if columns {
-                writeln!(body, "store4_y{k}(o, {value});")
+                writeln!(body, "store4_{name}(o, {value});")
             } else {
-                writeln!(body, "store_y{k}(o, {value}.x);")
+                writeln!(body, "store_{name}(o, {value}.x);")
             };
         }
         Ok(())

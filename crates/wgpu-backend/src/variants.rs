@@ -230,6 +230,7 @@ impl Draft {
                         epilogue_inputs: vec![],
                         epilogue: result_of(DType::F32),
                         outputs: vec![output],
+                        sums: None,
                     });
                 }
             }

@@ -2,6 +2,8 @@
 
 mod harness;
 
+use std::time::Duration;
+
 use harness::*;
 use wgrad_core::*;
 use wgrad_wgpu_backend::{WgpuBackend, WgpuOptions};
@@ -245,6 +247,41 @@ fn copies_in_a_plan_keep_their_place() {
         t.run();
         let want: Vec<f64> = x.iter().map(|v| v * 9.0).collect();
         close(&t.read(z, 64), &want, 0.0, 0.0, "copy between kernels");
+    }
+}
+
+#[test]
+fn a_long_run_goes_on_in_another_submit() {
+    for family in families() {
+        let options = WgpuOptions {
+            submit_after: Some(Duration::ZERO),
+            ..family
+        };
+        let Some(gpu) = open(&options) else { return };
+        let mut t = Trial::new(&gpu);
+        let x: Vec<f64> = (0..1000).map(f64::from).collect();
+        let mut a = t.dense(DType::F32, &x, &[1000]);
+        let first = a.clone();
+        for _ in 0..5 {
+            let y = scale(&mut t, a.clone(), 1000);
+            a.buffer = y.buffer;
+        }
+        let copy = Kernel::Copy {
+            source: a.buffer,
+            source_offset: 0,
+            target: first.buffer,
+            target_offset: 0,
+            bytes: 4000,
+        };
+        t.launch(copy, &[]);
+        let last = scale(&mut t, first, 1000);
+        let before = gpu.stats();
+        t.run();
+        let after = gpu.stats();
+        assert_eq!(after.launches - before.launches, 6);
+        assert_eq!(after.submits - before.submits, 6);
+        let want: Vec<f64> = x.iter().map(|v| v * 3f64.powi(6)).collect();
+        close(&t.read(last, 1000), &want, 0.0, 0.0, "six submits");
     }
 }
 

@@ -31,6 +31,40 @@ fn layout(lie: Lie, rows: usize, columns: usize) -> (Layout, usize) {
     }
 }
 
+/// Twice the sums over `k` of A's rows (`a` is `[m, k]`) or B's columns (`[n, k]`).
+fn sums(t: &mut Trial, operand: &Operand, out: DType) -> (Kernel, Output) {
+    let shape = operand.layout.shape.clone();
+    let output = t.output(out, shape[0]);
+    let kernel = Kernel::Reduce {
+        shape,
+        reduced: 1,
+        inputs: vec![operand.clone()],
+        prologue: Program {
+            inputs: vec![operand.dtype],
+            outputs: vec![(Arg::Input(0), out)],
+            ..Program::default()
+        },
+        accumulators: vec![Accumulator {
+            op: ReduceOp::Sum,
+            dtype: out,
+        }],
+        epilogue_inputs: vec![],
+        epilogue: Program {
+            accumulators: vec![out],
+            scalars: vec![out],
+            instrs: vec![Instr {
+                op: MapOp::Mul,
+                dtype: out,
+                args: [Arg::Acc(0), Arg::Scalar(0)].into_iter().collect(),
+            }],
+            outputs: vec![(Arg::Instr(0), out)],
+            ..Program::default()
+        },
+        outputs: vec![output],
+    };
+    (kernel, output)
+}
+
 fn check(
     gpu: &Arc<WgpuBackend>,
     [m, n, k]: [usize; 3],
@@ -49,22 +83,48 @@ fn check(
     let b = t.operand(dtype, &b, b_layout);
     let out = dtype.compute();
     let y = t.output(out, m * n);
+    // Without sums, with those of A's rows, and with those of B's columns.
+    let turned = Operand {
+        layout: b.layout.permute(&[1, 0]),
+        ..b.clone()
+    };
+    let beside = [None, Some((&a, m)), Some((&turned, n))][rng.below(3)];
+    let beside = beside.map(|(operand, len)| (sums(&mut t, operand, out), len));
+    let mut epilogue = pass_on(out);
+    epilogue.scalars = vec![out];
+    epilogue.instrs = vec![Instr {
+        op: MapOp::Add,
+        dtype: out,
+        args: [Arg::Acc(0), Arg::Scalar(0)].into_iter().collect(),
+    }];
+    epilogue.outputs = vec![(Arg::Instr(0), out)];
+    let number = |v: i64| match out.is_float() {
+        true => ScalarBits::float(v as f64),
+        false => ScalarBits::integer(v),
+    };
+    let mut scalars = vec![number(3)];
+    if beside.is_some() {
+        scalars.push(number(2));
+    }
     t.launch(
         Kernel::MatMul {
             batch: ().into(),
             m,
             n,
             k,
-            a,
-            b,
+            a: a.clone(),
+            b: b.clone(),
             epilogue_inputs: vec![],
-            epilogue: pass_on(out),
+            epilogue,
             outputs: vec![y],
+            sums: beside
+                .as_ref()
+                .map(|((kernel, _), _)| Box::new(kernel.clone())),
         },
-        &[],
+        &scalars,
     );
     t.run();
-    let mut want = vec![0.0; m * n];
+    let mut want = vec![3.0; m * n];
     for i in 0..m {
         for l in 0..k {
             for j in 0..n {
@@ -72,12 +132,33 @@ fn check(
             }
         }
     }
+    let of_rows: Vec<f64> = (0..m)
+        .map(|i| 2.0 * (0..k).map(|l| av[i * k + l]).sum::<f64>())
+        .collect();
+    let of_columns: Vec<f64> = (0..n)
+        .map(|j| 2.0 * (0..k).map(|l| bv[l * n + j]).sum::<f64>())
+        .collect();
     let bound = if dtype.is_float() {
         2e-6 * (k as f64 + 1.0)
     } else {
         0.0
     };
     close(&t.read(y, m * n), &want, 0.0, bound, &what);
+    if let Some(((kernel, output), len)) = beside
+        && m * n > 0
+    {
+        let Kernel::Reduce { inputs, .. } = kernel else {
+            unreachable!()
+        };
+        let want = if inputs[0] == a { of_rows } else { of_columns };
+        close(
+            &t.read(output, len),
+            &want,
+            0.0,
+            bound,
+            &format!("{what}, sums"),
+        );
+    }
 }
 
 const SIZES: [usize; 13] = [1, 2, 3, 5, 16, 17, 31, 33, 63, 64, 65, 127, 129];
@@ -240,6 +321,7 @@ fn epilogues(gpu: &Arc<WgpuBackend>) {
                 epilogue_inputs: vec![z0, z1],
                 epilogue,
                 outputs: y.to_vec(),
+                sums: None,
             },
             &[ScalarBits::float(0.25)],
         );
