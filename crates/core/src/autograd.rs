@@ -6,16 +6,18 @@
 //! thread's gradient mode.
 
 use std::cell::Cell;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
 
+pub use crate::checkpoint::checkpoint;
 use crate::create;
 use crate::device::lock;
 use crate::element::Scalar;
 use crate::error::{Error, Place, Result};
+use crate::hash::NumberMap;
 use crate::layout::Layout;
 use crate::node::{Node, Owned, drop_later};
 use crate::tensor::{Inner, Tensor, Value};
@@ -204,9 +206,9 @@ impl Ord for Turn {
 struct Collected {
     /// Gradients of variables, by the address of the handle's contents, in order of discovery.
     variables: Vec<(Tensor, Tensor)>,
-    index: HashMap<*const Inner, usize>,
+    index: NumberMap<*const Inner, usize>,
     /// Gradients of the entries asked for.
-    wanted: HashMap<u64, Tensor>,
+    wanted: NumberMap<u64, Tensor>,
 }
 
 impl Collected {
@@ -240,7 +242,7 @@ fn walk(
     place: Place,
 ) -> Result<Collected> {
     let mut found = Collected::default();
-    let mut grads: HashMap<u64, Option<Tensor>> = HashMap::new();
+    let mut grads: NumberMap<u64, Option<Tensor>> = NumberMap::default();
     let mut turns = BinaryHeap::new();
     match root {
         History::Variable(variable) => {
@@ -305,6 +307,45 @@ fn walk(
         }
     }
     Ok(found)
+}
+
+/// The variables that a history leads to, each once, in a fixed order.
+pub(crate) fn variables(history: &History) -> Vec<Tensor> {
+    let mut found: Vec<Tensor> = Vec::new();
+    let mut known: NumberMap<*const Inner, ()> = NumberMap::default();
+    let mut entered: NumberMap<u64, ()> = NumberMap::default();
+    let mut stack = vec![history.clone()];
+    while let Some(next) = stack.pop() {
+        match next {
+            History::Variable(variable) => {
+                if known.insert(Arc::as_ptr(&variable.0), ()).is_none() {
+                    found.push(variable);
+                }
+            }
+            History::Entry(entry) => {
+                if entered.insert(entry.seq, ()).is_none() {
+                    stack.extend(entry.edges.iter().flatten().cloned());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The gradients of `variables` by a walk from `root`, which frees the tape.
+pub(crate) fn gradients(
+    op: &'static str,
+    root: History,
+    seed: Tensor,
+    variables: &[&Tensor],
+    place: Place,
+) -> Result<Grads> {
+    let found = walk(op, root, seed, false, &[], place)?;
+    let grad = |variable: &&Tensor| {
+        let at = *found.index.get(&Arc::as_ptr(&variable.0))?;
+        Some(found.variables[at].1.clone())
+    };
+    Ok(variables.iter().map(grad).collect())
 }
 
 /// The gradient to start from: `given`, checked, or one for a single element.

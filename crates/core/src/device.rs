@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
 use crate::backend::{Backend, Fault, Limits, ReadBack, Stats};
+use crate::checkpoint;
 use crate::dtype::DType;
 use crate::element::Scalar;
 use crate::error::{Error, Place, Result};
@@ -154,11 +155,13 @@ impl Device {
         let Ok(open) = self.open() else {
             return [Scalar::Integer(0); 4];
         };
-        let mut random = lock(&open.random);
-        let counter = random.counter;
-        random.counter += 1;
-        [random.seed, random.seed >> 32, counter, counter >> 32]
-            .map(|v| Scalar::Integer(i64::from(v as u32)))
+        let draw = checkpoint::draw(|| {
+            let mut random = lock(&open.random);
+            let counter = random.counter;
+            random.counter += 1;
+            [random.seed, random.seed >> 32, counter, counter >> 32]
+        });
+        draw.map(|v| Scalar::Integer(i64::from(v as u32)))
     }
 
     /// Runs what this thread recorded and waits until the device is idle.

@@ -4,12 +4,12 @@ use smallvec::SmallVec;
 
 use crate::shape::{Dims, Shape};
 
-/// Strides that stay on the stack up to rank 6.
-pub type Strides = SmallVec<[isize; 6]>;
+/// Strides that stay on the stack up to rank 4.
+pub type Strides = SmallVec<[isize; 4]>;
 
 /// A strided view of a buffer: element `[i, j, ..]` lies at `offset + i * strides[0] + ..`.
 /// All in elements. A stride of 0 repeats (broadcast), a negative one walks backwards.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(PartialEq, Eq, Hash, Debug)]
 pub struct Layout {
     /// The shape of the view.
     pub shape: Shape,
@@ -17,6 +17,17 @@ pub struct Layout {
     pub strides: Strides,
     /// Where the first element lies.
     pub offset: usize,
+}
+
+impl Clone for Layout {
+    /// A block copy, as for shapes.
+    fn clone(&self) -> Layout {
+        Layout {
+            shape: self.shape.clone(),
+            strides: Strides::from_slice(&self.strides),
+            offset: self.offset,
+        }
+    }
 }
 
 impl Layout {

@@ -7,6 +7,7 @@
 mod arena;
 pub mod autograd;
 mod backend;
+mod checkpoint;
 mod create;
 mod cross_entropy;
 mod device;
@@ -17,6 +18,7 @@ mod error;
 mod fusion;
 mod gradcheck;
 mod graph;
+mod hash;
 mod index;
 mod join;
 mod kernel;

@@ -15,7 +15,7 @@ use crate::error::{Error, Place};
 use crate::kernel::ReduceOp;
 use crate::layout::Layout;
 use crate::program::MapOp;
-use crate::shape::Shape;
+use crate::shape::{Dims, Shape};
 use crate::tensor::Tensor;
 
 /// What a node computes. Structure only: sizes are in the shapes, data in scalar operands.
@@ -42,11 +42,15 @@ pub(crate) enum Op {
     ScatterAdd { dim: usize, size: usize },
     /// The operands one after the other.
     Concat { dim: usize },
-    /// The operand laid into zeros.
-    Place {
-        start: SmallVec<[usize; 6]>,
-        step: SmallVec<[usize; 6]>,
-    },
+    /// The operand laid into zeros. (Boxed, because every recorded node has room for an `Op`.)
+    Place(Box<Steps>),
+}
+
+/// Where a slice starts and how far apart its elements are, per dimension.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Steps {
+    pub start: Dims,
+    pub step: Dims,
 }
 
 /// The results of the cross-entropy kernel.

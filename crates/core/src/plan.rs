@@ -553,11 +553,11 @@ impl<'a> Planner<'a> {
                     None,
                 );
             }
-            (Op::Place { start, step }, Some(source), _) => {
+            (Op::Place(steps), Some(source), _) => {
                 let kernel = Kernel::Place {
                     shape: item.shape.clone(),
-                    start: start.to_vec(),
-                    step: step.to_vec(),
+                    start: steps.start.to_vec(),
+                    step: steps.step.to_vec(),
                     source,
                     output,
                 };

@@ -1,8 +1,6 @@
 //! Running what has been recorded: collecting the pending nodes, finding or making their plan,
 //! binding buffers, and replaying.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Weak};
 
 use crate::backend::{Binding, Executable};
@@ -10,6 +8,7 @@ use crate::device::{Device, FaultSite, Open, lock};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Input, Item, ScalarRef};
+use crate::hash::NumberMap;
 use crate::kernel::ScalarBits;
 use crate::node::{Node, Op, Recipe, Source, State, Storage, Tenancy};
 use crate::pending;
@@ -25,7 +24,7 @@ const MAX_PLANS: usize = 256;
 pub(crate) struct Runner {
     /// Numbers the runs; marks on nodes carry it.
     stamp: u32,
-    plans: HashMap<u64, Vec<Cached>, BuildHasherDefault<Identity>>,
+    plans: NumberMap<u64, Vec<Cached>>,
     cached: usize,
     hits: u64,
     misses: u64,
@@ -43,24 +42,6 @@ struct Cached {
 struct Ready {
     executable: Box<dyn Executable>,
     planned: Planned,
-}
-
-/// Keys of the plan cache are hashes already.
-#[derive(Default)]
-struct Identity(u64);
-
-impl Hasher for Identity {
-    fn write(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(b);
-        }
-    }
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 /// A node of the run, with its recipe taken out.
@@ -212,15 +193,25 @@ impl Collected {
         if node.mark(self.stamp).is_some() {
             return;
         }
-        let mut stack: Vec<(Arc<Node>, Recipe, usize)> = Vec::new();
-        self.enter(node, &mut stack);
+        let Some(recipe) = self.enter(&node) else {
+            return;
+        };
+        // In the order of recording, which is the usual one, operands came before.
+        let inputs = recipe.inputs.iter();
+        let first = inputs.take_while(|input| self.is_ready(input)).count();
+        if first == recipe.inputs.len() {
+            return self.leave(node, recipe);
+        }
+        let mut stack: Vec<(Arc<Node>, Recipe, usize)> = vec![(node, recipe, first)];
         while let Some((_, recipe, next)) = stack.last_mut() {
             if let Some(input) = recipe.inputs.get(*next) {
                 *next += 1;
                 if let Source::Node(operand, _) = input {
                     let operand = operand.clone();
-                    if operand.mark(self.stamp).is_none() {
-                        self.enter(operand, &mut stack);
+                    if operand.mark(self.stamp).is_none()
+                        && let Some(recipe) = self.enter(&operand)
+                    {
+                        stack.push((operand, recipe, 0));
                     }
                 }
                 continue;
@@ -232,29 +223,50 @@ impl Collected {
         }
     }
 
-    /// Takes a node's recipe; a node that has run becomes a leaf.
-    fn enter(&mut self, node: Arc<Node>, stack: &mut Vec<(Arc<Node>, Recipe, usize)>) {
+    /// Whether an operand is part of the run already, or becomes a leaf of it here.
+    fn is_ready(&mut self, input: &Source) -> bool {
+        let Source::Node(operand, _) = input else {
+            return true;
+        };
+        if operand.mark(self.stamp).is_some() {
+            return true;
+        }
+        let state = operand.state();
+        match &*state {
+            State::Done(storage) => {
+                self.add_leaf(operand, storage.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn add_leaf(&mut self, node: &Arc<Node>, storage: Storage) {
+        node.set_mark(self.stamp, LEAF | self.leaves.len() as u32);
+        self.leaves.push(Leaf {
+            node: node.clone(),
+            storage,
+            uses: 0,
+        });
+    }
+
+    /// Takes a pending node's recipe; a node that has run becomes a leaf.
+    fn enter(&mut self, node: &Arc<Node>) -> Option<Recipe> {
         let mut state = node.state();
         match &*state {
             State::Pending(_) => {
-                if let State::Pending(recipe) = std::mem::replace(&mut *state, State::Running) {
-                    drop(state);
-                    // Under way; a graph has no cycles, so nobody looks at the number yet.
-                    node.set_mark(self.stamp, u32::MAX);
-                    stack.push((node, recipe, 0));
+                // Under way; a graph has no cycles, so nobody looks at the number yet.
+                node.set_mark(self.stamp, u32::MAX);
+                match std::mem::replace(&mut *state, State::Running) {
+                    State::Pending(recipe) => Some(recipe),
+                    _ => None,
                 }
             }
             State::Done(storage) => {
-                let storage = storage.clone();
-                drop(state);
-                node.set_mark(self.stamp, LEAF | self.leaves.len() as u32);
-                self.leaves.push(Leaf {
-                    node,
-                    storage,
-                    uses: 0,
-                });
+                self.add_leaf(node, storage.clone());
+                None
             }
-            State::Failed(_) | State::Running => {}
+            State::Failed(_) | State::Running => None,
         }
     }
 
@@ -320,7 +332,7 @@ fn execute(
             Arc::strong_count(node) > 2 + uses
         });
         // A result must not take a place that the update itself fills with something else.
-        let takers: HashMap<(u64, usize), u32> = update
+        let takers: NumberMap<(u64, usize), u32> = update
             .places()
             .filter_map(|(buffer, offset, grad)| Some(((buffer, offset), c.index(grad)?)))
             .collect();
@@ -517,7 +529,7 @@ fn graph(c: &Collected) -> Graph {
 
 /// Writes everything that a plan depends on: structure and exact sizes, but no data.
 fn write_key(key: &mut Vec<u64>, c: &Collected, update: Option<&Update>) {
-    let mut allocations: HashMap<u64, u64, BuildHasherDefault<Identity>> = HashMap::default();
+    let mut allocations: NumberMap<u64, u64> = NumberMap::default();
     for leaf in &c.leaves {
         let next = allocations.len() as u64;
         let allocation = *allocations.entry(leaf.storage.buffer.id()).or_insert(next);
@@ -582,9 +594,9 @@ fn write_op(key: &mut Vec<u64>, op: &Op) {
         Op::Gather { dim } => key.push(4 << 32 | *dim as u64),
         Op::ScatterAdd { dim, size } => key.extend([5 << 32 | *dim as u64, *size as u64]),
         Op::Concat { dim } => key.push(6 << 32 | *dim as u64),
-        Op::Place { start, step } => {
+        Op::Place(steps) => {
             key.push(7 << 32);
-            key.extend(start.iter().chain(step).map(|&d| d as u64));
+            key.extend(steps.start.iter().chain(&steps.step).map(|&d| d as u64));
         }
     }
 }

@@ -5,12 +5,22 @@ use std::ops::Deref;
 
 use smallvec::SmallVec;
 
+use crate::layout::Strides;
+
 /// Dimensions that stay on the stack up to rank 4.
 pub(crate) type Dims = SmallVec<[usize; 4]>;
 
 /// The sizes of a tensor's dimensions, outermost first. A scalar has the empty shape.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(PartialEq, Eq, Hash, Default)]
 pub struct Shape(Dims);
+
+impl Clone for Shape {
+    /// A block copy: shapes are cloned several times for every operation recorded, and `SmallVec`
+    /// clones element by element.
+    fn clone(&self) -> Shape {
+        Shape::new(&self.0)
+    }
+}
 
 impl Shape {
     /// A shape from its sizes.
@@ -42,7 +52,7 @@ impl Shape {
     }
 
     /// Strides of a row-major tensor of this shape, in elements.
-    pub fn strides(&self) -> SmallVec<[isize; 6]> {
+    pub fn strides(&self) -> Strides {
         let mut strides = SmallVec::from_elem(0, self.rank());
         let mut step = 1isize;
         for (stride, &dim) in strides.iter_mut().zip(self.0.iter()).rev() {

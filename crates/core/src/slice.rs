@@ -7,8 +7,8 @@ use smallvec::SmallVec;
 use crate::autograd::{self, Saves};
 use crate::error::{Error, Place, Result};
 use crate::layout::Layout;
-use crate::node::Op;
-use crate::shape::Shape;
+use crate::node::{Op, Steps};
+use crate::shape::{Dims, Shape};
 use crate::tensor::{Tensor, Value, record, view};
 use crate::views::{dim_of, materialized};
 
@@ -25,8 +25,8 @@ impl Tensor {
                 return Err(Error::shape("slice", place, problem));
             }
             let mut layout = x.layout.clone();
-            let mut start: SmallVec<[usize; 6]> = SmallVec::from_elem(0, x.shape().rank());
-            let mut step: SmallVec<[usize; 6]> = SmallVec::from_elem(1, x.shape().rank());
+            let mut start: Dims = SmallVec::from_elem(0, x.shape().rank());
+            let mut step: Dims = SmallVec::from_elem(1, x.shape().rank());
             for (d, slice) in ranges.iter().enumerate() {
                 let size = x.shape()[d];
                 let end = slice.end.unwrap_or(size);
@@ -93,7 +93,7 @@ fn narrow(
         );
         return Err(Error::shape(name, place, problem));
     }
-    let mut starts: SmallVec<[usize; 6]> = SmallVec::from_elem(0, x.shape().rank());
+    let mut starts: Dims = SmallVec::from_elem(0, x.shape().rank());
     starts[d] = start;
     let step = SmallVec::from_elem(1, x.shape().rank());
     Ok(slice_view(
@@ -111,8 +111,8 @@ fn slice_view(
     name: &'static str,
     x: &Value,
     layout: Layout,
-    start: SmallVec<[usize; 6]>,
-    step: SmallVec<[usize; 6]>,
+    start: Dims,
+    step: Dims,
     place: Place,
 ) -> Tensor {
     let from = x.shape().clone();
@@ -124,10 +124,10 @@ fn slice_view(
 
 /// `x` laid into zeros of shape `to`: the derivative of slicing, whose own derivative is slicing.
 fn lay(x: &Value, to: &Shape, start: &[usize], step: &[usize], place: Place) -> Result<Tensor> {
-    let op = Op::Place {
-        start: SmallVec::from_slice(start),
-        step: SmallVec::from_slice(step),
-    };
+    let op = Op::Place(Box::new(Steps {
+        start: Dims::from_slice(start),
+        step: Dims::from_slice(step),
+    }));
     let x = match x.node.constant {
         Some(_) => materialized(x, place)?,
         None => x.clone(),
