@@ -16,7 +16,8 @@ use crate::pipeline::Pipelines;
 use crate::pool::{GpuBuffer, Pool};
 use crate::readback::{self, FAULT_BYTES};
 
-/// A GPU, or a driver that plays one on the CPU, behind wgpu.
+/// A GPU, or a driver that plays one on the CPU, behind wgpu. Clones are the same device.
+#[derive(Clone)]
 pub struct WgpuBackend {
     gpu: Arc<Gpu>,
 }
