@@ -10,9 +10,10 @@ use wgrad_wgpu_backend::{KernelSet, MatmulChoice, WgpuBackend, WgpuOptions};
 use crate::cases;
 use crate::measure::Bench;
 
-const MATMULS: [(&str, MatmulChoice); 6] = [
+const MATMULS: [(&str, MatmulChoice); 7] = [
     ("auto", MatmulChoice::Auto),
     ("registers", MatmulChoice::Registers),
+    ("lanes", MatmulChoice::Lanes),
     ("tile64", MatmulChoice::Tile64),
     ("tile128", MatmulChoice::Tile128),
     ("split", MatmulChoice::SplitK),
