@@ -348,3 +348,18 @@ fn unkey_bool(key: vec4<u32>) -> vec4<bool> {
 fn down_unkey_bool(key: vec4<u32>) -> vec4<bool> {
     return key == vec4<u32>(0u);
 }
+
+// Two words of a 64-bit one.
+fn unpack_64(v: u64) -> vec2<u32> {
+    return vec2<u32>(u32(v), u32(v >> 32u));
+}
+
+fn unpack_64x2(v: vec2<u64>) -> vec4<u32> {
+    return vec4<u32>(unpack_64(v.x), unpack_64(v.y));
+}
+
+fn pack_64x2(v: vec4<u32>) -> vec2<u64> {
+    let low = vec2<u64>(u64(v.x), u64(v.z));
+    let high = vec2<u64>(u64(v.y), u64(v.w));
+    return low | (high << vec2<u32>(32u));
+}

@@ -20,7 +20,8 @@ use crate::readback::{self, FAULT_BYTES};
 /// busy for two seconds.
 const SUBMIT_SECONDS: f64 = 0.1;
 
-/// A GPU, or a driver that plays one on the CPU, behind wgpu.
+/// A GPU, or a driver that plays one on the CPU, behind wgpu. Clones are the same device.
+#[derive(Clone)]
 pub struct WgpuBackend {
     gpu: Arc<Gpu>,
 }
@@ -133,6 +134,10 @@ impl WgpuBackend {
         if !strict && !options.no_immediates {
             features |= adapter.features() & wgpu::Features::IMMEDIATES;
         }
+        if !strict && options.kernels.software(is_software(&adapter.get_info())) {
+            let useful = wgpu::Features::SUBGROUP | wgpu::Features::SHADER_INT64;
+            features |= adapter.features() & useful;
+        }
         let mut limits = adapter.limits();
         if !features.contains(wgpu::Features::IMMEDIATES) {
             limits.max_immediate_size = 0;
@@ -219,13 +224,28 @@ impl WgpuBackend {
                 | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
+        let barrier_free = options.kernels.software(software);
+        // Kernels that share rows within a subgroup are one subgroup wide, so its size must be known.
+        let subgroup = if barrier_free
+            && !strict
+            && device.features().contains(wgpu::Features::SUBGROUP)
+            && info.subgroup_min_size == info.subgroup_max_size
+        {
+            info.subgroup_min_size as usize
+        } else {
+            0
+        };
+        let wide =
+            barrier_free && !strict && device.features().contains(wgpu::Features::SHADER_INT64);
         let traits = Traits {
             immediates: if immediates {
                 most.max_immediate_size as usize
             } else {
                 0
             },
-            software: options.kernels.software(software),
+            software: barrier_free,
+            subgroup,
+            wide,
             matmul: options.matmul,
             workgroup_bytes: most.max_compute_workgroup_storage_size as usize,
             max_groups: most.max_compute_workgroups_per_dimension,

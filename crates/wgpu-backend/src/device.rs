@@ -83,6 +83,11 @@ pub(crate) struct Traits {
     pub immediates: usize,
     /// Prefer kernels without barriers.
     pub software: bool,
+    /// For kernels without barriers: the size of every subgroup, 0 where it is not known or the
+    /// device has no subgroup operations.
+    pub subgroup: usize,
+    /// For kernels without barriers: vectors are read as pairs of 64-bit words.
+    pub wide: bool,
     pub matmul: MatmulChoice,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: usize,

@@ -20,6 +20,7 @@ mod cross_entropy;
 mod device;
 mod executable;
 mod indexing;
+mod lanes;
 mod map;
 mod matmul;
 mod operand;

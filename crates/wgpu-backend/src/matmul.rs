@@ -3,7 +3,8 @@
 //! *Tiled*: a workgroup of 256 threads brings tiles of A and B into workgroup memory, A turned so
 //! that `k` is its outer dimension, and each thread keeps a block of the result in registers.
 //! *Registers*: no barrier, each thread reads what it multiplies; for adapters that run on the
-//! CPU, and for few rows. *Dot*: a reduction per element, for vectors. Where the result is small
+//! CPU, and for few rows. *Lanes*: the same, but the lanes of a subgroup share what they read of A
+//! (see `lanes`); where subgroup sizes are known on such adapters. *Dot*: a reduction per element, for vectors. Where the result is small
 //! and `k` long, `k` is split into parts that a second launch adds up in a fixed order.
 //!
 //! Transposes are strides. The text depends on which stride of an operand is 1: loaders read
@@ -18,6 +19,7 @@ use wgrad_core::{
 
 use crate::codegen::{self, Scope};
 use crate::device::Traits;
+use crate::lanes::lanes_body;
 use crate::map::{accesses, targets};
 use crate::operand::{Access, Axis, Lanes, load, start, sum};
 use crate::options::MatmulChoice;
@@ -47,6 +49,12 @@ enum Form {
         rows: usize,
         quads: usize,
     },
+    /// As `Registers`, but a subgroup of so many lanes shares its rows.
+    Lanes {
+        rows: usize,
+        quads: usize,
+        size: usize,
+    },
     Tiled {
         tile: usize,
         block: usize,
@@ -69,6 +77,7 @@ impl Form {
     fn tile(self) -> (usize, usize) {
         match self {
             Form::Registers { rows, quads } => (rows, quads * 4),
+            Form::Lanes { rows, quads, size } => (rows, quads * 4 * size),
             Form::Tiled { tile, .. } => (tile, tile),
         }
     }
@@ -116,10 +125,28 @@ impl Product<'_> {
             3 | 4 => 4,
             _ => 8,
         };
-        let quads = if n <= 4 || rows < 8 { 1 } else { 2 };
+        // 8 x 8 results spill on RDNA3 (27 registers, by RADV's compiler).
+        let quads = if n <= 4 || rows < 8 || !traits.software {
+            1
+        } else {
+            2
+        };
         let registers = Form::Registers { rows, quads };
+        let lanes = |size: usize| Form::Lanes {
+            // More rows read less per product and compile longer (0.3 s and 0.6 s on 2 cores).
+            rows: match m {
+                0..=8 => rows,
+                _ if m > 16 && m * n * k >= 1 << 26 => 32,
+                _ => 16,
+            },
+            quads: if m > 4 || n <= 4 * size { 1 } else { 2 },
+            size,
+        };
         let form = match traits.matmul {
-            MatmulChoice::Registers => registers,
+            MatmulChoice::Lanes | MatmulChoice::Auto if traits.subgroup > 0 => {
+                lanes(traits.subgroup)
+            }
+            MatmulChoice::Registers | MatmulChoice::Lanes => registers,
             MatmulChoice::Tile64 | MatmulChoice::SplitK => TILE64,
             MatmulChoice::Tile128 if fits => TILE128,
             MatmulChoice::Tile128 => TILE64,
@@ -130,7 +157,7 @@ impl Product<'_> {
         let workers = match form {
             // A workgroup of 64 threads.
             Form::Registers { .. } => tiles(form).div_ceil(64),
-            Form::Tiled { .. } => tiles(form),
+            Form::Lanes { .. } | Form::Tiled { .. } => tiles(form),
         };
         let wanted = if traits.software { 8 } else { 96 };
         let parts = match traits.matmul {
@@ -367,6 +394,7 @@ impl Product<'_> {
             * split.map_or(1, |s| s.parts);
         let (label, size, mut groups) = match form {
             Form::Registers { .. } => ("matmul_registers", 64, units.div_ceil(64)),
+            Form::Lanes { size, .. } => ("matmul_lanes", size as u32, units),
             Form::Tiled { .. } => ("matmul_tiled", 256, units),
         };
         if let (Some(sums), None) = (&self.sums, split) {
@@ -382,7 +410,7 @@ impl Product<'_> {
         }
         let unit = match form {
             Form::Registers { .. } => "(group_index * 64u + lane)",
-            Form::Tiled { .. } => "group_index",
+            Form::Lanes { .. } | Form::Tiled { .. } => "group_index",
         };
         let _ = write!(
             body,
@@ -427,16 +455,12 @@ impl Product<'_> {
             Form::Registers { rows, quads } => {
                 registers_body(t, rows, quads, a_walk, b_walk, &mut body);
             }
+            Form::Lanes { rows, quads, size } => {
+                lanes_body(t, [rows, quads], size, [a_walk, b_walk], &mut body);
+            }
             Form::Tiled { tile, block, depth } => {
-                tiled_body(
-                    &mut source,
-                    t,
-                    tile,
-                    block,
-                    depth,
-                    [a_walk, b_walk],
-                    &mut body,
-                );
+                let sizes = [tile, block, depth];
+                tiled_body(&mut source, t, sizes, [a_walk, b_walk], &mut body);
             }
         }
         source.flops = 2.0 * (self.batches() * self.m * self.n) as f64 * self.k as f64;

@@ -9,8 +9,11 @@ pub enum MatmulChoice {
     /// By shape and adapter.
     #[default]
     Auto,
-    /// Barrier-free: 8 x 8 elements in each thread's registers.
+    /// Barrier-free: up to 8 x 8 elements in each thread's registers.
     Registers,
+    /// Barrier-free: the lanes of a subgroup share the rows of A. Where subgroups all have one
+    /// known size; elsewhere as `Registers`.
+    Lanes,
     /// Tiles of 64 x 64 in workgroup memory, 4 x 4 per thread.
     Tile64,
     /// Tiles of 128 x 128 in workgroup memory, 8 x 8 per thread.

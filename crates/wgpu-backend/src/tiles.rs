@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use crate::source::{Source, indent};
 
+/// Threads of a workgroup of the tiled form.
+const GROUP: usize = 256;
+
 /// The direction in which an operand is read by vectors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Walk {
@@ -16,7 +19,7 @@ pub(crate) enum Walk {
 }
 
 /// `c + a b` for a register and one lane of another.
-fn multiply_add(t: &str, c: &str, a: &str, b: &str) -> String {
+pub(crate) fn multiply_add(t: &str, c: &str, a: &str, b: &str) -> String {
     if t == "f32" {
         format!("{c} = fma(vec4<f32>({a}), {b}, {c});\n")
     } else {
@@ -168,15 +171,171 @@ fn registers_step(
     }
 }
 
+/// How an operand's tile comes to workgroup memory: in quads that a thread holds in registers
+/// while the tile before is being multiplied.
+struct Loader {
+    name: &'static str,
+    /// The size across: `m` or `n`.
+    edge: &'static str,
+    walk: Walk,
+    /// Quads that a thread holds.
+    held: usize,
+    /// The first thread that holds any, and how many do.
+    threads: (usize, usize),
+    /// What its registers are called.
+    held_name: String,
+    quads: usize,
+}
+
+impl Loader {
+    fn new(name: &'static str, walk: Walk, quads: usize, depth: usize) -> Loader {
+        let all = quads * depth;
+        // Along `k`, four quads at a time are turned in registers.
+        let items = if walk == Walk::K { all / 4 } else { all };
+        let busy = items.min(GROUP);
+        let a = name == "a";
+        Loader {
+            name,
+            edge: if a { "m" } else { "n" },
+            walk,
+            held: all / busy,
+            // B is brought by the last threads, so that A's are not burdened twice.
+            threads: (if a { 0 } else { GROUP - busy }, busy),
+            held_name: format!("{name}_held"),
+            quads,
+        }
+    }
+
+    fn guard(&self, work: String) -> String {
+        match self.threads {
+            (0, GROUP) => work,
+            (0, busy) => format!("if lane < {busy}u {{\n{}}}\n", indent(&work)),
+            (from, _) => format!("if lane >= {from}u {{\n{}}}\n", indent(&work)),
+        }
+    }
+
+    /// Before the loop: where this thread's quads come from, but for `k`, and where they go.
+    fn places(&self, depth: usize, tile: usize, out: &mut String) {
+        let (name, edge, quads) = (self.name, self.edge, self.quads);
+        let item = match self.threads.0 {
+            0 => "lane".to_string(),
+            from => format!("(lane - {from}u)"),
+        };
+        let first = format!("tile_{edge} * {tile}u");
+        let edge = format!("params.{edge}");
+        if self.walk == Walk::K {
+            let _ = write!(
+                out,
+                "let {name}_d = ({item} % {0}u) * 4u;\n\
+                 let {name}_quad = {item} / {0}u;\n",
+                depth / 4
+            );
+            for j in 0..4 {
+                let _ = writeln!(
+                    out,
+                    "let {name}_at{j} = {name}_base + \
+                     min({first} + {name}_quad * 4u + {j}u, {edge} - 1u) * params.{name}_across;"
+                );
+            }
+            let _ = writeln!(out, "let {name}_to = {name}_d * {quads}u + {name}_quad;");
+        } else {
+            let _ = write!(
+                out,
+                "let {name}_d = {item} / {quads}u;\n\
+                 let {name}_near = {first} + {item} % {quads}u * 4u;\n"
+            );
+            if self.walk == Walk::Across {
+                let _ = writeln!(
+                    out,
+                    "let {name}_at = {name}_base + min({name}_near, ({edge} - 1u) & ~3u);"
+                );
+            } else {
+                let _ = writeln!(
+                    out,
+                    "let {name}_at = vec4<u32>({name}_base) + \
+                     min(vec4<u32>({name}_near) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>({edge} - 1u)) \
+                     * params.{name}_across;"
+                );
+            }
+            let _ = writeln!(out, "let {name}_to = {item};");
+        }
+    }
+
+    /// Reads the tile at depth `next`; depths beyond the end repeat the last.
+    fn fetch(&self, t: &str) -> String {
+        let (name, held) = (self.name, &self.held_name);
+        let mut out = String::new();
+        if self.walk == Walk::K {
+            let _ = writeln!(
+                out,
+                "let {name}_deep = min(next + {name}_d, (params.k - 1u) & ~3u);"
+            );
+            for j in 0..4 {
+                let _ = writeln!(
+                    out,
+                    "let {name}{j} = load4_{name}({name}_at{j} + {name}_deep);"
+                );
+            }
+            for (h, lane) in LANES.iter().enumerate() {
+                let _ = writeln!(
+                    out,
+                    "{held}{h} = vec4<{t}>({name}0.{lane}, {name}1.{lane}, {name}2.{lane}, {name}3.{lane});"
+                );
+            }
+        } else {
+            for h in 0..self.held {
+                let deep = format!(
+                    "min(next + {name}_d + {}u, params.k - 1u) * params.{name}_k",
+                    h * GROUP / self.quads
+                );
+                if self.walk == Walk::Across {
+                    let _ = writeln!(out, "{held}{h} = load4_{name}({name}_at + {deep});");
+                    continue;
+                }
+                let each: Vec<String> = LANES
+                    .iter()
+                    .map(|lane| format!("load_{name}({name}{h}.{lane})"))
+                    .collect();
+                let _ = write!(
+                    out,
+                    "let {name}{h} = {name}_at + vec4<u32>({deep});\n\
+                     {held}{h} = vec4<{t}>({});\n",
+                    each.join(", ")
+                );
+            }
+        }
+        self.guard(out)
+    }
+
+    /// Puts what this thread holds into workgroup memory.
+    fn put(&self) -> String {
+        let name = self.name;
+        let step = if self.walk == Walk::K {
+            self.quads
+        } else {
+            GROUP
+        };
+        let mut out = String::new();
+        for h in 0..self.held {
+            let _ = writeln!(
+                out,
+                "{name}_tile[{name}_to + {}u] = {}{h};",
+                h * step,
+                self.held_name
+            );
+        }
+        self.guard(out)
+    }
+}
+
 /// The tiled form: `tile` x `tile` results per workgroup of 256 threads, `block` x `block` per
 /// thread as quads that lie `tile / 2` apart where there are two (neighbouring threads then read
-/// neighbouring words of workgroup memory).
+/// neighbouring words of workgroup memory). While a tile is multiplied the next is on its way
+/// into registers.
 pub(crate) fn tiled_body(
     source: &mut Source<'_>,
     t: &str,
-    tile: usize,
-    block: usize,
-    depth: usize,
+    [tile, block, depth]: [usize; 3],
     walks: [Walk; 2],
     body: &mut String,
 ) {
@@ -189,13 +348,30 @@ pub(crate) fn tiled_body(
          var<workgroup> b_tile: array<vec4<{t}>, {size}>;\n",
         size = quads * depth
     ));
-    for (name, edge, walk) in [("a", "m", walks[0]), ("b", "n", walks[1])] {
-        declare_loader(source, t, name, edge, walk, quads, depth);
+    let mut loaders = [
+        Loader::new("a", walks[0], quads, depth),
+        Loader::new("b", walks[1], quads, depth),
+    ];
+    if walks == [Walk::K, Walk::K] {
+        // No thread brings both: one set of registers does.
+        for loader in &mut loaders {
+            loader.held_name = "held".into();
+        }
     }
     let _ = write!(
         body,
         "let thread_n = lane % {across}u;\nlet thread_m = lane / {across}u;\n"
     );
+    let mut names = std::collections::BTreeSet::new();
+    for loader in &loaders {
+        loader.places(depth, tile, body);
+        names.extend((0..loader.held).map(|h| format!("{}{h}", loader.held_name)));
+    }
+    for name in names {
+        let _ = writeln!(body, "var {name} = vec4<{t}>(0);");
+    }
+    let fetch: String = loaders.iter().map(|l| l.fetch(t)).collect();
+    let put: String = loaders.iter().map(Loader::put).collect();
     for r in 0..block {
         for q in 0..halves {
             let _ = writeln!(body, "var c{r}_{q} = vec4<{t}>(0);");
@@ -223,15 +399,29 @@ pub(crate) fn tiled_body(
             ));
         }
     }
+    let multiply = |count: &str| {
+        format!(
+            "for (var d = 0u; d < {count}; d++) {{\n{}}}\n",
+            indent(&inner)
+        )
+    };
     let _ = write!(
         body,
-        "for (var k = k_begin; k < k_end; k += {depth}u) {{\n    \
-             bring_a(a_base, tile_m * {tile}u, k, k_end, lane);\n    \
-             bring_b(b_base, tile_n * {tile}u, k, k_end, lane);\n    \
+        "var next = k_begin;\n\
+         if next < k_end {{\n{0}}}\n\
+         var k = k_begin;\n\
+         for (; k + {depth}u <= k_end; k += {depth}u) {{\n{1}    \
              workgroupBarrier();\n    \
-             for (var d = 0u; d < {depth}u; d++) {{\n{}    }}\n    \
-             workgroupBarrier();\n}}\n",
-        indent(&indent(&inner))
+             next = k + {depth}u;\n    \
+             if next < k_end {{\n{2}    }}\n{3}    \
+             workgroupBarrier();\n}}\n\
+         if k < k_end {{\n{1}    \
+             workgroupBarrier();\n{4}}}\n",
+        indent(&fetch),
+        indent(&put),
+        indent(&indent(&fetch)),
+        indent(&multiply(&format!("{depth}u"))),
+        indent(&multiply("k_end - k")),
     );
     for r in 0..block {
         for q in 0..halves {
@@ -245,94 +435,4 @@ pub(crate) fn tiled_body(
             );
         }
     }
-}
-
-/// Declares `bring_<name>(base, first, k, k_end, lane)`, which fills a tile: positions from
-/// `first` on across, depths from `k` on. What lies beyond `k_end` is 0; what lies beyond the
-/// edge across repeats the last position and is not stored in the end.
-fn declare_loader(
-    source: &mut Source<'_>,
-    t: &str,
-    name: &str,
-    edge: &str,
-    walk: Walk,
-    quads: usize,
-    depth: usize,
-) {
-    let mut inner = String::new();
-    let items = match walk {
-        Walk::Across => {
-            let _ = write!(
-                inner,
-                "let quad = item % {quads}u;\n\
-                 let d = item / {quads}u;\n\
-                 let near = min(first + quad * 4u, (params.{edge} - 1u) & ~3u);\n\
-                 let deep = min(k + d, params.k - 1u);\n\
-                 let value = load4_{name}(base + near + deep * params.{name}_k);\n\
-                 {name}_tile[item] = select(vec4<{t}>(0), value, k + d < k_end);\n"
-            );
-            quads * depth
-        }
-        Walk::K => {
-            // Four positions by four depths, turned in registers.
-            let _ = write!(
-                inner,
-                "let deep = (item % {0}u) * 4u;\n\
-                 let quad = item / {0}u;\n\
-                 let near = min(k + deep, (params.k - 1u) & ~3u);\n\
-                 let live = vec4<u32>(k + deep) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(k_end);\n",
-                depth / 4
-            );
-            for j in 0..4 {
-                let _ = writeln!(
-                    inner,
-                    "let v{j} = select(vec4<{t}>(0), load4_{name}(base + min(first + quad * 4u + {j}u, \
-                     params.{edge} - 1u) * params.{name}_across + near), live);"
-                );
-            }
-            for (d, lane) in LANES.iter().enumerate() {
-                let _ = writeln!(
-                    inner,
-                    "{name}_tile[(deep + {d}u) * {quads}u + quad] = \
-                     vec4<{t}>(v0.{lane}, v1.{lane}, v2.{lane}, v3.{lane});"
-                );
-            }
-            quads * depth / 4
-        }
-        Walk::Single => {
-            let _ = write!(
-                inner,
-                "let quad = item % {quads}u;\n\
-                 let d = item / {quads}u;\n\
-                 let deep = base + min(k + d, params.k - 1u) * params.{name}_k;\n\
-                 let last = params.{edge} - 1u;\n\
-                 let at = min(vec4<u32>(first + quad * 4u) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(last)) \
-                 * params.{name}_across + deep;\n\
-                 let value = vec4<{t}>(load_{name}(at.x), load_{name}(at.y), load_{name}(at.z), load_{name}(at.w));\n\
-                 {name}_tile[item] = select(vec4<{t}>(0), value, k + d < k_end);\n"
-            );
-            quads * depth
-        }
-    };
-    let mut body = String::new();
-    if items >= 256 {
-        let _ = write!(
-            body,
-            "for (var i = 0u; i < {}u; i++) {{\n    let item = lane + i * 256u;\n{}}}\n",
-            items / 256,
-            indent(&inner)
-        );
-    } else {
-        // B is brought by the last threads, so that A's are not burdened twice.
-        let from = if name == "b" { 256 - items } else { 0 };
-        let _ = write!(
-            body,
-            "let item = lane - {from}u;\nif item < {items}u {{\n{}}}\n",
-            indent(&inner)
-        );
-    }
-    source.declare(&format!(
-        "fn bring_{name}(base: u32, first: u32, k: u32, k_end: u32, lane: u32) {{\n{}}}\n",
-        indent(&body)
-    ));
 }

@@ -208,6 +208,11 @@ fn registers() {
 }
 
 #[test]
+fn lanes() {
+    edges(MatmulChoice::Lanes, 6);
+}
+
+#[test]
 fn tile_64() {
     edges(MatmulChoice::Tile64, 2);
 }
@@ -357,6 +362,7 @@ fn epilogues(gpu: &Arc<WgpuBackend>) {
 fn epilogues_and_batches() {
     for choice in [
         MatmulChoice::Registers,
+        MatmulChoice::Lanes,
         MatmulChoice::Tile64,
         MatmulChoice::Tile128,
         MatmulChoice::Dot,

@@ -14,7 +14,10 @@ fn validate(label: &str, text: &str) {
         .unwrap_or_else(|e| fail("parsing", e.emit_to_string(text)));
     let info = Validator::new(
         ValidationFlags::all(),
-        Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+        Capabilities::IMMEDIATES
+            | Capabilities::SHADER_FLOAT16_IN_FLOAT32
+            | Capabilities::SHADER_INT64
+            | Capabilities::SUBGROUP,
     )
     .validate(&module)
     .unwrap_or_else(|e| fail("validation", format!("{e:?}")));
@@ -57,6 +60,7 @@ fn all_variants_pass_every_writer() {
         for matmul in [
             MatmulChoice::Auto,
             MatmulChoice::Registers,
+            MatmulChoice::Lanes,
             MatmulChoice::Tile64,
             MatmulChoice::Tile128,
             MatmulChoice::SplitK,

@@ -55,9 +55,11 @@ pub fn gpus() -> Vec<Arc<WgpuBackend>> {
 
 /// A device with a given matrix product kernel.
 pub fn with_matmul(matmul: MatmulChoice) -> Option<Arc<WgpuBackend>> {
+    let software = matches!(matmul, MatmulChoice::Lanes | MatmulChoice::Registers);
+    let family = usize::from(!software);
     open(&WgpuOptions {
         matmul,
-        ..families()[1].clone()
+        ..families()[family].clone()
     })
 }
 
