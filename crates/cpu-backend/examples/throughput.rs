@@ -235,6 +235,36 @@ fn main() {
             instr(MapOp::Mul, &[Arg::Instr(2), Arg::Instr(3)]),
         ],
     );
+    map(
+        "gelu(2x+1) sigmoid(x) - tanh(x)",
+        n,
+        &[2.0, 1.0],
+        vec![
+            instr(MapOp::Mul, &[x, Arg::Scalar(0)]),
+            instr(MapOp::Add, &[Arg::Instr(0), Arg::Scalar(1)]),
+            instr(MapOp::Gelu, &[Arg::Instr(1)]),
+            instr(MapOp::Sigmoid, &[x]),
+            instr(MapOp::Mul, &[Arg::Instr(2), Arg::Instr(3)]),
+            instr(MapOp::Tanh, &[x]),
+            instr(MapOp::Sub, &[Arg::Instr(4), Arg::Instr(5)]),
+        ],
+    );
+    // Light operations show what the interpreter itself costs.
+    map(
+        "8 polynomial steps 4M",
+        n,
+        &[0.5, 0.25],
+        (0..16)
+            .map(|i| {
+                let last = if i == 0 { x } else { Arg::Instr(i - 1) };
+                if i % 2 == 0 {
+                    instr(MapOp::Mul, &[last, Arg::Scalar(0)])
+                } else {
+                    instr(MapOp::Add, &[last, Arg::Scalar(1)])
+                }
+            })
+            .collect(),
+    );
     for op in [
         MapOp::Exp,
         MapOp::Ln,

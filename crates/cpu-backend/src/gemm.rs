@@ -274,7 +274,7 @@ impl WithSimd for Block<'_> {
                 if self.gemm.b.1 == 1 {
                     self.sum_of_rows(b)
                 } else {
-                    self.dots(b)
+                    self.dots(simd, b)
                 }
             };
         }
@@ -337,7 +337,7 @@ impl Block<'_> {
     /// # Safety
     /// As for [`Gemm::block`]; columns of B are dense.
     #[inline(always)]
-    unsafe fn dots(self, b: *const f32) {
+    unsafe fn dots<S: Simd>(self, simd: S, b: *const f32) {
         let Gemm { n, k, a, .. } = *self.gemm;
         let row = self.scratch.slice::<f32>(k);
         for i in self.rows {
@@ -350,7 +350,7 @@ impl Block<'_> {
                 for j in self.columns.clone() {
                     let column = b.offset(j as isize * self.gemm.b.1);
                     let column = std::slice::from_raw_parts(column, k);
-                    *self.c.add(i * n + j) = dot(row, column);
+                    *self.c.add(i * n + j) = dot(simd, row, column);
                 }
             }
         }
@@ -442,27 +442,27 @@ impl Block<'_> {
 
 /// The sum of products, over as many lanes as hide the latency of an addition.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 32;
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    let mut lanes = [0f32; LANES];
+fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = S::as_simd_f32s(a);
+    let (b, b_rest) = S::as_simd_f32s(b);
+    let (a_chunks, a_last) = a.as_chunks::<4>();
+    let (b_chunks, b_last) = b.as_chunks::<4>();
+    let mut sums = [simd.splat_f32s(0.0); 4];
     for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for ((sum, &x), &y) in lanes.iter_mut().zip(a).zip(b) {
-            *sum = x.mul_add(y, *sum);
+        for i in 0..4 {
+            sums[i] = simd.mul_add_f32s(a[i], b[i], sums[i]);
         }
     }
-    for ((sum, &x), &y) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
-        *sum = x.mul_add(y, *sum);
+    for (&a, &b) in a_last.iter().zip(b_last) {
+        sums[0] = simd.mul_add_f32s(a, b, sums[0]);
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
-        width /= 2;
+    let left = simd.add_f32s(sums[0], sums[1]);
+    let right = simd.add_f32s(sums[2], sums[3]);
+    let mut sum = simd.reduce_sum_f32s(simd.add_f32s(left, right));
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        sum = a.mul_add(b, sum);
     }
-    lanes[0]
+    sum
 }
 
 /// Packs rows of A: slivers of `MR` rows, column by column, missing rows as 0.
