@@ -1,4 +1,5 @@
-//! Times of single kernels: `cargo run --release -p wgrad-cpu-backend --example throughput`.
+//! Times of single kernels: `cargo run --release -p wgrad-cpu-backend --example throughput [part of a
+//! name ..]`.
 
 use std::time::Instant;
 
@@ -32,8 +33,18 @@ fn instr(op: MapOp, args: &[Arg]) -> Instr {
     }
 }
 
-/// Best and median time of a kernel over buffers of `sizes` bytes, in milliseconds.
-fn time(name: &str, sizes: &[usize], scalars: &[ScalarBits], kernel: Kernel) {
+/// Arguments pick cases by parts of their names.
+fn is_wanted(name: &str) -> bool {
+    let mut parts = std::env::args().skip(1).peekable();
+    parts.peek().is_none() || parts.any(|part| name.contains(&part))
+}
+
+/// Best and median time of a kernel over buffers of `sizes` bytes, in milliseconds; the best, if
+/// the case was wanted.
+fn time(name: &str, sizes: &[usize], scalars: &[ScalarBits], kernel: Kernel) -> Option<f64> {
+    if !is_wanted(name) {
+        return None;
+    }
     let cpu = CpuBackend::new(CpuOptions::default());
     let bindings: Vec<Binding> = sizes
         .iter()
@@ -61,14 +72,15 @@ fn time(name: &str, sizes: &[usize], scalars: &[ScalarBits], kernel: Kernel) {
     let executable = cpu.compile(&plan).expect("compile");
     let mut times = Vec::new();
     let begin = Instant::now();
-    while times.len() < 5 || (begin.elapsed().as_secs_f64() < 0.7 && times.len() < 20_000) {
+    while times.len() < 5 || (begin.elapsed().as_secs_f64() < 0.7 && times.len() < 200_000) {
         let start = Instant::now();
         executable.run(&bindings, scalars, &[]).expect("run");
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
-    println!("{name:30} best {:9.4} median {median:9.4} ms", times[0]);
+    println!("{name:30} best {:9.5} median {median:9.5} ms", times[0]);
+    Some(times[0])
 }
 
 fn map(name: &str, n: usize, scalars: &[f64], instrs: Vec<Instr>) {
@@ -120,25 +132,92 @@ fn sum(name: &str, layout: Layout) {
     time(name, &[bytes, kept * 4], &[], kernel);
 }
 
-fn matmul(m: usize, n: usize, k: usize) {
+/// A product; `layout` says which factors are transposed (T) rather than plain (N).
+fn matmul(batch: usize, [m, n, k]: [usize; 3], layout: &str, relu: bool) {
+    let factor = |buffer, rows: usize, columns: usize, transposed| {
+        let plain = if transposed {
+            Layout::contiguous([batch, columns, rows].into()).permute(&[0, 2, 1])
+        } else {
+            Layout::contiguous([batch, rows, columns].into())
+        };
+        Operand {
+            buffer,
+            dtype: DType::F32,
+            layout: plain,
+        }
+    };
+    let mut epilogue = Program {
+        accumulators: vec![DType::F32],
+        outputs: vec![(Arg::Acc(0), DType::F32)],
+        ..Program::default()
+    };
+    let mut epilogue_inputs = vec![];
+    if relu {
+        let bias = Layout::contiguous(n.into());
+        epilogue_inputs.push(Operand {
+            buffer: 3,
+            dtype: DType::F32,
+            layout: bias.expand(&[batch, m, n].into()).expect("bias"),
+        });
+        epilogue.inputs = vec![DType::F32];
+        epilogue.instrs = vec![
+            instr(MapOp::Add, &[Arg::Acc(0), Arg::Input(0)]),
+            instr(MapOp::Relu, &[Arg::Instr(0)]),
+        ];
+        epilogue.outputs = vec![(Arg::Instr(1), DType::F32)];
+    }
     let kernel = Kernel::MatMul {
-        batch: ().into(),
+        batch: batch.into(),
         m,
         n,
         k,
-        a: operand(0, [m, k]),
-        b: operand(1, [k, n]),
-        epilogue_inputs: vec![],
-        epilogue: Program {
-            accumulators: vec![DType::F32],
-            outputs: vec![(Arg::Acc(0), DType::F32)],
-            ..Program::default()
-        },
+        a: factor(0, m, k, layout.starts_with('T')),
+        b: factor(1, k, n, layout.ends_with('T')),
+        epilogue_inputs,
+        epilogue,
         outputs: vec![output(2)],
         sums: None,
     };
-    let sizes = [m * k * 4, k * n * 4, m * n * 4];
-    time(&format!("matmul {m}x{n}x{k}"), &sizes, &[], kernel);
+    let sizes = [m * k, k * n, m * n, n].map(|len| batch * len * 4);
+    let name = format!(
+        "{layout} {batch}x{m}x{n}x{k}{}",
+        if relu { " +bias relu" } else { "" }
+    );
+    if let Some(best) = time(&name, &sizes, &[], kernel) {
+        let flops = (2 * batch * m * n * k) as f64;
+        println!("{:30} {:7.1} GFLOP/s", "", flops / best / 1e6);
+    }
+}
+
+/// The rate of independent multiply-adds in registers, on one core.
+fn multiply_adds() {
+    struct Chains;
+    impl pulp::WithSimd for Chains {
+        type Output = f64;
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, simd: S) -> f64 {
+            let mut sums: [S::f32s; 12] =
+                std::array::from_fn(|i| simd.splat_f32s(std::hint::black_box(i as f32)));
+            let (a, b) = (simd.splat_f32s(0.999), simd.splat_f32s(0.001));
+            let count = std::hint::black_box(100_000);
+            let start = Instant::now();
+            for _ in 0..count {
+                for sum in &mut sums {
+                    *sum = simd.mul_add_f32s(*sum, a, b);
+                }
+            }
+            std::hint::black_box(sums);
+            (count * 12 * 2 * S::F32_LANES) as f64 / start.elapsed().as_secs_f64() * 1e-9
+        }
+    }
+    let name = "FMA rate of one core";
+    if !is_wanted(name) {
+        return;
+    }
+    let best = (0..200)
+        .map(|_| pulp::Arch::new().dispatch(Chains))
+        .fold(0.0, f64::max);
+    println!("{name:30} {best:7.1} GFLOP/s");
 }
 
 fn main() {
@@ -156,6 +235,36 @@ fn main() {
             instr(MapOp::Sigmoid, &[x]),
             instr(MapOp::Mul, &[Arg::Instr(2), Arg::Instr(3)]),
         ],
+    );
+    map(
+        "gelu(2x+1) sigmoid(x) - tanh(x)",
+        n,
+        &[2.0, 1.0],
+        vec![
+            instr(MapOp::Mul, &[x, Arg::Scalar(0)]),
+            instr(MapOp::Add, &[Arg::Instr(0), Arg::Scalar(1)]),
+            instr(MapOp::Gelu, &[Arg::Instr(1)]),
+            instr(MapOp::Sigmoid, &[x]),
+            instr(MapOp::Mul, &[Arg::Instr(2), Arg::Instr(3)]),
+            instr(MapOp::Tanh, &[x]),
+            instr(MapOp::Sub, &[Arg::Instr(4), Arg::Instr(5)]),
+        ],
+    );
+    // Light operations show what the interpreter itself costs.
+    map(
+        "8 polynomial steps 4M",
+        n,
+        &[0.5, 0.25],
+        (0..16)
+            .map(|i| {
+                let last = if i == 0 { x } else { Arg::Instr(i - 1) };
+                if i % 2 == 0 {
+                    instr(MapOp::Mul, &[last, Arg::Scalar(0)])
+                } else {
+                    instr(MapOp::Add, &[last, Arg::Scalar(1)])
+                }
+            })
+            .collect(),
     );
     for op in [
         MapOp::Exp,
@@ -234,12 +343,30 @@ fn main() {
         "sum of columns 100000x10",
         Layout::contiguous([100_000, 10].into()).permute(&[1, 0]),
     );
-    for (m, n, k) in [
-        (32, 32, 32),
-        (256, 256, 256),
-        (1024, 1024, 1024),
-        (128, 10, 512),
+    multiply_adds();
+    for (batch, sizes, layout, relu) in [
+        (1, [8, 8, 2], "NN", true),
+        (1, [8, 1, 8], "NT", true),
+        (1, [32, 32, 32], "NN", false),
+        (1, [256, 256, 256], "NN", false),
+        (1, [512, 512, 512], "NN", false),
+        (1, [1024, 1024, 1024], "NN", false),
+        (1, [64, 512, 784], "NN", false),
+        (1, [512, 512, 512], "NT", false),
+        (1, [512, 512, 512], "TN", false),
+        (32, [128, 128, 64], "NN", false),
+        (1, [1, 2048, 2048], "NN", false),
+        (1, [1, 2048, 2048], "NT", false),
+        (1, [256, 512, 784], "NN", true),
+        (1, [128, 512, 784], "NT", true),
+        (1, [128, 256, 512], "NT", true),
+        (1, [128, 10, 256], "NT", true),
+        (1, [512, 784, 128], "TN", false),
+        (1, [256, 512, 128], "TN", false),
+        (1, [10, 256, 128], "TN", false),
+        (1, [128, 512, 256], "NN", false),
+        (1, [128, 256, 10], "NN", false),
     ] {
-        matmul(m, n, k);
+        matmul(batch, sizes, layout, relu);
     }
 }

@@ -110,14 +110,38 @@ impl<E: FloatElement> WithSimd for ShiftedExp<'_, E> {
     }
 }
 
-struct Scale<'a, E>(&'a mut [E], E);
-impl<E: Element> WithSimd for Scale<'_, E> {
+/// `x * factor`.
+struct Scaled<'a, E>(&'a [E], E, &'a mut [E]);
+impl<E: Element> WithSimd for Scaled<'_, E> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        for x in self.0 {
-            *x = E::Plain::new(*x).mul(E::Plain::new(self.1)).raw();
+        let factor = E::Plain::new(self.1);
+        for (o, &x) in self.2.iter_mut().zip(self.0) {
+            *o = E::Plain::new(x).mul(factor).raw();
         }
+    }
+}
+
+/// The largest element of a row that is not empty. Where the row has a NaN, the result is any
+/// element: the sum of exponentials is NaN whatever is subtracted, and telling NaN apart here would
+/// cost three instructions in place of one.
+struct Largest<'a, E>(&'a [E]);
+impl<E: Element> WithSimd for Largest<'_, E> {
+    type Output = E;
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> E {
+        const LANES: usize = 32;
+        let larger = |a: E, b: E| if a > b { a } else { b };
+        let (chunks, rest) = self.0.as_chunks::<LANES>();
+        let mut lanes = [self.0[0]; LANES];
+        for chunk in chunks {
+            for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                *lane = larger(*lane, x);
+            }
+        }
+        let most = lanes[1..].iter().fold(lanes[0], |a, &b| larger(a, b));
+        rest.iter().fold(most, |a, &b| larger(a, b))
     }
 }
 
@@ -225,7 +249,7 @@ impl CrossEntropy {
                         let start = buffers[weight.buffer].start.cast_const();
                         get(weight.dtype, start.add(at * weight.dtype.size()))
                     });
-                    let most = fold::largest(x);
+                    let most = Arch::new().dispatch(Largest(x));
                     Arch::new().dispatch(ShiftedExp(x, most, &mut *exponentials));
                     // The target's gradient is minus the sum of the other probabilities.
                     let others = fold::sum(&exponentials[..t]).to_f64()
@@ -236,15 +260,19 @@ impl CrossEntropy {
                     put(self.row_weight, buffers, row, weight);
                     if let Some(grad) = self.grad {
                         let scale = E::from_f64(weight / total);
-                        Arch::new().dispatch(Scale(&mut *exponentials, scale));
-                        exponentials[t] = E::from_f64(-weight * (others / total));
+                        let at_target = E::from_f64(-weight * (others / total));
                         let start = buffers[grad.buffer].start;
-                        storage::store(
-                            grad.dtype,
-                            exponentials.as_ptr().cast(),
-                            start.add(row * classes * grad.dtype.size()),
-                            classes,
-                        );
+                        let start = start.add(row * classes * grad.dtype.size());
+                        if grad.dtype == grad.dtype.compute() {
+                            let out = std::slice::from_raw_parts_mut(start.cast::<E>(), classes);
+                            Arch::new().dispatch(Scaled(exponentials, scale, &mut *out));
+                            out[t] = at_target;
+                        } else {
+                            Arch::new().dispatch(Scaled(exponentials, scale, &mut *staged));
+                            staged[t] = at_target;
+                            let block = staged.as_ptr().cast();
+                            storage::store(grad.dtype, block, start, classes);
+                        }
                     }
                 }
             }

@@ -269,11 +269,6 @@ pub(crate) fn sum<E: Element>(row: &[E]) -> E {
     }
 }
 
-/// The largest of a row that is not empty; NaN wins.
-pub(crate) fn largest<E: Element>(row: &[E]) -> E {
-    fold_row::<E, Largest>(row)
-}
-
 /// A block as a slice.
 macro_rules! block {
     ($block:ident, $n:expr, $t:ty) => {

@@ -10,6 +10,7 @@ mod cursor;
 mod erf;
 mod executor;
 mod fold;
+mod gemm;
 mod index;
 mod interpreter;
 mod lanes;

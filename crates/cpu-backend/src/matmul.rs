@@ -1,5 +1,7 @@
-//! The MatMul kernel: products by the `gemm` crate's microkernels, the epilogue by the
-//! interpreter.
+//! The MatMul kernel: products by our own blocks (`f32` on x86 with FMA) or by the `gemm` crate, the
+//! epilogue by the interpreter while its rows are still in the cache.
+
+use std::ops::Range;
 
 use gemm_common::Parallelism;
 use smallvec::SmallVec;
@@ -7,6 +9,7 @@ use wgrad_core::{DType, Kernel, Layout, Operand, Output, ScalarBits, Shape};
 
 use crate::cursor::{Cursor, Walk};
 use crate::executor::{Checker, Context, Launchable};
+use crate::gemm::{self, Gemm, Source, Tile};
 use crate::interpreter::{self, BLOCK, Bound, Code};
 use crate::lanes::{Element, Lane};
 use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
@@ -14,7 +17,7 @@ use crate::scratch;
 use crate::storage;
 
 /// Multiplications below which a product stays on one thread.
-const PARALLEL_WORK: usize = 1 << 18;
+const PARALLEL_WORK: usize = 1 << 19;
 /// Products larger than this are split over threads inside, even in a batch.
 const LARGE_WORK: usize = 1 << 24;
 /// Bytes of the product that stay in a core's cache until the epilogue reads them.
@@ -59,6 +62,13 @@ impl Factor {
         }
     }
 
+    /// The first element of matrix `item`.
+    fn first(&self, item: usize) -> isize {
+        let mut cursor = Cursor::new(&self.batch);
+        cursor.seek(item);
+        cursor.next_run(1).0
+    }
+
     /// The elements that the walk's offsets count from, widened into `scratch` where needed.
     ///
     /// # Safety
@@ -101,7 +111,24 @@ pub(crate) struct MatMul {
     outputs: Vec<Output>,
     /// Whether the product itself is the output.
     plain: bool,
+    /// The microkernel's tile, where it computes the product.
+    tile: Option<Tile>,
 }
+
+/// A launch's data.
+struct Run<'a> {
+    buffers: &'a [Bound],
+    scalars: &'a [ScalarBits],
+    a: Shared<u8>,
+    b: Shared<u8>,
+    /// Where the products go.
+    c: Shared<u8>,
+    /// Whether they need no epilogue.
+    finished: bool,
+}
+
+// SAFETY: the buffers are shared as `Bound` says.
+unsafe impl Sync for Run<'_> {}
 
 impl MatMul {
     pub fn new(checker: &Checker<'_>, kernel: &Kernel) -> Result<MatMul, String> {
@@ -157,6 +184,7 @@ impl MatMul {
             plain: outputs.len() == 1 && epilogue.is_plain_accumulator(dtype),
             epilogue,
             outputs: outputs.clone(),
+            tile: gemm::tile().filter(|_| dtype == DType::F32 && *k > 0),
         })
     }
 
@@ -199,13 +227,8 @@ impl MatMul {
             };
             return;
         };
-        let first = |factor: &Factor| {
-            let mut cursor = Cursor::new(&factor.batch);
-            cursor.seek(item);
-            cursor.next_run(1).0
-        };
-        let at = first(fa) + from as isize * fa.rows;
-        let bt = first(fb);
+        let at = fa.first(item) + from as isize * fa.rows;
+        let bt = fb.first(item);
         let shape = Product {
             m: to - from,
             n: self.n,
@@ -339,7 +362,18 @@ impl Launchable for MatMul {
                     } else {
                         product.reserve(bytes)
                     };
-                    self.multiply(buffers, scalars, factors, c, fits);
+                    let run = Run {
+                        buffers,
+                        scalars,
+                        a: Shared(factors.0.cast_mut()),
+                        b: Shared(factors.1.cast_mut()),
+                        c: Shared(c),
+                        finished: self.plain && fits,
+                    };
+                    match (self.tile, &self.factors) {
+                        (Some(tile), Some(factors)) => self.tiles(&run, tile, factors),
+                        _ => self.multiply(&run),
+                    }
                 });
             });
         });
@@ -348,32 +382,121 @@ impl Launchable for MatMul {
 }
 
 impl MatMul {
-    /// Products into `c`, each followed by its epilogue.
-    fn multiply(
+    /// Products by the microkernel, each block followed by its epilogue.
+    fn tiles(&self, run: &Run<'_>, tile: Tile, (fa, fb): &(Factor, Factor)) {
+        let gemm = Gemm {
+            m: self.m,
+            n: self.n,
+            k: self.k,
+            a: (fa.rows, fa.columns),
+            b: (fb.rows, fb.columns),
+        };
+        let work = self.m * self.n * self.k;
+        let parallel = work.saturating_mul(self.batch) >= PARALLEL_WORK;
+        let many = self.batch >= 2 * parallel::threads() && work < LARGE_WORK;
+        parallel::for_each(parallel && many, self.batch, |item| {
+            let a = run.a.get().cast::<f32>().wrapping_offset(fa.first(item));
+            let b = run.b.get().cast::<f32>().wrapping_offset(fb.first(item));
+            let threads = if parallel && !many {
+                parallel::threads()
+            } else {
+                1
+            };
+            self.panels(run, tile, &gemm, item, (a, b), threads);
+        });
+    }
+
+    /// One product, panel by panel of B.
+    fn panels(
         &self,
-        buffers: &[Bound],
-        scalars: &[ScalarBits],
-        factors: (*const u8, *const u8),
-        c: *mut u8,
-        fits: bool,
+        run: &Run<'_>,
+        tile: Tile,
+        gemm: &Gemm,
+        item: usize,
+        (a, b): (*mut f32, *mut f32),
+        threads: usize,
     ) {
+        let (m, n, k) = (self.m, self.n, self.k);
+        let (a, b) = (Shared(a), Shared(b));
+        // SAFETY: `c` holds all products.
+        let c = Shared(unsafe { run.c.get().cast::<f32>().add(item * m * n) });
+        let (packs, panel_width) = if gemm.packs_b() {
+            (true, gemm.panel_columns(tile))
+        } else {
+            (false, n)
+        };
+        scratch::with(|scratch| {
+            for first in (0..n).step_by(panel_width) {
+                let end = n.min(first + panel_width);
+                let slivers = (end - first).div_ceil(tile.width);
+                let sliver = |i: usize| end.min(first + i * tile.width);
+                let source = if packs {
+                    let panel = Shared(scratch.slice::<f32>(k * panel_width).as_mut_ptr());
+                    let parallel = threads > 1 && k * (end - first) >= PARALLEL_ELEMENTS;
+                    parallel::for_ranges(parallel, slivers, 1, |from, to| {
+                        let columns = sliver(from)..sliver(to);
+                        // SAFETY: the factor was checked, the panel has room, and tasks pack
+                        // slivers of their own.
+                        unsafe { gemm.pack_b(b.get(), panel.get(), first, panel_width, columns) };
+                    });
+                    let panel = panel.get().cast_const();
+                    Source::Packed { panel, first }
+                } else {
+                    Source::Direct(b.get())
+                };
+                let blocks = gemm.row_blocks(tile, threads);
+                let splits = threads.div_ceil(blocks).min(slivers);
+                let tiles = m.div_ceil(tile.height);
+                let row = |i: usize| m.min(tiles * i / blocks * tile.height);
+                parallel::for_each(threads > 1, blocks * splits, |i| {
+                    let rows = row(i / splits)..row(i / splits + 1);
+                    let at = |i: usize| sliver(slivers * i / splits);
+                    let columns = at(i % splits)..at(i % splits + 1);
+                    // SAFETY: the factors were checked, `c` has room, and tasks have blocks of
+                    // their own.
+                    unsafe {
+                        let (rows, columns) = (rows.clone(), columns.clone());
+                        gemm.block(a.get(), source, panel_width, c.get(), rows, columns);
+                    }
+                    let start = item * m * n;
+                    if run.finished {
+                        return;
+                    }
+                    if columns.len() == n {
+                        let range = start + rows.start * n..start + rows.end * n;
+                        self.finish(run, std::iter::once(range));
+                    } else {
+                        self.finish(
+                            run,
+                            rows.map(|r| {
+                                start + r * n + columns.start..start + r * n + columns.end
+                            }),
+                        );
+                    }
+                });
+            }
+        });
+    }
+
+    /// Products by rows, each followed by its epilogue.
+    fn multiply(&self, run: &Run<'_>) {
         let (m, n) = (self.m, self.n);
         let work = m * n * self.k.max(1);
         let total = work.saturating_mul(self.batch);
         let parallel = total >= PARALLEL_WORK || self.batch * m * n >= PARALLEL_ELEMENTS;
-        let finished = self.plain && fits;
-        let (a, b) = (Shared(factors.0.cast_mut()), Shared(factors.1.cast_mut()));
-        let c = Shared(c);
         let rows = |item: usize, from: usize, to: usize, threads: bool| {
             // SAFETY: `c` holds all products, and whoever calls has these rows for itself.
             unsafe {
-                let factors = (a.get().cast_const(), b.get().cast_const());
-                self.product(factors, c.get(), item, (from, to), threads);
+                let factors = (run.a.get().cast_const(), run.b.get().cast_const());
+                self.product(factors, run.c.get(), item, (from, to), threads);
             }
         };
         let finish = |from: usize, to: usize, threads: bool| {
-            if !finished {
-                self.finish(buffers, scalars, c.get(), (from, to), threads);
+            if !run.finished {
+                let parallel = threads && to - from >= PARALLEL_ELEMENTS;
+                parallel::for_ranges(parallel, to - from, BLOCK, |start, end| {
+                    self.finish(run, std::iter::once(from + start..from + end));
+                });
             }
         };
         let integer = self.dtype.is_integer();
@@ -387,7 +510,7 @@ impl MatMul {
                 rows(item, 0, m, false);
                 finish(item * m * n, (item + 1) * m * n, false);
             });
-        } else if integer || (self.k <= SHALLOW && !finished) {
+        } else if integer || (self.k <= SHALLOW && !run.finished) {
             // Rows few enough that the epilogue finds them in the cache.
             let step = (WARM_BYTES / (n * self.dtype.size())).clamp(64.min(m), m.max(1));
             let step = step.min(m.div_ceil(parallel::threads())).max(1);
@@ -406,33 +529,25 @@ impl MatMul {
         }
     }
 
-    /// The epilogue over elements `from..to` of the result.
-    fn finish(
-        &self,
-        buffers: &[Bound],
-        scalars: &[ScalarBits],
-        c: *mut u8,
-        (from, to): (usize, usize),
-        threads: bool,
-    ) {
-        let targets = interpreter::targets(&self.outputs, buffers);
+    /// The epilogue over these ranges of the result.
+    fn finish(&self, run: &Run<'_>, ranges: impl Iterator<Item = Range<usize>>) {
+        let targets = interpreter::targets(&self.outputs, run.buffers);
         let size = self.dtype.size();
-        let c = Shared(c);
-        let parallel = threads && to - from >= PARALLEL_ELEMENTS;
-        parallel::for_ranges(parallel, to - from, BLOCK, |start, end| {
-            scratch::with(|scratch| {
-                let mut machine = self.epilogue.start(buffers, scalars, end - start, scratch);
-                for position in (from + start..from + end).step_by(BLOCK) {
-                    let n = BLOCK.min(from + end - position);
+        let most = self.batch * self.m * self.n;
+        scratch::with(|scratch| {
+            let mut machine = self.epilogue.start(run.buffers, run.scalars, most, scratch);
+            for range in ranges {
+                for position in range.clone().step_by(BLOCK) {
+                    let n = BLOCK.min(range.end - position);
                     // SAFETY: `c` holds the result; operands and outputs were checked; tasks
                     // have disjoint ranges. Outputs are stored after the block was computed, so
                     // one of them may be `c` itself.
                     unsafe {
-                        machine.set_accumulator(0, c.get().add(position * size));
+                        machine.set_accumulator(0, run.c.get().add(position * size));
                         machine.run_to(&targets, false, position, n);
                     }
                 }
-            });
+            }
         });
     }
 }

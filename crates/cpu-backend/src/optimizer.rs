@@ -1,11 +1,13 @@
-//! Adam and SGD over whole arenas.
+//! Adam and SGD over whole arenas: one walk over blocks of them ([`Optimizer`]), and a [`Rule`] for
+//! each that says how a block changes.
 
 use pulp::{Arch, Simd, WithSimd};
+use smallvec::SmallVec;
 use wgrad_core::{DType, Kernel, ScalarBits};
 
 use crate::executor::{Checker, Context, Launchable};
 use crate::interpreter::{BLOCK, Bound};
-use crate::lanes::{FloatElement, FloatLane, Lane};
+use crate::lanes::{Element, FloatElement, FloatLane, Lane};
 use crate::loops::fused;
 use crate::parallel::{self, PARALLEL_ELEMENTS};
 
@@ -120,7 +122,7 @@ impl Arenas {
     }
 
     /// The element ranges of the segments, whose scalars begin with `start` and `end`.
-    fn ranges(&self, scalars: &[ScalarBits], each: usize) -> Vec<(usize, usize)> {
+    fn ranges(&self, scalars: &[ScalarBits], each: usize) -> SmallVec<[(usize, usize); 8]> {
         let limit = |bits: ScalarBits| (bits.to_i64().max(0) as usize).min(self.len);
         scalars
             .chunks_exact(each)
@@ -144,9 +146,89 @@ unsafe fn part<'a, E>(arena: Bound, from: usize, to: usize) -> &'a mut [E] {
     }
 }
 
-/// A prepared Adam.
-pub(crate) struct Adam {
+/// A block of every arena.
+pub(crate) struct Block<'a, E> {
+    /// The old parameters, which the new ones replace.
+    p: &'a mut [E],
+    g: &'a [E],
+    /// What the rule keeps besides; empty where it keeps less.
+    state: [&'a mut [E]; 3],
+}
+
+/// How an optimizer changes a block.
+pub(crate) trait Rule: Send + Sync {
+    /// How many scalars a segment has; the first two are its element range.
+    const SCALARS: usize;
+    /// Updates a block of a segment with these scalars.
+    fn update<E: FloatElement>(&self, block: Block<'_, E>, scalars: &[ScalarBits]);
+}
+
+/// A prepared optimizer.
+pub(crate) struct Optimizer<R> {
     arenas: Arenas,
+    rule: R,
+}
+
+/// A prepared Adam.
+pub(crate) type Adam = Optimizer<AdamRule>;
+/// A prepared SGD.
+pub(crate) type Sgd = Optimizer<SgdRule>;
+
+impl<R: Rule> Optimizer<R> {
+    /// # Safety
+    /// The arenas were checked, overlap nothing (`admits`), and nobody else has these elements.
+    unsafe fn update<E: FloatElement>(
+        &self,
+        buffers: &[Bound],
+        scalars: &[ScalarBits],
+        from: usize,
+        to: usize,
+    ) {
+        let Arenas { target, grad, .. } = self.arenas;
+        // SAFETY: the caller's promise.
+        let block = unsafe {
+            Block {
+                p: part::<E>(buffers[target], from, to),
+                g: part::<E>(buffers[grad], from, to),
+                state: std::array::from_fn(|i| match self.arenas.state.get(i) {
+                    Some(&state) => part::<E>(buffers[state], from, to),
+                    None => &mut [],
+                }),
+            }
+        };
+        self.rule.update(block, scalars);
+    }
+}
+
+impl<R: Rule> Launchable for Optimizer<R> {
+    fn scalars(&self) -> usize {
+        self.arenas.segments * R::SCALARS
+    }
+
+    fn admits(&self, buffers: &[Bound]) -> bool {
+        self.arenas.are_apart(buffers)
+    }
+
+    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+        let ranges = self.arenas.ranges(scalars, R::SCALARS);
+        let buffers = context.buffers;
+        self.arenas.run(buffers, &ranges, |segment, from, to| {
+            let scalars = &scalars[segment * R::SCALARS..(segment + 1) * R::SCALARS];
+            // SAFETY: `Arenas::check` and `admits` were asked, and blocks are disjoint.
+            unsafe {
+                if self.arenas.dtype == DType::F64 {
+                    self.update::<f64>(buffers, scalars, from, to);
+                } else {
+                    self.update::<f32>(buffers, scalars, from, to);
+                }
+            }
+        });
+        None
+    }
+}
+
+/// Adam and AdamW.
+pub(crate) struct AdamRule {
     vmax: bool,
     decoupled: bool,
     maximize: bool,
@@ -180,65 +262,46 @@ impl Adam {
             segments,
         };
         arenas.check(checker)?;
-        Ok(Adam {
+        Ok(Optimizer {
             arenas,
-            vmax: vmax.is_some(),
-            decoupled,
-            maximize,
+            rule: AdamRule {
+                vmax: vmax.is_some(),
+                decoupled,
+                maximize,
+            },
         })
     }
+}
 
-    fn update<E: FloatElement>(
-        &self,
-        buffers: &[Bound],
-        scalars: &[ScalarBits],
-        from: usize,
-        to: usize,
-    ) {
-        let Arenas {
-            target,
-            grad,
-            ref state,
-            ..
-        } = self.arenas;
+impl Rule for AdamRule {
+    const SCALARS: usize = Kernel::ADAM_SCALARS.len();
+
+    fn update<E: FloatElement>(&self, block: Block<'_, E>, scalars: &[ScalarBits]) {
         let s = |i: usize| E::from_f64(scalars[i].to_f64());
         let rest = |i: usize| E::from_f64(1.0 - scalars[i].to_f64());
-        // SAFETY: the arenas were checked, overlap nothing (`admits`), and blocks are disjoint.
-        unsafe {
-            let update = AdamBlock {
-                p: part::<E>(buffers[target], from, to),
-                g: part::<E>(buffers[grad], from, to),
-                m: part::<E>(buffers[state[0]], from, to),
-                v: part::<E>(buffers[state[1]], from, to),
-                vmax: match state.get(2) {
-                    Some(&vmax) => part::<E>(buffers[vmax], from, to),
-                    None => &mut [],
-                },
-                decay: s(2),
-                beta: (s(3), s(4)),
-                rest: (rest(3), rest(4)),
-                step: s(5),
-                scale: s(6),
-                eps: s(7),
-                sign: E::from_f64(if self.maximize { -1.0 } else { 1.0 }),
-            };
-            match (self.vmax, self.decoupled) {
-                (false, false) => Arch::new().dispatch(AdamCase::<E, false, false>(update)),
-                (false, true) => Arch::new().dispatch(AdamCase::<E, false, true>(update)),
-                (true, false) => Arch::new().dispatch(AdamCase::<E, true, false>(update)),
-                (true, true) => Arch::new().dispatch(AdamCase::<E, true, true>(update)),
-            }
+        let update = AdamBlock {
+            block,
+            decay: s(2),
+            beta: (s(3), s(4)),
+            rest: (rest(3), rest(4)),
+            step: s(5),
+            scale: s(6),
+            eps: s(7),
+            sign: E::from_f64(if self.maximize { -1.0 } else { 1.0 }),
+        };
+        let arch = Arch::new();
+        match (self.vmax, self.decoupled) {
+            (false, false) => arch.dispatch(AdamCase::<E, false, false>(update)),
+            (false, true) => arch.dispatch(AdamCase::<E, false, true>(update)),
+            (true, false) => arch.dispatch(AdamCase::<E, true, false>(update)),
+            (true, true) => arch.dispatch(AdamCase::<E, true, true>(update)),
         }
     }
 }
 
-/// A block of every arena, and the segment's numbers.
+/// A block and its segment's numbers.
 struct AdamBlock<'a, E> {
-    p: &'a mut [E],
-    g: &'a [E],
-    m: &'a mut [E],
-    v: &'a mut [E],
-    vmax: &'a mut [E],
+    block: Block<'a, E>,
     decay: E,
     beta: (E, E),
     rest: (E, E),
@@ -267,9 +330,11 @@ impl<E: FloatElement, const VMAX: bool, const DECOUPLED: bool> WithSimd
 impl<E: FloatElement> AdamBlock<'_, E> {
     #[inline(always)]
     fn run<L: FloatLane<Raw = E>, const VMAX: bool, const DECOUPLED: bool>(self) {
-        let n = self.p.len();
-        let (p, g, m, v) = (self.p, &self.g[..n], &mut self.m[..n], &mut self.v[..n]);
-        let vmax = if VMAX { &mut self.vmax[..n] } else { &mut [] };
+        let Block { p, g, state } = self.block;
+        let [m, v, vmax] = state;
+        let n = p.len();
+        let (g, m, v) = (&g[..n], &mut m[..n], &mut v[..n]);
+        let vmax = if VMAX { &mut vmax[..n] } else { vmax };
         let (b1, b2) = (L::new(self.beta.0), L::new(self.beta.1));
         let (r1, r2) = (L::new(self.rest.0), L::new(self.rest.1));
         let (decay, sign) = (L::new(self.decay), L::new(self.sign));
@@ -297,34 +362,9 @@ impl<E: FloatElement> AdamBlock<'_, E> {
     }
 }
 
-impl Launchable for Adam {
-    fn scalars(&self) -> usize {
-        self.arenas.segments * Kernel::ADAM_SCALARS.len()
-    }
-
-    fn admits(&self, buffers: &[Bound]) -> bool {
-        self.arenas.are_apart(buffers)
-    }
-
-    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
-        const EACH: usize = Kernel::ADAM_SCALARS.len();
-        let ranges = self.arenas.ranges(scalars, EACH);
-        let buffers = context.buffers;
-        self.arenas.run(buffers, &ranges, |segment, from, to| {
-            let scalars = &scalars[segment * EACH..(segment + 1) * EACH];
-            if self.arenas.dtype == DType::F64 {
-                self.update::<f64>(buffers, scalars, from, to);
-            } else {
-                self.update::<f32>(buffers, scalars, from, to);
-            }
-        });
-        None
-    }
-}
-
-/// A prepared SGD.
-pub(crate) struct Sgd {
-    arenas: Arenas,
+/// Stochastic gradient descent.
+pub(crate) struct SgdRule {
+    momentum: bool,
     nesterov: bool,
     maximize: bool,
 }
@@ -355,58 +395,50 @@ impl Sgd {
             segments,
         };
         arenas.check(checker)?;
-        Ok(Sgd {
+        Ok(Optimizer {
             arenas,
-            nesterov,
-            maximize,
+            rule: SgdRule {
+                momentum: momentum.is_some(),
+                nesterov,
+                maximize,
+            },
         })
     }
+}
 
-    fn update<E: FloatElement>(
-        &self,
-        buffers: &[Bound],
-        scalars: &[ScalarBits],
-        from: usize,
-        to: usize,
-    ) {
-        let Arenas {
-            target,
-            grad,
-            ref state,
-            ..
-        } = self.arenas;
+impl Rule for SgdRule {
+    const SCALARS: usize = Kernel::SGD_SCALARS.len();
+
+    fn update<E: FloatElement>(&self, block: Block<'_, E>, scalars: &[ScalarBits]) {
         let s = |i: usize| E::from_f64(scalars[i].to_f64());
         let first = scalars[6].to_i64() != 0;
-        // SAFETY: as for Adam.
-        unsafe {
-            Arch::new().dispatch(SgdBlock {
-                p: part::<E>(buffers[target], from, to),
-                g: part::<E>(buffers[grad], from, to),
-                b: state
-                    .first()
-                    .map(|&momentum| part::<E>(buffers[momentum], from, to)),
-                lr: s(2),
-                decay: s(3),
-                momentum: s(4),
-                // The first step's buffer is the gradient, whatever the buffer held (it may be
-                // NaN).
-                rest: E::from_f64(if first {
-                    1.0
-                } else {
-                    1.0 - scalars[5].to_f64()
-                }),
-                first,
-                nesterov: self.nesterov,
-                sign: E::from_f64(if self.maximize { -1.0 } else { 1.0 }),
-            });
+        // The first step's buffer is the gradient, whatever the buffer held (it may be NaN).
+        let rest = if first {
+            1.0
+        } else {
+            1.0 - scalars[5].to_f64()
+        };
+        let update = SgdBlock {
+            block,
+            lr: s(2),
+            decay: s(3),
+            momentum: s(4),
+            rest: E::from_f64(rest),
+            first,
+            nesterov: self.nesterov,
+            sign: E::from_f64(if self.maximize { -1.0 } else { 1.0 }),
+        };
+        if self.momentum {
+            Arch::new().dispatch(SgdCase::<E, true>(update));
+        } else {
+            Arch::new().dispatch(SgdCase::<E, false>(update));
         }
     }
 }
 
+/// A block and its segment's numbers.
 struct SgdBlock<'a, E> {
-    p: &'a mut [E],
-    g: &'a [E],
-    b: Option<&'a mut [E]>,
+    block: Block<'a, E>,
     lr: E,
     decay: E,
     momentum: E,
@@ -416,66 +448,40 @@ struct SgdBlock<'a, E> {
     sign: E,
 }
 
-impl<E: FloatElement> WithSimd for SgdBlock<'_, E> {
+struct SgdCase<'a, E, const MOMENTUM: bool>(SgdBlock<'a, E>);
+
+impl<E: FloatElement, const MOMENTUM: bool> WithSimd for SgdCase<'_, E, MOMENTUM> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        type L<E> = <E as crate::lanes::Element>::Plain;
-        let (sign, decay) = (L::<E>::new(self.sign), L::<E>::new(self.decay));
-        let (lr, rest) = (L::<E>::new(self.lr), L::<E>::new(self.rest));
-        let momentum = L::<E>::new(self.momentum);
-        let zero = E::from_i64(0);
-        if let Some(buffer) = &self.b {
-            debug_assert_eq!(buffer.len(), self.p.len());
+        type L<E> = <E as Element>::Plain;
+        let SgdBlock {
+            block: Block { p, g, state },
+            first,
+            nesterov,
+            ..
+        } = self.0;
+        let [buffer, ..] = state;
+        let n = p.len();
+        let g = &g[..n];
+        let buffer = if MOMENTUM { &mut buffer[..n] } else { buffer };
+        let (sign, decay) = (L::<E>::new(self.0.sign), L::<E>::new(self.0.decay));
+        let (lr, rest) = (L::<E>::new(self.0.lr), L::<E>::new(self.0.rest));
+        let momentum = L::<E>::new(self.0.momentum);
+        for i in 0..n {
+            let w = L::<E>::new(p[i]);
+            let mut d = L::<E>::new(g[i]).mul(sign).add(decay.mul(w));
+            if MOMENTUM {
+                let old = if first { E::from_i64(0) } else { buffer[i] };
+                let new = momentum.mul(L::<E>::new(old)).add(rest.mul(d));
+                buffer[i] = new.raw();
+                d = if nesterov {
+                    d.add(momentum.mul(new))
+                } else {
+                    new
+                };
+            }
+            p[i] = w.sub(lr.mul(d)).raw();
         }
-        match self.b {
-            None => {
-                for (p, &g) in self.p.iter_mut().zip(self.g) {
-                    let w = L::<E>::new(*p);
-                    let d = L::<E>::new(g).mul(sign).add(decay.mul(w));
-                    *p = w.sub(lr.mul(d)).raw();
-                }
-            }
-            Some(buffer) => {
-                for ((p, &g), b) in self.p.iter_mut().zip(self.g).zip(buffer) {
-                    let w = L::<E>::new(*p);
-                    let d = L::<E>::new(g).mul(sign).add(decay.mul(w));
-                    let old = L::<E>::new(if self.first { zero } else { *b });
-                    let new = momentum.mul(old).add(rest.mul(d));
-                    *b = new.raw();
-                    let d = if self.nesterov {
-                        d.add(momentum.mul(new))
-                    } else {
-                        new
-                    };
-                    *p = w.sub(lr.mul(d)).raw();
-                }
-            }
-        }
-    }
-}
-
-impl Launchable for Sgd {
-    fn scalars(&self) -> usize {
-        self.arenas.segments * Kernel::SGD_SCALARS.len()
-    }
-
-    fn admits(&self, buffers: &[Bound]) -> bool {
-        self.arenas.are_apart(buffers)
-    }
-
-    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
-        const EACH: usize = Kernel::SGD_SCALARS.len();
-        let ranges = self.arenas.ranges(scalars, EACH);
-        let buffers = context.buffers;
-        self.arenas.run(buffers, &ranges, |segment, from, to| {
-            let scalars = &scalars[segment * EACH..(segment + 1) * EACH];
-            if self.arenas.dtype == DType::F64 {
-                self.update::<f64>(buffers, scalars, from, to);
-            } else {
-                self.update::<f32>(buffers, scalars, from, to);
-            }
-        });
-        None
     }
 }

@@ -147,33 +147,131 @@ fn random_strides_and_sizes() {
     }
 }
 
+/// Factors that are dense row by row or column by column.
+fn check_transposed(dice: &mut Dice, (m, n, k): (usize, usize, usize), (ta, tb): (bool, bool)) {
+    let case = Case {
+        batch: vec![],
+        m,
+        n,
+        k,
+        dtype: DType::F32,
+    };
+    let mut bench = Bench::new();
+    let mut operand = |rows: usize, columns: usize, transposed: bool| {
+        let data = Data::random(dice, DType::F32, rows * columns, -1.0, 1.0);
+        let layout = if transposed {
+            Layout::contiguous([columns, rows].into()).permute(&[1, 0])
+        } else {
+            Layout::contiguous([rows, columns].into())
+        };
+        let values = view(&data.1, &layout);
+        (bench.input(data, layout), values)
+    };
+    let a = operand(m, k, ta);
+    let b = operand(k, n, tb);
+    case.check(bench, a, b);
+}
+
+const WAYS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
+
 /// Large enough for threads, in the four ways that training uses.
 #[test]
 fn transposes() {
     let mut dice = Dice::new(2);
-    for (m, n, k) in [(130, 70, 300), (257, 300, 33)] {
-        for (ta, tb) in [(false, false), (false, true), (true, false), (true, true)] {
-            let case = Case {
-                batch: vec![],
-                m,
-                n,
-                k,
-                dtype: DType::F32,
-            };
-            let mut bench = Bench::new();
-            let mut operand = |rows: usize, columns: usize, transposed: bool| {
-                let data = Data::random(&mut dice, DType::F32, rows * columns, -1.0, 1.0);
-                let layout = if transposed {
-                    Layout::contiguous([columns, rows].into()).permute(&[1, 0])
-                } else {
-                    Layout::contiguous([rows, columns].into())
-                };
-                let values = view(&data.1, &layout);
-                (bench.input(data, layout), values)
-            };
-            let a = operand(m, k, ta);
-            let b = operand(k, n, tb);
-            case.check(bench, a, b);
+    for sizes in [(130, 70, 300), (257, 300, 33), (200, 140, 600)] {
+        for way in WAYS {
+            check_transposed(&mut dice, sizes, way);
+        }
+    }
+}
+
+/// Sizes around those of tiles, blocks and depths.
+#[test]
+fn edges_of_tiles_and_blocks() {
+    let mut dice = Dice::new(5);
+    for m in [1, 2, 3, 5, 6, 7, 12, 13, 24, 25, 97] {
+        for n in [1, 8, 15, 16, 17, 31, 32, 33, 127, 129] {
+            let k = [1, 2, 5, 192, 193, 255, 256, 257][dice.below(8)];
+            let way = WAYS[dice.below(4)];
+            check_transposed(&mut dice, (m, n, k), way);
+        }
+    }
+}
+
+/// One row, and B too large to be packed at once.
+#[test]
+fn thin_and_deep() {
+    let mut dice = Dice::new(6);
+    for way in WAYS {
+        check_transposed(&mut dice, (1, 2100, 300), way);
+        check_transposed(&mut dice, (2, 300, 2111), way);
+        check_transposed(&mut dice, (7, 100, 40_000), way);
+    }
+}
+
+/// The same bits in every run and in every row of equal operands, whatever threads and tiles do.
+#[test]
+fn bits_repeat() {
+    let (m, n, k) = (301, 150, 270);
+    let run = || {
+        let mut dice = Dice::new(7);
+        let mut bench = Bench::new();
+        let row = Data::random(&mut dice, DType::F32, k, -1.0, 1.0);
+        let layout = Layout::contiguous(k.into()).expand(&[m, k].into()).unwrap();
+        let a = bench.input(row, layout);
+        let (b, _) = bench.random(&mut dice, DType::F32, &[k, n].into(), (-1.0, 1.0));
+        let out = bench.output(DType::F32, m * n);
+        bench.run(Kernel::MatMul {
+            batch: ().into(),
+            m,
+            n,
+            k,
+            a,
+            b,
+            epilogue_inputs: vec![],
+            epilogue: plain(DType::F32),
+            outputs: vec![out],
+        })
+    };
+    let first = run();
+    assert!(first[0].chunks(n).all(|row| row == &first[0][..n]));
+    for _ in 0..3 {
+        assert_eq!(run(), first);
+    }
+}
+
+/// NaN and infinities reach the elements of their rows and columns and no others.
+#[test]
+fn not_a_number_stays_in_its_row() {
+    for (m, n, k) in [(1, 40, 30), (7, 17, 30), (50, 130, 300)] {
+        let mut bench = Bench::new();
+        let mut a = vec![1.0; m * k];
+        a[(m - 1) * k + 3] = f64::NAN;
+        let mut b = vec![1.0; k * n];
+        b[5 * n + n - 1] = f64::INFINITY;
+        let a = bench.dense(Data(DType::F32, a), [m, k]);
+        let b = bench.dense(Data(DType::F32, b), [k, n]);
+        let out = bench.output(DType::F32, m * n);
+        let got = bench.run(Kernel::MatMul {
+            batch: ().into(),
+            m,
+            n,
+            k,
+            a,
+            b,
+            epilogue_inputs: vec![],
+            epilogue: plain(DType::F32),
+            outputs: vec![out],
+        });
+        for (e, &x) in got[0].iter().enumerate() {
+            let (i, j) = (e / n, e % n);
+            if i == m - 1 {
+                assert!(x.is_nan());
+            } else if j == n - 1 {
+                assert_eq!(x, f64::INFINITY);
+            } else {
+                assert_eq!(x, k as f64);
+            }
         }
     }
 }

@@ -1,0 +1,242 @@
+//! Against double precision; the bounds hold for all floats (`every_float`).
+
+use super::*;
+use crate::erf::{erf as erf64, erfc};
+
+/// Distance of `got` from the exact `want` in units of the last place of `want` as `f32`.
+fn ulps(got: f32, want: f64) -> f64 {
+    let near = want as f32;
+    if near.is_nan() {
+        return if got.is_nan() { 0.0 } else { f64::INFINITY };
+    }
+    if near.is_infinite() || got.is_infinite() {
+        // Overflow is right where the neighbour below would have been half a unit off.
+        return if got == near { 0.0 } else { f64::INFINITY };
+    }
+    let bits = near.abs().to_bits().min(f32::MAX.to_bits() - 1);
+    let unit = f64::from(f32::from_bits(bits + 1)) - f64::from(f32::from_bits(bits));
+    (f64::from(got) - want).abs() / unit
+}
+
+/// Numbers of every size, and all those between -20 and 20 in small steps.
+fn samples() -> impl Iterator<Item = f32> {
+    let special = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        f32::MAX,
+        f32::MIN,
+        f32::MIN_POSITIVE,
+        88.722_83,
+        88.722_84,
+        -87.3,
+        -103.9,
+        -104.1,
+        f32::from_bits(1),
+        -f32::from_bits(1),
+    ];
+    let sizes = (0..u32::MAX / 20_011).map(|i| f32::from_bits(i * 20_011));
+    let near = (0..200_000).map(|i| (i as f32 - 100_000.0) * 2.000_3e-4);
+    special.into_iter().chain(sizes).chain(near)
+}
+
+/// The largest error of `function`, in both its versions, over `inputs`, and where it is.
+fn worst(
+    name: &str,
+    versions: [fn(f32) -> f32; 2],
+    exact: impl Fn(f64) -> f64,
+    inputs: impl Iterator<Item = f32>,
+) -> [(f64, f32); 2] {
+    let mut worst = [(0.0, 0.0f32); 2];
+    for x in inputs {
+        let want = exact(f64::from(x));
+        for (worst, function) in worst.iter_mut().zip(versions) {
+            let got = function(x);
+            let error = ulps(got, want);
+            if error > worst.0 {
+                *worst = (error, x);
+            }
+            if want == 0.0 && x == 0.0 {
+                assert_eq!(got.to_bits(), (want as f32).to_bits(), "{name}({x})");
+            }
+        }
+    }
+    worst
+}
+
+fn check(name: &str, bound: f64, versions: [fn(f32) -> f32; 2], exact: impl Fn(f64) -> f64) {
+    for (version, (error, x)) in versions
+        .into_iter()
+        .zip(worst(name, versions, &exact, samples()))
+    {
+        assert!(
+            error <= bound,
+            "{name}({x:e}) = {}, not {}: {error} ULP",
+            version(x),
+            exact(f64::from(x)),
+        );
+    }
+}
+
+/// Calls a macro with every function of one operand, the bound on its error in ULP, and its
+/// reference.
+macro_rules! functions {
+    ($call:ident) => {
+        $call!(exp, 1.2, f64::exp);
+        $call!(expm1, 2.0, f64::exp_m1);
+        $call!(ln, 1.2, f64::ln);
+        $call!(log1p, 2.0, f64::ln_1p);
+        $call!(tanh, 2.0, f64::tanh);
+        $call!(sigmoid, 2.0, |x: f64| 1.0 / (1.0 + (-x).exp()));
+        $call!(erf, 1.5, erf64);
+        $call!(softplus, 2.0, |x: f64| (if x <= 0.0 { 0.0 } else { x })
+            + (-x.abs()).exp().ln_1p());
+        $call!(gelu, 2.0, |x: f64| if x == f64::NEG_INFINITY {
+            -0.0
+        } else {
+            0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+        });
+        $call!(gelu_tanh, 2.4, |x: f64| if x == f64::NEG_INFINITY {
+            -0.0
+        } else {
+            x / (1.0 + (-2.0 * x * (GELU_LINEAR + GELU_CUBIC * x * x)).exp())
+        });
+    };
+}
+
+#[test]
+fn functions_keep_their_bounds() {
+    macro_rules! call {
+        ($name:ident, $bound:expr, $exact:expr) => {
+            check(
+                stringify!($name),
+                $bound,
+                [$name::<true>, $name::<false>],
+                $exact,
+            )
+        };
+    }
+    functions!(call);
+}
+
+/// Every float from 2^-14 to 2^7 and every 101st of the others; a minute a function:
+/// `cargo test --release -p wgrad-cpu-backend -- --ignored --nocapture every_float`.
+/// `ULPS_STEP` takes every so manieth of the first.
+#[test]
+#[ignore = "takes minutes"]
+fn every_float() {
+    let step = std::env::var("ULPS_STEP")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or(1);
+    let (low, high) = (2f32.powi(-14).to_bits(), 128f32.to_bits());
+    let sizes = || {
+        let others = (0..low).chain(high..=0x7FFF_FFFF).step_by(101);
+        others.chain((low..high).step_by(step))
+    };
+    let mut within = true;
+    macro_rules! call {
+        ($name:ident, $bound:expr, $exact:expr) => {
+            let versions: [fn(f32) -> f32; 2] = [$name::<true>, $name::<false>];
+            let inputs = sizes()
+                .flat_map(|bits| [bits, bits | 1 << 31])
+                .map(f32::from_bits);
+            let [fused, plain] = worst(stringify!($name), versions, $exact, inputs);
+            println!(
+                "{:10} {:.3} ULP at {:e}, without FMA {:.3} at {:e}",
+                stringify!($name),
+                fused.0,
+                fused.1,
+                plain.0,
+                plain.1
+            );
+            within &= fused.0.max(plain.0) <= $bound;
+        };
+    }
+    functions!(call);
+    assert!(within);
+}
+
+#[test]
+fn angles() {
+    let limited = |f: fn(f64) -> f64| {
+        move |x: f64| {
+            if x.abs() > f64::from(HUGE_ANGLE) {
+                f64::NAN
+            } else {
+                f(x)
+            }
+        }
+    };
+    fn cut(f: fn(f32) -> f32, x: f32) -> f32 {
+        if x.abs() > HUGE_ANGLE { f32::NAN } else { f(x) }
+    }
+    check(
+        "sin",
+        1.0,
+        [|x| cut(sin::<true>, x), |x| cut(sin::<false>, x)],
+        limited(f64::sin),
+    );
+    check(
+        "cos",
+        1.0,
+        [|x| cut(cos::<true>, x), |x| cut(cos::<false>, x)],
+        limited(f64::cos),
+    );
+    check(
+        "tan",
+        1.0,
+        [|x| cut(tan::<true>, x), |x| cut(tan::<false>, x)],
+        limited(f64::tan),
+    );
+    assert!(sin::<true>(f32::INFINITY).is_nan() && cos::<false>(f32::NAN).is_nan());
+}
+
+#[test]
+fn powers() {
+    let values = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        2.0,
+        -2.0,
+        3.0,
+        -3.0,
+        0.5,
+        -0.5,
+        2.5,
+        1e-3,
+        -7.25,
+        1e20,
+        -1e20,
+        16_777_215.0,
+        16_777_216.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+        f32::MIN_POSITIVE,
+        f32::from_bits(3),
+    ];
+    let random = (0..2000u32).map(|i| {
+        let x = wgrad_core::random::philox([i, 0, 0, 0], [1, 2]);
+        let unit = wgrad_core::random::unit;
+        (unit(x[0]) * 20.0, unit(x[1]) * 24.0 - 12.0)
+    });
+    let pairs = values
+        .iter()
+        .flat_map(|&a| values.iter().map(move |&b| (a, b)));
+    for (a, b) in pairs.chain(random) {
+        let want = f64::from(a).powf(f64::from(b));
+        for got in [pow::<true>(a, b), pow::<false>(a, b)] {
+            assert!(ulps(got, want) <= 1.0, "{a}^{b} = {got}, not {want}");
+            if want == 0.0 {
+                assert_eq!(got.to_bits(), (want as f32).to_bits(), "{a}^{b}");
+            }
+        }
+    }
+}
