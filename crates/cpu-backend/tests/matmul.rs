@@ -231,6 +231,7 @@ fn bits_repeat() {
             epilogue_inputs: vec![],
             epilogue: plain(DType::F32),
             outputs: vec![out],
+            sums: None,
         })
     };
     let first = run();
@@ -262,6 +263,7 @@ fn not_a_number_stays_in_its_row() {
             epilogue_inputs: vec![],
             epilogue: plain(DType::F32),
             outputs: vec![out],
+            sums: None,
         });
         for (e, &x) in got[0].iter().enumerate() {
             let (i, j) = (e / n, e % n);
