@@ -134,18 +134,10 @@ fn a_training_step_is_11_commands_and_nothing_new() {
 #[test]
 fn memory_stays_flat_over_1000_steps() {
     let Some(dev) = gpu() else { return };
-    // A small model: the counts do not depend on the sizes.
-    let w = Tensor::from_vec(fill(1, 32 * 8, 0.3), [8, 32], &dev).requires_grad();
-    let b = Tensor::zeros(8, &dev).requires_grad();
-    let mut adam = Adam::new(vec![w.clone(), b.clone()], AdamOptions::default());
+    let mut training = Training::new(&dev);
     let (mut at_10, mut at_1000) = (Stats::default(), Stats::default());
-    for step in 1..=1000u64 {
-        let x = Tensor::from_vec(fill(step, 16 * 32, 1.0), [16, 32], &dev);
-        let t = Tensor::from_vec((0..16).map(|i| i % 8).collect::<Vec<i32>>(), 16, &dev);
-        adam.zero_grad();
-        let loss = x.linear(&w, Some(&b)).cross_entropy(&t);
-        loss.backward().unwrap();
-        adam.step().unwrap();
+    for step in 1..=1000 {
+        let loss = training.step(128);
         match step {
             10 => at_10 = dev.stats(),
             1000 => at_1000 = dev.stats(),
@@ -157,6 +149,7 @@ fn memory_stays_flat_over_1000_steps() {
     }
     assert_eq!(at_1000.live_bytes, at_10.live_bytes);
     assert_eq!(at_1000.peak_bytes, at_10.peak_bytes);
+    assert_eq!(at_1000.allocations, at_10.allocations);
 }
 
 #[test]

@@ -201,12 +201,24 @@ pub(crate) fn generate(
 impl Program {
     /// Generates and compiles what the plan needs.
     pub fn compile(gpu: &Arc<Gpu>, plan: &Plan) -> Result<Program> {
+        let mut scratch = 0usize;
+        let (mut scalars, mut faults) = (0, 0);
+        let mut kernels = Vec::new();
+        // How many kernels each launch became.
+        let mut counts = Vec::with_capacity(plan.launches.len());
+        for launch in &plan.launches {
+            let mut needed = 0;
+            let made = generate(&gpu.traits, plan, &launch.kernel, &mut needed)?;
+            scratch = scratch.max(needed);
+            counts.push(made.len());
+            kernels.extend(made);
+        }
+        let pipelines = gpu.pipelines(&kernels)?;
+        let mut ready = kernels.into_iter().zip(pipelines);
         let mut steps = Vec::new();
         let mut words: Vec<u32> = Vec::new();
-        let mut scratch = 0usize;
         let mut uniform = 0usize;
-        let (mut scalars, mut faults) = (0, 0);
-        for launch in &plan.launches {
+        for (launch, count) in plan.launches.iter().zip(counts) {
             if let Kernel::Copy {
                 source,
                 source_offset,
@@ -228,9 +240,7 @@ impl Program {
             }
             scalars = scalars.max(launch.scalars.end);
             faults = launch.fault.map_or(faults, |f| faults.max(f + 1));
-            let mut needed = 0;
-            for made in generate(&gpu.traits, plan, &launch.kernel, &mut needed)? {
-                let pipeline = gpu.pipeline(&made.label, made.text, &made.interface)?;
+            for (made, pipeline) in ready.by_ref().take(count) {
                 if made.interface.params == ParamsAs::Uniform {
                     words.resize(words.len().next_multiple_of(UNIFORM_ALIGN / 4), 0);
                     uniform = uniform.max(made.params.len() * 4);
@@ -256,7 +266,6 @@ impl Program {
                     seconds: made.seconds,
                 }));
             }
-            scratch = scratch.max(needed);
         }
         let uniforms = (uniform > 0).then(|| {
             words.resize(words.len().next_multiple_of(UNIFORM_ALIGN / 4), 0);

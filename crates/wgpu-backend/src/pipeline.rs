@@ -1,6 +1,6 @@
 //! Compiled kernels, kept by their text.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use wgrad_core::{Error, Result};
 
 use crate::counters::Counters;
 use crate::device::{Gpu, lock};
+use crate::source::Generated;
 
 /// How a kernel gets its parameters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -148,21 +149,82 @@ impl Gpu {
         made
     }
 
-    /// The compiled kernel for a text.
-    pub fn pipeline(
-        &self,
-        label: &str,
-        text: String,
-        interface: &Interface,
-    ) -> Result<Arc<Pipeline>> {
-        if let Some(known) = lock(&self.pipelines).by_text.get(&text) {
-            return Ok(known.clone());
+    /// The compiled kernels, in the order given. What is missing is compiled on all cores: a
+    /// driver takes tens of milliseconds for each.
+    pub fn pipelines(&self, kernels: &[Generated]) -> Result<Vec<Arc<Pipeline>>> {
+        let missing: Vec<&Generated> = {
+            let known = lock(&self.pipelines);
+            let mut texts: HashSet<&str> = HashSet::new();
+            let mut missing = Vec::new();
+            for kernel in kernels {
+                if !known.by_text.contains_key(&kernel.text) && texts.insert(&kernel.text) {
+                    missing.push(kernel);
+                }
+            }
+            missing
+        };
+        // Layouts and numbers are given in order, so that they do not depend on who is faster.
+        let layouts: Vec<Arc<Layouts>> =
+            missing.iter().map(|k| self.layouts(&k.interface)).collect();
+        let jobs: Vec<(&Generated, &Arc<Layouts>)> =
+            missing.iter().copied().zip(&layouts).collect();
+        for (pipeline, (kernel, layouts)) in self.compile_all(&jobs).into_iter().zip(&jobs) {
+            self.keep(kernel, pipeline?, (*layouts).clone());
         }
-        let layouts = self.layouts(interface);
+        let known = lock(&self.pipelines);
+        let find = |k: &Generated| known.by_text.get(&k.text).cloned();
+        let found: Option<Vec<_>> = kernels.iter().map(find).collect();
+        found.ok_or_else(|| Error::Device("a kernel was compiled and lost".into()))
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn compile_all(
+        &self,
+        jobs: &[(&Generated, &Arc<Layouts>)],
+    ) -> Vec<Result<wgpu::ComputePipeline>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = jobs
+            .len()
+            .div_ceil(threads.clamp(1, jobs.len().max(1)))
+            .max(1);
+        std::thread::scope(|scope| {
+            let compile = |part: &[(&Generated, &Arc<Layouts>)]| -> Vec<_> {
+                part.iter()
+                    .map(|(k, layouts)| self.compile(k, layouts))
+                    .collect()
+            };
+            let mut parts = jobs.chunks(share);
+            let own = parts.next();
+            let others: Vec<_> = parts
+                .map(|part| scope.spawn(move || compile(part)))
+                .collect();
+            let mut all = own.map_or_else(Vec::new, compile);
+            for other in others {
+                match other.join() {
+                    Ok(part) => all.extend(part),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            all
+        })
+    }
+
+    #[cfg(target_arch = "wasm32")]
+    fn compile_all(
+        &self,
+        jobs: &[(&Generated, &Arc<Layouts>)],
+    ) -> Vec<Result<wgpu::ComputePipeline>> {
+        jobs.iter()
+            .map(|(k, layouts)| self.compile(k, layouts))
+            .collect()
+    }
+
+    fn compile(&self, kernel: &Generated, layouts: &Layouts) -> Result<wgpu::ComputePipeline> {
+        let label = kernel.label.as_str();
         let compile = || {
             let descriptor = wgpu::ShaderModuleDescriptor {
                 label: Some(label),
-                source: wgpu::ShaderSource::Wgsl(text.as_str().into()),
+                source: wgpu::ShaderSource::Wgsl(kernel.text.as_str().into()),
             };
             let module = if self.checked {
                 self.device.create_shader_module(descriptor)
@@ -194,15 +256,22 @@ impl Gpu {
         };
         let pipeline = self
             .scoped(wgpu::ErrorFilter::Validation, compile)
-            .map_err(|e| Error::Device(format!("kernel {label}: {e}\n{text}")))?;
+            .map_err(|e| Error::Device(format!("kernel {label}: {e}\n{}", kernel.text)))?;
         self.check()?;
         Counters::add(&self.counters.pipelines, 1);
+        Ok(pipeline)
+    }
+
+    fn keep(&self, kernel: &Generated, pipeline: wgpu::ComputePipeline, layouts: Arc<Layouts>) {
         let mut pipelines = lock(&self.pipelines);
+        if pipelines.by_text.contains_key(&kernel.text) {
+            return; // another thread was faster
+        }
         let id = pipelines.by_text.len() as u64;
         if let Some(folder) = &pipelines.dump {
-            let file = folder.join(format!("{id:04}-{label}.wgsl"));
+            let file = folder.join(format!("{id:04}-{}.wgsl", kernel.label));
             let written =
-                std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, &text));
+                std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, &kernel.text));
             if let Err(problem) = written {
                 tracing::warn!("{}: {problem}", file.display());
             }
@@ -211,10 +280,9 @@ impl Gpu {
             pipeline,
             layouts,
             id,
-            label: label.to_string(),
-            text: text.clone(),
+            label: kernel.label.clone(),
+            text: kernel.text.clone(),
         });
-        pipelines.by_text.insert(text, made.clone());
-        Ok(made)
+        pipelines.by_text.insert(kernel.text.clone(), made);
     }
 }
