@@ -143,7 +143,8 @@ fn memory_stays_flat_over_1000_steps() {
             1000 => at_1000 = dev.stats(),
             _ => {}
         }
-        if step % 100 == 0 {
+        // The first read takes a buffer to read into.
+        if step == 5 || step % 100 == 0 {
             assert!(loss.item::<f32>().unwrap().is_finite());
         }
     }

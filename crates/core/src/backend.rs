@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernel::{Plan, ScalarBits};
+use crate::profile::Span;
 
 /// A future that a backend returns: `Send` on native targets, where a read may cross threads.
 #[cfg(not(target_arch = "wasm32"))]
@@ -239,4 +240,23 @@ pub trait Backend: Send + Sync {
 
     /// Gives pooled memory that nothing uses back to the driver.
     fn trim(&self);
+
+    /// Starts to time every kernel.
+    ///
+    /// # Errors
+    /// Where the device has no clock for that.
+    fn begin_profile(&self) -> Result<()> {
+        Err(Error::Device(format!(
+            "{} cannot time its kernels",
+            self.name()
+        )))
+    }
+
+    /// Stops, waits for what was asked so far, and returns what ran since the start.
+    ///
+    /// # Errors
+    /// What a wait can fail with.
+    fn end_profile(&self) -> Result<Vec<Span>> {
+        Ok(Vec::new())
+    }
 }

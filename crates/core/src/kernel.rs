@@ -4,6 +4,7 @@
 //! what may change from one replay to the next (the buffers themselves and the scalars) is bound
 //! when it is run.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::dtype::DType;
@@ -332,6 +333,59 @@ impl Kernel {
         DType::F64,
         DType::U32,
     ];
+}
+
+/// A short name for a person: the kind, the sizes, and how many operations are fused into it.
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fused = |program: &Program| match program.instrs.len() {
+            0 => String::new(),
+            n => format!(" + {n} ops"),
+        };
+        match self {
+            Kernel::Map { shape, program, .. } => {
+                write!(f, "map {shape}{}", fused(program))
+            }
+            Kernel::Reduce {
+                shape,
+                reduced,
+                prologue,
+                accumulators,
+                ..
+            } => {
+                let op = accumulators.first().map(|a| a.op);
+                let kept = Shape::new(&shape[..shape.rank() - reduced]);
+                let name = op.map_or("reduce".into(), |op| format!("{op:?}").to_lowercase());
+                write!(f, "{name} {shape} to {kept}{}", fused(prologue))
+            }
+            Kernel::MatMul {
+                batch,
+                m,
+                n,
+                k,
+                epilogue,
+                sums,
+                ..
+            } => {
+                f.write_str("matmul ")?;
+                if batch.rank() > 0 {
+                    write!(f, "{batch} x ")?;
+                }
+                let sums = if sums.is_some() { " + sums" } else { "" };
+                write!(f, "{m}x{k}x{n}{}{sums}", fused(epilogue))
+            }
+            Kernel::CrossEntropy { rows, classes, .. } => {
+                write!(f, "cross_entropy {rows}x{classes}")
+            }
+            Kernel::Gather { index, .. } => write!(f, "gather {}", index.layout.shape),
+            Kernel::ScatterAdd { source, .. } => write!(f, "scatter_add {}", source.layout.shape),
+            Kernel::Concat { inputs, .. } => write!(f, "cat {} tensors", inputs.len()),
+            Kernel::Place { shape, .. } => write!(f, "slice gradient {shape}"),
+            Kernel::Copy { bytes, .. } => write!(f, "copy {bytes} bytes"),
+            Kernel::Adam { len, .. } => write!(f, "adam {len}"),
+            Kernel::Sgd { len, .. } => write!(f, "sgd {len}"),
+        }
+    }
 }
 
 /// A kernel in a plan.

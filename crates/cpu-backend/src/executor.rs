@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use smallvec::SmallVec;
 use wgrad_core::{
     Backend, Binding, BoxFuture, Buffer, BufferSpec, DType, Error, Executable, Fault, Kernel,
-    Limits, Operand, Output, Plan, Program, ReadBack, Result, ScalarBits, Shape, Stats,
+    Limits, Operand, Output, Plan, Program, ReadBack, Result, ScalarBits, Shape, Span, Stats,
 };
 
 use crate::arrangement::{Concat, CopyBytes, Place};
@@ -21,6 +21,7 @@ use crate::map::Map;
 use crate::matmul::MatMul;
 use crate::optimizer::{Adam, Sgd};
 use crate::pool::{CpuBuffer, Pool};
+use crate::recorder::Recorder;
 use crate::reduce::Reduce;
 
 /// How to open the CPU.
@@ -40,6 +41,7 @@ pub struct CpuOptions {
 struct State {
     counters: Stats,
     fault: Option<Fault>,
+    profile: Option<Recorder>,
 }
 
 struct Shared {
@@ -195,16 +197,17 @@ impl Backend for CpuBackend {
                 buffers: &plan.buffers,
             };
             let kernel = prepare(&checker, &launch.kernel)
-                .map_err(|problem| Error::Device(format!("{}: {problem}", name(&launch.kernel))))?;
+                .map_err(|problem| Error::Device(format!("{}: {problem}", launch.kernel)))?;
             if launch.scalars.len() != kernel.scalars() {
                 return Err(Error::Device(format!(
                     "{}: {} scalars for {}",
-                    name(&launch.kernel),
+                    launch.kernel,
                     launch.scalars.len(),
                     kernel.scalars()
                 )));
             }
             launches.push(Prepared {
+                name: launch.kernel.to_string(),
                 is_copy: matches!(launch.kernel, Kernel::Copy { .. }),
                 kernel,
                 scalars: launch.scalars.clone(),
@@ -244,6 +247,17 @@ impl Backend for CpuBackend {
 
     fn trim(&self) {
         self.shared.pool.trim();
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn begin_profile(&self) -> Result<()> {
+        self.shared.lock().profile = Some(Recorder::new());
+        Ok(())
+    }
+
+    fn end_profile(&self) -> Result<Vec<Span>> {
+        let recorder = self.shared.lock().profile.take();
+        Ok(recorder.map_or_else(Vec::new, Recorder::spans))
     }
 }
 
@@ -287,6 +301,7 @@ impl Launchable for WithSums {
 }
 
 struct Prepared {
+    name: String,
     kernel: Box<dyn Launchable>,
     is_copy: bool,
     scalars: std::ops::Range<usize>,
@@ -340,9 +355,12 @@ impl Executable for CpuPlan {
         let mut state = self.shared.lock();
         let context = Context { buffers: &bound };
         for launch in &self.launches {
-            let bad = launch
-                .kernel
-                .launch(&context, &scalars[launch.scalars.clone()]);
+            let scalars = &scalars[launch.scalars.clone()];
+            let run = || launch.kernel.launch(&context, scalars);
+            let bad = match &mut state.profile {
+                Some(recorder) => recorder.time(&launch.name, run),
+                None => run(),
+            };
             if let (Some(value), Some(fault), None) = (bad, launch.fault, state.fault) {
                 let code = faults[fault];
                 state.fault = Some(Fault { code, value });
@@ -355,22 +373,6 @@ impl Executable for CpuPlan {
         }
         state.counters.submits += 1;
         Ok(())
-    }
-}
-
-fn name(kernel: &Kernel) -> &'static str {
-    match kernel {
-        Kernel::Map { .. } => "Map",
-        Kernel::Reduce { .. } => "Reduce",
-        Kernel::MatMul { .. } => "MatMul",
-        Kernel::CrossEntropy { .. } => "CrossEntropy",
-        Kernel::Gather { .. } => "Gather",
-        Kernel::ScatterAdd { .. } => "ScatterAdd",
-        Kernel::Concat { .. } => "Concat",
-        Kernel::Place { .. } => "Place",
-        Kernel::Copy { .. } => "Copy",
-        Kernel::Adam { .. } => "Adam",
-        Kernel::Sgd { .. } => "Sgd",
     }
 }
 

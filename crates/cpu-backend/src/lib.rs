@@ -22,6 +22,7 @@ mod optimizer;
 mod parallel;
 mod pool;
 mod random;
+mod recorder;
 mod reduce;
 mod scratch;
 mod storage;

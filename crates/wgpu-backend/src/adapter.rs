@@ -4,7 +4,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use wgrad_core::{
-    Backend, BoxFuture, Buffer, DType, Error, Executable, Limits, Plan, ReadBack, Result, Stats,
+    Backend, BoxFuture, Buffer, DType, Error, Executable, Limits, Plan, ReadBack, Result, Span,
+    Stats,
 };
 
 use crate::bindings::BindGroups;
@@ -130,7 +131,7 @@ impl WgpuBackend {
         let strict = options.strict || flag("WGRAD_STRICT");
         let instance = instance(strict);
         let adapter = choose(enumerate(&instance).await, options)?;
-        let mut features = wgpu::Features::empty();
+        let mut features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
         if !strict && !options.no_immediates {
             features |= adapter.features() & wgpu::Features::IMMEDIATES;
         }
@@ -270,6 +271,7 @@ impl WgpuBackend {
             },
             failure,
             counters: Counters::default(),
+            profile: Mutex::default(),
             pool: Mutex::new(Pool::new(options.memory_limit)),
             pipelines: Mutex::new(Pipelines::new(std::env::var_os("WGRAD_DUMP_WGSL"))),
             bind_groups: Mutex::new(BindGroups::default()),
@@ -403,5 +405,13 @@ impl Backend for WgpuBackend {
 
     fn trim(&self) {
         self.gpu.trim_pool();
+    }
+
+    fn begin_profile(&self) -> Result<()> {
+        self.gpu.begin_profile()
+    }
+
+    fn end_profile(&self) -> Result<Vec<Span>> {
+        self.gpu.end_profile()
     }
 }

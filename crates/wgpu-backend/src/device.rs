@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::options::{KernelSet, MatmulChoice};
 use crate::pipeline::Pipelines;
 use crate::pool::Pool;
+use crate::timer::Timed;
 
 /// Locks, also after a panic elsewhere: what the locks protect is whole at every moment.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -108,6 +109,8 @@ pub(crate) struct Gpu {
     pub submit_seconds: f64,
     pub failure: Arc<Failure>,
     pub counters: Counters,
+    /// Runs since a profile began.
+    pub profile: Mutex<Option<Vec<Timed>>>,
     pub pool: Mutex<Pool>,
     pub pipelines: Mutex<Pipelines>,
     pub bind_groups: Mutex<BindGroups>,

@@ -24,6 +24,7 @@ const UNIFORM_ALIGN: usize = 256;
 
 /// A dispatch of a compiled kernel.
 struct Dispatch {
+    name: Arc<str>,
     pipeline: Arc<Pipeline>,
     params: ParamsAs,
     /// The launch's parameters in the run's words.
@@ -219,6 +220,7 @@ impl Program {
         let mut words: Vec<u32> = Vec::new();
         let mut uniform = 0usize;
         for (launch, count) in plan.launches.iter().zip(counts) {
+            let name: Arc<str> = launch.kernel.to_string().into();
             if let Kernel::Copy {
                 source,
                 source_offset,
@@ -253,6 +255,7 @@ impl Program {
                     ..*p
                 });
                 steps.push(Step::Dispatch(Dispatch {
+                    name: name.clone(),
                     pipeline,
                     params: made.interface.params,
                     words: first..words.len(),
@@ -387,6 +390,7 @@ impl Program {
         let gpu = &self.gpu;
         let counters = &gpu.counters;
         let mut encoder = gpu.encoder();
+        let mut timer = gpu.timer(self.steps.len());
         let most = gpu.submit_seconds;
         let mut seconds = 0.0;
         let mut at = 0;
@@ -415,7 +419,16 @@ impl Program {
                 at += 1;
                 continue;
             }
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let timestamp_writes = match (&mut timer, &self.steps[at]) {
+                (Some(timer), Step::Dispatch(dispatch)) => timer.next(&dispatch.name),
+                _ => None,
+            };
+            // A kernel that is timed has a pass of its own.
+            let alone = timestamp_writes.is_some();
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes,
+            });
             let mut current = u64::MAX;
             while let Some(Step::Dispatch(dispatch)) = self.steps.get(at) {
                 if seconds > most {
@@ -444,7 +457,13 @@ impl Program {
                 seconds += dispatch.seconds;
                 Counters::add(&counters.launches, 1);
                 at += 1;
+                if alone {
+                    break;
+                }
             }
+        }
+        if let Some(timer) = timer {
+            gpu.stop(timer, &mut encoder);
         }
         gpu.submit(encoder);
     }

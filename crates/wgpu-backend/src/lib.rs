@@ -32,6 +32,7 @@ mod readback;
 mod reduce;
 mod source;
 mod tiles;
+mod timer;
 mod variants;
 
 pub use adapter::{WgpuBackend, adapters};
