@@ -157,9 +157,13 @@ impl<'a> Reduction<'a> {
             } else {
                 results
             };
-            // Enough threads for a few dozen cores, each with enough to do.
             let parts = if threads < 256 && length >= 4096 {
+                // Enough threads for a few dozen cores, each with enough to do.
                 (512 / threads.max(1)).min(length / 1024).max(1)
+            } else if form == Form::Columns && length >= 1024 {
+                // Threads run one after the other, so what lies beside a thread's column is only
+                // still in the caches if the column is short.
+                length / 128
             } else {
                 1
             };
