@@ -77,6 +77,9 @@ pub struct Limits {
     pub max_binding: usize,
     /// Most buffers that one kernel may use (inputs, outputs and the fault word).
     pub max_kernel_buffers: usize,
+    /// Most elementwise operations that are fused into one kernel; routines such as `erf` count as
+    /// three.
+    pub max_kernel_ops: usize,
     /// Most elements of one tensor.
     pub max_elements: usize,
     /// Element types that the device stores and computes.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use crate::backend::Limits;
 use crate::dtype::DType;
 use crate::graph::{Graph, Input, Item};
 use crate::kernel::ReduceOp;
@@ -13,11 +14,10 @@ use crate::layout::Layout;
 use crate::node::Op;
 use crate::program::MapOp;
 
-/// Most elementwise operations in one kernel, where those that are whole routines count as several:
-/// a driver takes seconds to compile a kernel of 64 of them.
-const MAX_OPS: usize = 64;
-/// What such a routine counts.
+/// What an operation that is a whole routine counts among a kernel's operations.
 const ROUTINE: usize = 3;
+/// How far back parts of a cross-entropy look for the others.
+const LOOK_BACK: usize = 64;
 
 /// Most terms of sums beside a product, where one thread adds them up one after the other.
 const MAX_SUMMED: usize = 4096;
@@ -68,7 +68,7 @@ impl Group {
 }
 
 /// The groups, in an order in which they can run.
-pub(crate) fn group(graph: &Graph, fusion: bool, max_buffers: usize) -> Vec<Group> {
+pub(crate) fn group(graph: &Graph, fusion: bool, limits: &Limits) -> Vec<Group> {
     let mut grouping = Grouping {
         graph,
         users: graph.users(),
@@ -76,7 +76,8 @@ pub(crate) fn group(graph: &Graph, fusion: bool, max_buffers: usize) -> Vec<Grou
         groups: Vec::new(),
         seen: Vec::new(),
         stamp: 0,
-        max_buffers: max_buffers.saturating_sub(1).max(2),
+        max_buffers: limits.max_kernel_buffers.saturating_sub(1).max(2),
+        max_ops: limits.max_kernel_ops,
     };
     for i in 0..graph.items.len() {
         grouping.add(i, fusion);
@@ -98,6 +99,7 @@ struct Grouping<'a> {
     seen: Vec<u32>,
     stamp: u32,
     max_buffers: usize,
+    max_ops: usize,
 }
 
 /// Types that only whole vectors of four elements can store.
@@ -139,7 +141,7 @@ impl Grouping<'_> {
             }
             Op::Reduce { .. } => self.absorb(i),
             Op::CrossEntropy { .. } => {
-                let earlier = (0..i).rev().take(MAX_OPS);
+                let earlier = (0..i).rev().take(LOOK_BACK);
                 for g in earlier.map(|j| self.of[j]).collect::<Vec<_>>() {
                     if self.of[i] != own {
                         break; // merged
@@ -208,7 +210,7 @@ impl Grouping<'_> {
                 return false;
             }
         }
-        x.ops(self.graph) + y.ops(self.graph) <= MAX_OPS
+        x.ops(self.graph) + y.ops(self.graph) <= self.max_ops
             && self.aligned(x, y)
             && self.buffers(x, y) <= self.max_buffers
     }

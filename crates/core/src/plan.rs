@@ -52,7 +52,7 @@ pub(crate) fn build(
     } else {
         graph.clone()
     };
-    let groups = fusion::group(&graph, fusion, limits.max_kernel_buffers);
+    let groups = fusion::group(&graph, fusion, limits);
     let mut planner = Planner::new(&graph, &groups, limits);
     for (at, group) in groups.iter().enumerate() {
         planner.launch(at, group);

@@ -61,6 +61,11 @@ impl Walk {
             offset: layout.offset as isize,
         }
     }
+
+    /// Element offset of the first element.
+    pub fn first(&self) -> isize {
+        self.offset
+    }
 }
 
 /// A place in a [`Walk`].

@@ -97,6 +97,7 @@ impl CpuBackend {
             max_buffer: pool.limit(),
             max_binding: pool.limit(),
             max_kernel_buffers: 32,
+            max_kernel_ops: 256,
             max_elements: usize::MAX / 16,
             dtypes: DType::ALL.to_vec(),
             bool_bytes: 1,

@@ -2,7 +2,7 @@
 //! microkernel reads them ([Goto and van de Geijn 2008](https://doi.org/10.1145/1356052.1356053)).
 //!
 //! Every element of C is one chain of multiply-adds over ascending k, cut at multiples of
-//! [`depth`] (or a dot product in a fixed order), whatever the threads and the blocks are: results
+//! [`DEPTH`] (or a dot product in a fixed order), whatever the threads and the blocks are: results
 //! are the same bits in every run.
 
 use std::ops::Range;
@@ -14,11 +14,16 @@ use crate::scratch::{self, Scratch};
 
 /// Vectors in a row of a tile.
 const VECTORS: usize = 2;
-/// The widest tile: two vectors of sixteen.
-const WIDEST: usize = 32;
-/// The tallest tile.
-const TALLEST: usize = 12;
-/// Rows of A that are packed at a time: with [`depth`] columns they fill part of a second-level
+/// Lanes of a vector that the microkernel is made for: AVX2's. Where there are sixteen, the `gemm`
+/// crate's kernels serve, which were written for them.
+const LANES: usize = 8;
+/// Columns of a tile.
+const WIDTH: usize = VECTORS * LANES;
+/// Rows of a tile: as many as the registers hold beside a row of B and an element of A.
+const HEIGHT: usize = 6;
+/// Steps of k between two visits to C: a sliver of B takes half of a first-level cache.
+const DEPTH: usize = 256;
+/// Rows of A that are packed at a time: with [`DEPTH`] columns they fill part of a second-level
 /// cache.
 const BLOCK_ROWS: usize = 96;
 /// Elements of B that are packed at a time; a third-level cache holds them.
@@ -34,21 +39,6 @@ const SHALLOW_ROWS: usize = 24;
 const VECTOR_ROWS: usize = 2;
 /// Columns of such a sum that stay in the first-level cache.
 const STRIP: usize = 2048;
-
-/// Columns of a tile.
-const fn width<S: Simd>() -> usize {
-    VECTORS * S::F32_LANES
-}
-
-/// Rows of a tile: as many as the registers hold beside a row of B and an element of A.
-const fn height<S: Simd>() -> usize {
-    if S::REGISTER_COUNT >= 32 { TALLEST } else { 6 }
-}
-
-/// Steps of k between two visits to C: a sliver of B takes half of a first-level cache.
-const fn depth<S: Simd>() -> usize {
-    if width::<S>() >= WIDEST { 192 } else { 256 }
-}
 
 /// A product `C = A B`: sizes, and distances between neighbours in a column and in a row.
 #[derive(Clone, Copy)]
@@ -72,9 +62,10 @@ impl WithSimd for TileShape {
     type Output = Option<Tile>;
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Option<Tile> {
-        (cfg!(target_arch = "x86_64") && fused::<S>()).then_some(Tile {
-            height: height::<S>(),
-            width: width::<S>(),
+        let fits = cfg!(target_arch = "x86_64") && fused::<S>() && S::F32_LANES == LANES;
+        fits.then_some(Tile {
+            height: HEIGHT,
+            width: WIDTH,
         })
     }
 }
@@ -131,7 +122,7 @@ impl Gemm {
     }
 
     /// Packs columns `columns` (from `first`, the panel's first one, on) of rows `depths` of B: for
-    /// each [`depth`] of rows, slivers of a tile's width, row by row, missing columns as 0.
+    /// each [`DEPTH`] of rows, slivers of a tile's width, row by row, missing columns as 0.
     ///
     /// # Safety
     /// B is readable, the panel has room for all of its slivers, and nobody else touches these.
@@ -195,20 +186,19 @@ impl WithSimd for PackB<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let width = width::<S>();
         let k = self.gemm.k;
-        for p in (0..k).step_by(depth::<S>()) {
-            let deep = depth::<S>().min(k - p);
-            // SAFETY: the start of this depth's slivers, which `pack_b`'s caller promised.
+        for p in (0..k).step_by(DEPTH) {
+            let deep = DEPTH.min(k - p);
+            // SAFETY: the start of the slivers of this depth, which `pack_b`'s caller promised.
             let slivers = unsafe { self.panel.add(p * self.panel_width) };
             // Several slivers side by side: long runs of memory suit the prefetcher.
-            let group = if self.gemm.b.1 == 1 { 8 * width } else { width };
+            let group = if self.gemm.b.1 == 1 { 8 * WIDTH } else { WIDTH };
             for from in self.columns.clone().step_by(group) {
                 let to = self.columns.end.min(from + group);
                 // SAFETY: as above.
                 unsafe {
                     let into = slivers.add((from - self.first) * deep);
-                    pack_slivers::<S>(self.gemm, self.b, p..p + deep, from..to, into);
+                    pack_slivers(self.gemm, self.b, p..p + deep, from..to, into);
                 }
             }
         }
@@ -220,33 +210,57 @@ impl WithSimd for PackB<'_> {
 /// # Safety
 /// As for [`Gemm::pack_b`].
 #[inline(always)]
-unsafe fn pack_slivers<S: Simd>(
+unsafe fn pack_slivers(
     gemm: &Gemm,
     b: *const f32,
     depths: Range<usize>,
     columns: Range<usize>,
     into: *mut f32,
 ) {
-    let width = width::<S>();
     let deep = depths.len();
-    for (r, p) in depths.enumerate() {
-        for (s, from) in columns.clone().step_by(width).enumerate() {
-            let count = width.min(columns.end - from);
+    let mut depths = depths;
+    let mut done = 0;
+    if gemm.b.0 == 1 && columns.len() == WIDTH {
+        // Dense along k: blocks are turned in registers.
+        while depths.len() >= LANES {
+            for from in (0..WIDTH).step_by(LANES) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let column = |j: usize| {
+                        let first = (columns.start + from + j) as isize * gemm.b.1;
+                        let start = b.offset(first).add(depths.start);
+                        start.cast::<[f32; LANES]>().read_unaligned()
+                    };
+                    let block: [[f32; LANES]; LANES] = std::array::from_fn(column);
+                    for r in 0..LANES {
+                        let row: [f32; LANES] = std::array::from_fn(|j| block[j][r]);
+                        let target = into.add((done + r) * WIDTH + from);
+                        target.cast::<[f32; LANES]>().write_unaligned(row);
+                    }
+                }
+            }
+            depths.start += LANES;
+            done += LANES;
+        }
+    }
+    for (r, p) in (done..).zip(depths) {
+        for (s, from) in columns.clone().step_by(WIDTH).enumerate() {
+            let count = WIDTH.min(columns.end - from);
             // SAFETY: the caller's promise.
             unsafe {
                 let source = b.offset(p as isize * gemm.b.0 + from as isize * gemm.b.1);
-                let target = into.add(s * width * deep + r * width);
-                if count == width && gemm.b.1 == 1 {
-                    std::ptr::copy_nonoverlapping(source, target, width);
-                } else if count == width {
-                    for j in 0..width {
+                let target = into.add(s * WIDTH * deep + r * WIDTH);
+                if count == WIDTH && gemm.b.1 == 1 {
+                    std::ptr::copy_nonoverlapping(source, target, WIDTH);
+                } else if count == WIDTH {
+                    for j in 0..WIDTH {
                         *target.add(j) = *source.offset(j as isize * gemm.b.1);
                     }
                 } else {
                     for j in 0..count {
                         *target.add(j) = *source.offset(j as isize * gemm.b.1);
                     }
-                    std::slice::from_raw_parts_mut(target.add(count), width - count).fill(0.0);
+                    std::slice::from_raw_parts_mut(target.add(count), WIDTH - count).fill(0.0);
                 }
             }
         }
@@ -279,13 +293,7 @@ impl WithSimd for Block<'_> {
             };
         }
         // SAFETY: `block`'s caller's promise.
-        unsafe {
-            if height::<S>() == TALLEST {
-                self.run::<S, TALLEST>(simd);
-            } else {
-                self.run::<S, 6>(simd);
-            }
-        }
+        unsafe { self.run::<S, HEIGHT>(simd) };
     }
 }
 
@@ -361,27 +369,26 @@ impl Block<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd, const MR: usize>(self, simd: S) {
         let Gemm { n, k, .. } = *self.gemm;
-        let (width, depth) = (width::<S>(), depth::<S>());
         let packs_a = self.gemm.packs_a();
         let columns = self.columns;
         // A's block, and the sliver of B that is cut off by its edge.
-        let deepest = depth.min(k);
+        let deepest = DEPTH.min(k);
         let a_size = if packs_a {
             BLOCK_ROWS.min(self.rows.len()).next_multiple_of(MR) * deepest
         } else {
             0
         };
-        let scratch = self.scratch.slice::<f32>(a_size + width * deepest);
+        let scratch = self.scratch.slice::<f32>(a_size + WIDTH * deepest);
         let (packed_a, edge) = scratch.split_at_mut(a_size);
-        for p in (0..k).step_by(depth) {
-            let deep = depth.min(k - p);
-            let last = columns.end / width * width;
+        for p in (0..k).step_by(DEPTH) {
+            let deep = DEPTH.min(k - p);
+            let last = columns.end / WIDTH * WIDTH;
             if let (Source::Direct(b), true) = (self.b, last < columns.end) {
                 let from = last.max(columns.start);
                 // SAFETY: the caller's promise.
                 unsafe {
                     let into = edge.as_mut_ptr();
-                    pack_slivers::<S>(self.gemm, b, p..p + deep, from..columns.end, into);
+                    pack_slivers(self.gemm, b, p..p + deep, from..columns.end, into);
                 }
             }
             for first in self.rows.clone().step_by(BLOCK_ROWS) {
@@ -390,16 +397,16 @@ impl Block<'_> {
                     // SAFETY: the caller's promise.
                     unsafe { pack_a::<MR>(self.gemm, self.a, first..end, p..p + deep, packed_a) };
                 }
-                for j in columns.clone().step_by(width) {
-                    let count = width.min(columns.end - j);
+                for j in columns.clone().step_by(WIDTH) {
+                    let count = WIDTH.min(columns.end - j);
                     // SAFETY: within B, the panel or the edge's sliver.
                     let (b, step) = unsafe {
                         match self.b {
                             Source::Packed { panel, first } => {
                                 let slivers = panel.add(p * self.panel_width);
-                                (slivers.add((j - first) * deep), width as isize)
+                                (slivers.add((j - first) * deep), WIDTH as isize)
                             }
-                            Source::Direct(_) if count < width => (edge.as_ptr(), width as isize),
+                            Source::Direct(_) if count < WIDTH => (edge.as_ptr(), WIDTH as isize),
                             Source::Direct(b) => {
                                 (b.offset(p as isize * self.gemm.b.0).add(j), self.gemm.b.0)
                             }
@@ -570,7 +577,7 @@ impl Part {
     /// This part of C is writable, by this task only.
     #[inline(always)]
     unsafe fn store<S: Simd, const MR: usize>(self, simd: S, sum: &[[S::f32s; VECTORS]; MR]) {
-        if self.rows == MR && self.columns == width::<S>() {
+        if self.rows == MR && self.columns == WIDTH {
             for (i, row) in sum.iter().enumerate() {
                 for (v, &x) in row.iter().enumerate() {
                     // SAFETY: the caller's promise.
@@ -588,10 +595,10 @@ impl Part {
             }
             return;
         }
-        let mut tile = [0f32; TALLEST * WIDEST];
+        let mut tile = [0f32; HEIGHT * WIDTH];
         for (i, row) in sum.iter().enumerate() {
             for (v, &x) in row.iter().enumerate() {
-                let at = i * width::<S>() + v * S::F32_LANES;
+                let at = i * WIDTH + v * S::F32_LANES;
                 let lanes: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&x));
                 tile[at..at + S::F32_LANES].copy_from_slice(lanes);
             }
@@ -601,7 +608,7 @@ impl Part {
             let row = unsafe {
                 std::slice::from_raw_parts_mut(self.start.add(i * self.row), self.columns)
             };
-            let tile = &tile[i * width::<S>()..][..self.columns];
+            let tile = &tile[i * WIDTH..][..self.columns];
             if self.fresh {
                 row.copy_from_slice(tile);
             } else {

@@ -64,6 +64,9 @@ impl Factor {
 
     /// The first element of matrix `item`.
     fn first(&self, item: usize) -> isize {
+        if item == 0 {
+            return self.batch.first();
+        }
         let mut cursor = Cursor::new(&self.batch);
         cursor.seek(item);
         cursor.next_run(1).0
@@ -346,36 +349,42 @@ impl Launchable for MatMul {
         let buffers = context.buffers;
         let fits = self.fits_output(buffers);
         let bytes = self.batch * self.m * self.n * self.dtype.size();
-        scratch::with(|wide_a| {
-            scratch::with(|wide_b| {
-                scratch::with(|product| {
-                    // SAFETY: the factors were checked.
-                    let factors = unsafe {
-                        self.factors
-                            .as_ref()
-                            .map_or((std::ptr::null(), std::ptr::null()), |(a, b)| {
-                                (a.elements(buffers, wide_a), b.elements(buffers, wide_b))
-                            })
-                    };
-                    let c = if fits {
-                        buffers[self.outputs[0].buffer].start
-                    } else {
-                        product.reserve(bytes)
-                    };
-                    let run = Run {
-                        buffers,
-                        scalars,
-                        a: Shared(factors.0.cast_mut()),
-                        b: Shared(factors.1.cast_mut()),
-                        c: Shared(c),
-                        finished: self.plain && fits,
-                    };
-                    match (self.tile, &self.factors) {
-                        (Some(tile), Some(factors)) => self.tiles(&run, tile, factors),
-                        _ => self.multiply(&run),
-                    }
+        let c_of = |product: &mut scratch::Scratch| {
+            if fits {
+                buffers[self.outputs[0].buffer].start
+            } else {
+                product.reserve(bytes)
+            }
+        };
+        let run = |a: *const u8, b: *const u8, c: *mut u8| {
+            let run = Run {
+                buffers,
+                scalars,
+                a: Shared(a.cast_mut()),
+                b: Shared(b.cast_mut()),
+                c: Shared(c),
+                finished: self.plain && fits,
+            };
+            match (self.tile, &self.factors) {
+                (Some(tile), Some(factors)) => self.tiles(&run, tile, factors),
+                _ => self.multiply(&run),
+            }
+        };
+        scratch::with(|product| match &self.factors {
+            None => run(std::ptr::null(), std::ptr::null(), c_of(product)),
+            // SAFETY: the factors were checked. What needs no widening takes no scratch.
+            Some((a, b)) if a.widen.is_none() && b.widen.is_none() => unsafe {
+                let (a, b) = (a.elements(buffers, product), b.elements(buffers, product));
+                run(a, b, c_of(product));
+            },
+            Some((a, b)) => scratch::with(|wide_a| {
+                scratch::with(|wide_b| {
+                    // SAFETY: as above.
+                    let (a, b) =
+                        unsafe { (a.elements(buffers, wide_a), b.elements(buffers, wide_b)) };
+                    run(a, b, c_of(product));
                 });
-            });
+            }),
         });
         None
     }
@@ -393,15 +402,12 @@ impl MatMul {
         };
         let work = self.m * self.n * self.k;
         let parallel = work.saturating_mul(self.batch) >= PARALLEL_WORK;
-        let many = self.batch >= 2 * parallel::threads() && work < LARGE_WORK;
+        let threads = if parallel { parallel::threads() } else { 1 };
+        let many = self.batch >= 2 * threads && work < LARGE_WORK;
         parallel::for_each(parallel && many, self.batch, |item| {
             let a = run.a.get().cast::<f32>().wrapping_offset(fa.first(item));
             let b = run.b.get().cast::<f32>().wrapping_offset(fb.first(item));
-            let threads = if parallel && !many {
-                parallel::threads()
-            } else {
-                1
-            };
+            let threads = if many { 1 } else { threads };
             self.panels(run, tile, &gemm, item, (a, b), threads);
         });
     }

@@ -211,6 +211,8 @@ impl WgpuBackend {
             max_buffer,
             max_binding,
             max_kernel_buffers: most.max_storage_buffers_per_shader_stage as usize,
+            // Drivers take seconds to compile a kernel of 64 routines.
+            max_kernel_ops: 64,
             // Kernels index with u32 and the `Index` operation gives i32.
             max_elements: i32::MAX as usize - 256,
             dtypes,
