@@ -137,6 +137,23 @@ fn cross_entropies() {
     }
 }
 
+#[test]
+fn softmax_and_its_kin() {
+    for shape in [&[5, 7][..], &[33, 10], &[2, 3, 4], &[3, 1000], &[6]] {
+        let x = (fill(8, shape.iter().product(), 1.0), shape.to_vec());
+        for dim in [0, -1] {
+            let name = format!("{shape:?} along {dim}");
+            let x = std::slice::from_ref(&x);
+            compare(&name, x, |x| (&x[0] * 9.0).softmax(dim) * 3.0);
+            compare(&name, x, |x| (&x[0] * 9.0).log_softmax(dim));
+            compare(&name, x, |x| (&x[0] * 9.0).logsumexp(dim, false));
+        }
+        compare("turned", std::slice::from_ref(&x), |x| {
+            (x[0].transpose(0, -1) * 5.0).softmax(-1)
+        });
+    }
+}
+
 /// Parameters after five steps. One has no gradient in the third step, and an old value of
 /// another is held over the fourth.
 fn trained<O: Optimizer>(dev: &Device, make: &dyn Fn(Vec<Tensor>) -> O) -> Vec<Vec<f32>> {

@@ -52,6 +52,17 @@ pub enum ReduceOp {
     All,
 }
 
+/// What [`Kernel::Softmax`] computes of a row.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum SoftmaxForm {
+    /// `softmax(x)`.
+    Softmax,
+    /// `ln(softmax(x))`.
+    LogSoftmax,
+    /// `ln(sum(e^x))`.
+    LogSumExp,
+}
+
 /// One accumulator of a reduction.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Accumulator {
@@ -166,6 +177,22 @@ pub enum Kernel {
         row_weight: Option<Output>,
         /// The gradient, `[rows, classes]`.
         grad: Option<Output>,
+    },
+    /// Softmax of each row, or its logarithm, or the logarithm of the sum, from one read:
+    /// `e^(x - max) / sum`, `(x - max) - ln(sum)` and `max + ln(sum)` of `sum = sum(e^(x - max))`.
+    /// NaN and infinity as the formulas give them, but the logarithm of the sum of a row whose
+    /// largest element is infinite is that element.
+    Softmax {
+        /// Number of rows.
+        rows: usize,
+        /// Length of a row (at least 1).
+        classes: usize,
+        /// What is computed.
+        form: SoftmaxForm,
+        /// Floats `[rows, classes]`, any strides.
+        input: Operand,
+        /// `[rows, classes]`, or `[rows]` for the sums.
+        output: Output,
     },
     /// `out[.., i, ..] = source[.., index[.., i, ..], ..]` along dimension `dim`.
     ///
@@ -376,6 +403,15 @@ impl fmt::Display for Kernel {
             }
             Kernel::CrossEntropy { rows, classes, .. } => {
                 write!(f, "cross_entropy {rows}x{classes}")
+            }
+            Kernel::Softmax {
+                rows,
+                classes,
+                form,
+                ..
+            } => {
+                let name = format!("{form:?}").to_lowercase();
+                write!(f, "{name} {rows}x{classes}")
             }
             Kernel::Gather { index, .. } => write!(f, "gather {}", index.layout.shape),
             Kernel::ScatterAdd { source, .. } => write!(f, "scatter_add {}", source.layout.shape),

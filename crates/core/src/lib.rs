@@ -39,6 +39,7 @@ mod rows;
 mod run;
 mod shape;
 mod slice;
+mod softmax;
 mod tensor;
 mod update;
 mod variable;

@@ -511,6 +511,16 @@ impl<'a> Planner<'a> {
         let mut operands = operands.into_iter();
         let (first, second) = (operands.next(), operands.next());
         match (&item.op, first, second) {
+            (Op::Softmax(form), Some(input), _) => {
+                let kernel = Kernel::Softmax {
+                    rows: input.layout.shape[0],
+                    classes: input.layout.shape[1],
+                    form: *form,
+                    input,
+                    output,
+                };
+                self.push(kernel, &[], None);
+            }
             (Op::Gather { dim }, Some(source), Some(index)) => {
                 self.push(
                     Kernel::Gather {

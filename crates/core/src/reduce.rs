@@ -133,38 +133,6 @@ impl Tensor {
         truth("all", ReduceOp::All, self, &dims, keepdim, Place::caller())
     }
 
-    /// `ln(sum(exp(x)))` along `dim`, without overflow.
-    #[track_caller]
-    pub fn logsumexp(&self, dim: isize, keepdim: bool) -> Tensor {
-        let place = Place::caller();
-        place.hold(|| {
-            let top = finite_max(self, dim);
-            let sum = (self - &top).exp().sum_dims([dim], true).ln() + top;
-            if keepdim { sum } else { sum.squeeze(dim) }
-        })
-    }
-
-    /// `exp(x) / sum(exp(x))` along `dim`.
-    #[track_caller]
-    pub fn softmax(&self, dim: isize) -> Tensor {
-        let place = Place::caller();
-        place.hold(|| {
-            let e = (self - self.detach().max_dims([dim], true)).exp();
-            &e / e.sum_dims([dim], true)
-        })
-    }
-
-    /// `ln(softmax(x))` along `dim`, without loss of precision.
-    #[track_caller]
-    pub fn log_softmax(&self, dim: isize) -> Tensor {
-        let place = Place::caller();
-        place.hold(|| {
-            let shifted = self - self.detach().max_dims([dim], true);
-            let log_sum = shifted.exp().sum_dims([dim], true).ln();
-            shifted - log_sum
-        })
-    }
-
     /// Sums over the dimensions that broadcasting to this tensor's shape from `shape` added.
     pub(crate) fn sum_to(&self, shape: &Shape) -> Tensor {
         let place = Place::caller();
@@ -180,12 +148,6 @@ impl Tensor {
             Ok(total.reshape(shape))
         })
     }
-}
-
-/// The maximum along `dim` as a constant shift, 0 where it is infinite.
-fn finite_max(x: &Tensor, dim: isize) -> Tensor {
-    let top = x.detach().max_dims([dim], true);
-    top.abs().eq(f64::INFINITY).where_cond(0.0, top)
 }
 
 /// Records a reduction of `dims` (ascending).

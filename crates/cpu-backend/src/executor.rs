@@ -394,6 +394,7 @@ fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>
             sums: Reduce::new(checker, sums)?,
         }),
         Kernel::CrossEntropy { .. } => Box::new(CrossEntropy::new(checker, kernel)?),
+        Kernel::Softmax { .. } => Box::new(CrossEntropy::softmax(checker, kernel)?),
         Kernel::Gather {
             dim,
             source,

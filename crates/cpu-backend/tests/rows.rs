@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::*;
-use wgrad_core::{DType, Kernel, Layout, ScalarBits, Shape};
+use wgrad_core::{DType, Kernel, Layout, ScalarBits, Shape, SoftmaxForm};
 
 struct Loss {
     loss: f64,
@@ -93,6 +93,71 @@ fn cross_entropy_of_all_types() {
                         assert_near(&grad[r * classes..(r + 1) * classes], &want.grad, tolerance);
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn softmax_of_rows() {
+    let mut dice = Dice::new(21);
+    let (n, inf) = (f64::NAN, f64::INFINITY);
+    let odd = vec![
+        1.0, n, 3.0, inf, 2.0, 3.0, -inf, 2.0, 3.0, -inf, -inf, -inf, inf, -inf, n, 1e4, -1e4, 0.0,
+    ];
+    for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+        for (rows, classes) in [(1, 1), (6, 3), (3, 33), (40, 1000), (0, 4)] {
+            let forms = [
+                SoftmaxForm::Softmax,
+                SoftmaxForm::LogSoftmax,
+                SoftmaxForm::LogSumExp,
+            ];
+            for (form, special) in forms.into_iter().flat_map(|f| [(f, false), (f, true)]) {
+                if special && (rows, classes) != (6, 3) {
+                    continue;
+                }
+                let mut bench = Bench::new();
+                let shape = Shape::from([rows, classes]);
+                let (input, x) = match special {
+                    true => {
+                        let data = Data(dtype, odd.clone());
+                        let x = data.rounded();
+                        (bench.dense(data, [rows, classes]), x)
+                    }
+                    false => bench.random(&mut dice, dtype, &shape, (-9.0, 9.0)),
+                };
+                let sums = form == SoftmaxForm::LogSumExp;
+                let output = bench.output(dtype, if sums { rows } else { rows * classes });
+                let got = bench.run(Kernel::Softmax {
+                    rows,
+                    classes,
+                    form,
+                    input,
+                    output,
+                });
+                let mut want = Vec::new();
+                for row in x.chunks(classes) {
+                    let top = row.iter().copied().fold(-inf, f64::max);
+                    let nan = row.iter().any(|v| v.is_nan());
+                    let total: f64 = row.iter().map(|v| (v - top).exp()).sum();
+                    match form {
+                        SoftmaxForm::Softmax => {
+                            want.extend(row.iter().map(|v| (v - top).exp() / total));
+                        }
+                        SoftmaxForm::LogSoftmax => {
+                            want.extend(row.iter().map(|v| v - top - total.ln()));
+                        }
+                        SoftmaxForm::LogSumExp if top.is_infinite() && !nan => want.push(top),
+                        SoftmaxForm::LogSumExp => want.push(top + total.ln()),
+                    }
+                }
+                let tolerance = match dtype {
+                    DType::F64 => 1e-12,
+                    DType::F32 => 2e-6,
+                    DType::F16 => 2e-3,
+                    _ => 1e-2,
+                };
+                assert_near(&got[0], &want, tolerance);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Softmax and cross-entropy with its gradient in one launch.
+//! Softmax, and cross-entropy with its gradient, in one launch.
 //!
 //! Three forms of one text: a thread per row (few classes, and adapters that run on the CPU), a
 //! workgroup per row that keeps the row in registers, and a workgroup per row that reads it three
@@ -8,7 +8,9 @@
 
 use std::fmt::Write;
 
-use wgrad_core::{Arg, BufferSpec, DType, Error, Layout, Operand, Output, Program, Result, Shape};
+use wgrad_core::{
+    Arg, BufferSpec, DType, Error, Layout, Operand, Output, Program, Result, Shape, SoftmaxForm,
+};
 
 use crate::device::Traits;
 use crate::map;
@@ -20,11 +22,20 @@ pub(crate) struct CrossEntropy<'a> {
     pub rows: usize,
     pub classes: usize,
     pub logits: &'a Operand,
-    pub targets: &'a Operand,
+    pub task: Task<'a>,
     pub weight: Option<&'a Operand>,
     pub loss: Option<&'a Output>,
     pub row_weight: Option<&'a Output>,
     pub grad: Option<&'a Output>,
+}
+
+/// What is done with the rows.
+#[derive(Clone, Copy)]
+pub(crate) enum Task<'a> {
+    /// Cross-entropy with these classes.
+    Targets(&'a Operand),
+    /// `loss` takes logarithms of sums, `grad` softmax or its logarithm.
+    Softmax(SoftmaxForm),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,8 +127,10 @@ impl CrossEntropy<'_> {
         declare_results(&mut source, self.classes, loss, row_weight, grad);
         source.u32("rows", self.rows);
         source.u32("classes", self.classes);
-        source.fault();
-        source.scalar("ignore_index", 0, Convert::SaturateI32);
+        if matches!(self.task, Task::Targets(_)) {
+            source.fault();
+            source.scalar("ignore_index", 0, Convert::SaturateI32);
+        }
         let mut body = String::new();
         let grouped = match form {
             Form::Thread => {
@@ -135,10 +148,14 @@ impl CrossEntropy<'_> {
             Some(_) => " && lane == 0u",
             None => "",
         };
+        body.push_str("if row >= params.rows {\n    return;\n}\n");
+        if let Task::Softmax(softmax) = self.task {
+            let body = self.softmax(form, softmax, body);
+            return Ok(self.finish(source, form, grouped, &body));
+        }
         let _ = write!(
             body,
-            "if row >= params.rows {{\n    return;\n}}\n\
-             let target_class = target_of(row);\n\
+            "let target_class = target_of(row);\n\
              let ignored = target_class == params.ignore_index;\n\
              let inside = target_class >= 0 && target_class < i32(params.classes);\n\
              if !ignored && !inside{first} {{\n    \
@@ -148,13 +165,7 @@ impl CrossEntropy<'_> {
              let weight = select(select(1.0, weight_of(chosen), inside), 0.0, ignored);\n\
              let counted = inside && !ignored;\n"
         );
-        // The row's maximum.
-        body.push_str("var top = vec4<f32>(logit(row, 0u));\n");
-        let mut body = self.each_quad(form, body, true, "top = max(top, x);\n");
-        body.push_str("var peak = max(max(top.x, top.y), max(top.z, top.w));\n");
-        if grouped.is_some() {
-            body.push_str("peak = group_max(lane, peak);\n");
-        }
+        let mut body = self.peak(form, body);
         // Exponentials of all classes but the target.
         // The target's logit is read before the last barrier: the gradient may overwrite it.
         body.push_str("let own_logit = logit(row, chosen);\nvar rest = vec4<f32>(0.0);\n");
@@ -197,14 +208,84 @@ impl CrossEntropy<'_> {
                  put_grad(row, c.x, select(vec4<f32>(0.0), slope, counted));\n",
             );
         }
+        Ok(self.finish(source, form, grouped, &body))
+    }
+
+    fn finish(
+        &self,
+        mut source: Source<'_>,
+        form: Form,
+        grouped: Option<usize>,
+        body: &str,
+    ) -> Generated {
         source.bytes = (self.rows * self.classes * 8) as f64;
         source.flops = (self.rows * self.classes * 60) as f64;
         let (size, groups) = match grouped {
             Some(size) => (size as u32, self.rows),
             None => (64, self.rows.div_ceil(64)),
         };
-        let what = format!("{form:?}");
-        Ok(source.finish("cross_entropy", &what, size, groups, &body))
+        let label = match self.task {
+            Task::Targets(_) => "cross_entropy",
+            Task::Softmax(_) => "softmax",
+        };
+        source.finish(label, &format!("{form:?}"), size, groups, body)
+    }
+
+    /// Appends the row's maximum, `peak`.
+    fn peak(&self, form: Form, mut body: String) -> String {
+        body.push_str("var top = vec4<f32>(logit(row, 0u));\n");
+        let mut body = self.each_quad(form, body, true, "top = max(top, x);\n");
+        body.push_str("var peak = max(max(top.x, top.y), max(top.z, top.w));\n");
+        if form != Form::Thread {
+            body.push_str("peak = group_max(lane, peak);\n");
+        }
+        body
+    }
+
+    /// Appends all of a softmax.
+    fn softmax(&self, form: Form, softmax: SoftmaxForm, body: String) -> String {
+        let mut body = self.peak(form, body);
+        if softmax == SoftmaxForm::LogSumExp {
+            body.push_str(
+                "// What is infinite cannot be subtracted.\n\
+                 peak = select(peak, 0.0, (bitcast<u32>(peak) & 0x7fffffffu) == 0x7f800000u);\n",
+            );
+        }
+        body.push_str("var sums = vec4<f32>(0.0);\n");
+        let mut body = self.each_quad(
+            form,
+            body,
+            false,
+            "sums += select(vec4<f32>(0.0), exp_f32(x - peak), c < vec4<u32>(params.classes));\n",
+        );
+        body.push_str("var total = (sums.x + sums.y) + (sums.z + sums.w);\n");
+        if form != Form::Thread {
+            body.push_str("total = group_sum(lane, total);\n");
+        }
+        let value = match softmax {
+            SoftmaxForm::LogSumExp => {
+                let put = "put_loss(row, ln_f32(vec4<f32>(total)).x + peak);\n";
+                body.push_str(&match form {
+                    Form::Thread => put.to_string(),
+                    _ => format!("if lane == 0u {{\n{}}}\n", indent(put)),
+                });
+                return body;
+            }
+            SoftmaxForm::Softmax => {
+                body.push_str("let scale = 1.0 / total;\n");
+                "exp_f32(x - peak) * scale"
+            }
+            SoftmaxForm::LogSoftmax => {
+                body.push_str("let log_total = ln_f32(vec4<f32>(total)).x;\n");
+                "(x - peak) - log_total"
+            }
+        };
+        self.each_quad(
+            form,
+            body,
+            false,
+            &format!("put_grad(row, c.x, {value});\n"),
+        )
     }
 
     /// Appends `work` for each quad of classes: `x` are its logits (the last class repeated
@@ -286,7 +367,9 @@ impl CrossEntropy<'_> {
             "fn logit(row: u32, c: u32) -> f32 {{\n    return load_logits({begin} + row * {rows} + c{step});\n}}\n\n\
              fn logits4(row: u32, at: u32) -> vec4<f32> {{\n    let base = {begin} + row * {rows};\n    {quad}\n}}\n"
         ));
-        let targets = self.targets;
+        let Task::Targets(targets) = self.task else {
+            return Ok(());
+        };
         source.input("targets", Slot::Plan(targets.buffer), targets.dtype, false);
         let begin = source.u32("targets_start", targets.layout.offset);
         let stride = targets.layout.strides.first().copied().unwrap_or(0);

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use smallvec::SmallVec;
-use wgrad_core::{Binding, Error, Executable, Kernel, Plan, Result, ScalarBits};
+use wgrad_core::{Binding, Error, Executable, Kernel, Plan, Result, ScalarBits, SoftmaxForm};
 
 use crate::bindings::{Key, Part};
 use crate::counters::Counters;
-use crate::cross_entropy::CrossEntropy;
+use crate::cross_entropy::{CrossEntropy, Task};
 use crate::device::{Gpu, Traits, lock};
 use crate::map::{accesses, targets};
 use crate::matmul::Product;
@@ -153,13 +153,33 @@ pub(crate) fn generate(
             rows: *rows,
             classes: *classes,
             logits,
-            targets,
+            task: Task::Targets(targets),
             weight: weight.as_ref(),
             loss: loss.as_ref(),
             row_weight: row_weight.as_ref(),
             grad: grad.as_ref(),
         }
         .generate(traits, buffers, scratch)?,
+        Kernel::Softmax {
+            rows,
+            classes,
+            form,
+            input,
+            output,
+        } => {
+            let sums = *form == SoftmaxForm::LogSumExp;
+            CrossEntropy {
+                rows: *rows,
+                classes: *classes,
+                logits: input,
+                task: Task::Softmax(*form),
+                weight: None,
+                loss: sums.then_some(output),
+                row_weight: None,
+                grad: (!sums).then_some(output),
+            }
+            .generate(traits, buffers, scratch)?
+        }
         Kernel::Gather {
             dim,
             source,

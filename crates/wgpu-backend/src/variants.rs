@@ -2,7 +2,7 @@
 
 use wgrad_core::{
     Accumulator, Arg, BufferSpec, DType, Instr, Kernel, Launch, Layout, MapOp, Operand, Output,
-    Plan, Program, ReduceOp, Result,
+    Plan, Program, ReduceOp, Result, SoftmaxForm,
 };
 
 use crate::device::Gpu;
@@ -250,6 +250,20 @@ impl Draft {
                 grad: Some(self.output(DType::F16)),
             };
             self.launch(kernel);
+            for form in [
+                SoftmaxForm::Softmax,
+                SoftmaxForm::LogSoftmax,
+                SoftmaxForm::LogSumExp,
+            ] {
+                let kernel = Kernel::Softmax {
+                    rows: 9,
+                    classes,
+                    form,
+                    input: self.dense(DType::F32, &[9, classes]),
+                    output: self.output(DType::F32),
+                };
+                self.launch(kernel);
+            }
         }
         for index in [DType::I32, DType::U32, DType::U8] {
             let kernel = Kernel::Gather {

@@ -33,6 +33,27 @@ fn cross_entropy(gpu: &Arc<WgpuBackend>, case: &Case) -> Option<Fault> {
     let weights: Vec<f64> = (0..classes).map(|c| 0.5 + (c % 5) as f64 * 0.25).collect();
     let mut t = Trial::new(gpu);
     let logits = t.operand(case.dtype, &case.logits, layout);
+    let forms = [
+        SoftmaxForm::Softmax,
+        SoftmaxForm::LogSoftmax,
+        SoftmaxForm::LogSumExp,
+    ];
+    let softmax = forms.map(|form| {
+        let count = match form {
+            SoftmaxForm::LogSumExp => rows,
+            _ => rows * classes,
+        };
+        let output = t.output(case.dtype, count);
+        let kernel = Kernel::Softmax {
+            rows,
+            classes,
+            form,
+            input: logits.clone(),
+            output,
+        };
+        t.launch(kernel, &[]);
+        (output, count)
+    });
     let targets = t.dense(DType::I32, &case.targets, &[rows]);
     let weight = case
         .weighted
@@ -83,6 +104,25 @@ fn cross_entropy(gpu: &Arc<WgpuBackend>, case: &Case) -> Option<Fault> {
         for (k, v) in row.iter().enumerate() {
             wg[r * classes + k] = w * ((v - top).exp() / total - if k == c { 1.0 } else { 0.0 });
         }
+    }
+    let mut want = [vec![], vec![], vec![]];
+    for row in x.chunks(classes) {
+        let largest = |a: f64, b: &f64| if b.is_nan() { *b } else { a.max(*b) };
+        let top = row.iter().fold(f64::NEG_INFINITY, largest);
+        let total: f64 = row.iter().map(|v| (v - top).exp()).sum();
+        want[0].extend(row.iter().map(|v| (v - top).exp() / total));
+        want[1].extend(row.iter().map(|v| v - top - total.ln()));
+        let infinite = top.is_infinite() && !row.iter().any(|v| v.is_nan());
+        want[2].push(if infinite { top } else { top + total.ln() });
+    }
+    for ((form, (output, count)), want) in forms.iter().zip(softmax).zip(&want) {
+        let (relative, absolute) = match out {
+            DType::F32 => (3e-6, 3e-6),
+            DType::F16 => (1e-3, 1e-5),
+            _ => (8e-3, 1e-5),
+        };
+        let what = format!("{form:?}, {what}");
+        close(&t.read(output, count), want, relative, absolute, &what);
     }
     let e = match out {
         DType::F32 => 3e-6,
