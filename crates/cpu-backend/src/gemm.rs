@@ -232,8 +232,9 @@ unsafe fn pack_slivers(
                         start.cast::<[f32; LANES]>().read_unaligned()
                     };
                     let block: [[f32; LANES]; LANES] = std::array::from_fn(column);
-                    for r in 0..LANES {
-                        let row: [f32; LANES] = std::array::from_fn(|j| block[j][r]);
+                    let turned: [[f32; LANES]; LANES] =
+                        std::array::from_fn(|r| std::array::from_fn(|j| block[j][r]));
+                    for (r, row) in turned.into_iter().enumerate() {
                         let target = into.add((done + r) * WIDTH + from);
                         target.cast::<[f32; LANES]>().write_unaligned(row);
                     }
