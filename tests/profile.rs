@@ -54,3 +54,41 @@ fn on_the_gpu() {
         Err(error) => assert!(error.to_string().contains("timestamp"), "{error}"),
     }
 }
+
+#[test]
+fn the_recorded_graph_as_a_picture() {
+    let dev = cpu();
+    let x = Tensor::from_vec(vec![1.0f32; 6], [2, 3], &dev);
+    let w = Tensor::from_vec(vec![0.5f32; 12], [4, 3], &dev).requires_grad();
+    let loss = (x.linear(&w, None) * 2.0).relu().sum();
+    let dot = loss.graph_dot().unwrap();
+    assert!(
+        dot.starts_with("digraph {") && dot.ends_with("}\n"),
+        "{dot}"
+    );
+    for part in [
+        "[label=\"sum\\nf32 []\\n",
+        "[label=\"relu\\nf32 [2, 4]\\n",
+        "[label=\"mul 2\\n",
+        "[label=\"matmul\\n",
+        "[shape=box, label=\"f32 [4, 3]\"]",
+        "tests/profile.rs:",
+        // The weight is read turned.
+        " [label=\"[3, 4]\"];",
+    ] {
+        assert!(dot.contains(part), "{part} in\n{dot}");
+    }
+    // What has run is a value.
+    let _ = loss.item::<f32>().unwrap();
+    let dot = loss.graph_dot().unwrap();
+    assert!(
+        dot.contains("n0 [shape=box, label=\"f32 []\"]") && !dot.contains("->"),
+        "{dot}"
+    );
+    // A diamond is drawn once.
+    let y = &x + 1.0;
+    let dot = (&y * &y).graph_dot().unwrap();
+    assert_eq!(dot.matches("label=\"add 1").count(), 1, "{dot}");
+    let failed = x.matmul(&x);
+    assert!(failed.graph_dot().is_err());
+}

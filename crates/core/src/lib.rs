@@ -11,6 +11,7 @@ mod checkpoint;
 mod create;
 mod cross_entropy;
 mod device;
+mod dot;
 mod dtype;
 mod element;
 mod elementwise;

@@ -1,0 +1,110 @@
+//! A picture of what has been recorded and not run yet.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use crate::element::Scalar;
+use crate::error::Result;
+use crate::hash::NumberMap;
+use crate::node::{CrossEntropyPart, Node, Op, Source, State};
+use crate::tensor::Tensor;
+
+impl Op {
+    fn name(&self) -> String {
+        match self {
+            Op::Map(op) => op.name().to_string(),
+            Op::Reduce { op, .. } => format!("{op:?}").to_lowercase(),
+            Op::MatMul => "matmul".into(),
+            Op::CrossEntropy { part, .. } => match part {
+                CrossEntropyPart::Loss => "cross_entropy".into(),
+                CrossEntropyPart::Weight => "cross_entropy weights".into(),
+                CrossEntropyPart::Grad => "cross_entropy gradient".into(),
+            },
+            Op::Softmax(form) => format!("{form:?}").to_lowercase(),
+            Op::Gather { .. } => "gather".into(),
+            Op::ScatterAdd { .. } => "scatter_add".into(),
+            Op::Concat { .. } => "cat".into(),
+            Op::Place(_) => "slice gradient".into(),
+        }
+    }
+}
+
+impl Tensor {
+    /// What has been recorded for this tensor and has not run yet, in Graphviz' DOT language:
+    /// operations with shapes and the lines they were recorded at, and as boxes the values that
+    /// they start from. Edges through a view carry its shape. `dot -Tsvg g.dot > g.svg` draws it.
+    ///
+    /// ```ignore
+    /// std::fs::write("g.dot", loss.graph_dot()?)?;
+    /// ```
+    ///
+    /// # Errors
+    /// A failed tensor's error.
+    pub fn graph_dot(&self) -> Result<String> {
+        let root = self.capture()?.node;
+        let mut dot = String::from("digraph {\n    node [fontname=\"monospace\"];\n");
+        let mut numbers: NumberMap<*const Node, usize> = NumberMap::default();
+        let mut queue = vec![root.clone()];
+        numbers.insert(Arc::as_ptr(&root), 0);
+        let mut at = 0;
+        while let Some(node) = queue.get(at).cloned() {
+            let about = format!("{} {}", node.dtype, node.shape);
+            let state = node.state();
+            let recipe = match &*state {
+                State::Pending(recipe) if node.constant.is_none() => recipe,
+                State::Failed(error) => {
+                    let text = escaped(&error.to_string());
+                    let _ = writeln!(dot, "    n{at} [shape=octagon, label=\"failed: {text}\"];");
+                    at += 1;
+                    continue;
+                }
+                _ => {
+                    let value = match node.constant {
+                        Some(Scalar::Float(v)) => format!("{v} as "),
+                        Some(Scalar::Integer(v)) => format!("{v} as "),
+                        _ => String::new(),
+                    };
+                    let _ = writeln!(dot, "    n{at} [shape=box, label=\"{value}{about}\"];");
+                    at += 1;
+                    continue;
+                }
+            };
+            let mut name = recipe.op.name();
+            for input in &recipe.inputs {
+                let _ = match input {
+                    Source::Scalar(Scalar::Float(v), _) => write!(name, " {v}"),
+                    Source::Scalar(Scalar::Integer(v), _) => write!(name, " {v}"),
+                    _ => Ok(()),
+                };
+            }
+            let place = escaped(&format!("{}:{}", node.place.file(), node.place.line()));
+            let _ = writeln!(dot, "    n{at} [label=\"{name}\\n{about}\\n{place}\"];");
+            for input in &recipe.inputs {
+                let Source::Node(operand, layout) = input else {
+                    continue;
+                };
+                let next = numbers.len();
+                let from = *numbers.entry(Arc::as_ptr(operand)).or_insert(next);
+                if from == next {
+                    queue.push(operand.clone());
+                }
+                let view = if layout.is_whole() && layout.shape == operand.shape {
+                    String::new()
+                } else {
+                    format!(" [label=\"{}\"]", layout.shape)
+                };
+                let _ = writeln!(dot, "    n{from} -> n{at}{view};");
+            }
+            drop(state);
+            at += 1;
+        }
+        dot.push_str("}\n");
+        Ok(dot)
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
