@@ -19,42 +19,29 @@ use crate::tensor::{Tensor, Value};
 /// besides (counting calls, updating running statistics) happens twice.
 ///
 /// ```ignore
-/// let block = self.block.clone();
-/// let y = autograd::checkpoint(&[&x], move |x| block.forward(&x[0]));
+/// let block = self.block.clone(); // an Arc, or a module that is Clone: clones share parameters
+/// let y = autograd::checkpoint(&[&x], move |x| block.forward(&x[0]))?;
 /// ```
 ///
 /// # Errors
-/// The result's error is that of `f`'s. The backward pass fails with [`Error::Grad`] if a variable
+/// `f`'s, and that of a failed input. The backward pass fails with [`Error::Grad`] if a variable
 /// was changed in between, if `f` gave another shape the second time, or with `create_graph`: the
 /// gradient of a checkpoint cannot be differentiated again.
 #[track_caller]
 pub fn checkpoint(
     inputs: &[&Tensor],
-    f: impl Fn(&[Tensor]) -> Tensor + Send + Sync + 'static,
-) -> Tensor {
+    f: impl Fn(&[Tensor]) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<Tensor> {
     let place = Place::caller();
-    let inputs: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
     if !is_grad_enabled() {
-        return f(&inputs);
+        let inputs: Vec<Tensor> = inputs.iter().map(|&x| x.clone()).collect();
+        return f(&inputs)?.checked();
     }
-    let values: Result<Vec<Value>> = inputs.iter().map(Tensor::capture).collect();
-    match values {
-        Ok(values) => forward(values, f, place),
-        // Failed operands make failed results.
-        Err(_) => f(&inputs),
-    }
-}
-
-fn forward(
-    values: Vec<Value>,
-    f: impl Fn(&[Tensor]) -> Tensor + Send + Sync + 'static,
-    place: Place,
-) -> Tensor {
+    let values: Vec<Value> = inputs.iter().map(|x| x.capture()).collect::<Result<_>>()?;
     let leaves = cut_off(&values);
     let (y, draws) = recording(|| f(&leaves));
-    let Ok(mut result) = y.capture() else {
-        return y;
-    };
+    let y = y?;
+    let mut result = y.capture()?;
     let used = result.history.take().map_or_else(Vec::new, |history| {
         let mut variables = autograd::variables(&history);
         variables.retain(|v| !leaves.iter().any(|leaf| leaf.is_same(v)));
@@ -71,56 +58,63 @@ fn forward(
     }
     let sources: Vec<&Value> = sources.iter().collect();
     if !autograd::tracks(&sources) {
-        return result.into_tensor();
+        return Ok(result.into_tensor());
     }
     let saves = Saves {
         inputs: values.iter().map(|v| v.clone().into_tensor()).collect(),
         output: false,
     };
     let shape = result.shape().clone();
-    autograd::track("checkpoint", result, &sources, saves, place, move |c| {
-        let again = || -> Result<Grads> {
-            if is_grad_enabled() {
-                return Err(problem(
-                    place,
-                    "the gradient of a checkpoint cannot be differentiated again",
-                ));
-            }
-            let values: Vec<Value> = c
-                .inputs
-                .iter()
-                .map(Tensor::capture)
-                .collect::<Result<_>>()?;
-            let leaves = cut_off(&values);
-            for (variable, node) in &seen {
-                if !std::ptr::eq(Arc::as_ptr(&variable.capture()?.node), node.as_ptr()) {
+    Ok(autograd::track(
+        "checkpoint",
+        result,
+        &sources,
+        saves,
+        place,
+        move |c| {
+            let again = || -> Result<Grads> {
+                if is_grad_enabled() {
                     return Err(problem(
                         place,
-                        "a variable was changed between a checkpoint's two runs",
+                        "the gradient of a checkpoint cannot be differentiated again",
                     ));
                 }
-            }
-            let y = with_grad(true, || replaying(&draws, || f(&leaves)));
-            let value = y.capture()?;
-            if *value.shape() != shape {
-                return Err(problem(
-                    place,
-                    &format!("a checkpoint gave shape {} and then {shape}", value.shape()),
-                ));
-            }
-            let Some(history) = value.history else {
-                return Ok(c.needs.iter().map(|_| None).collect());
+                let values: Vec<Value> = c
+                    .inputs
+                    .iter()
+                    .map(Tensor::capture)
+                    .collect::<Result<_>>()?;
+                let leaves = cut_off(&values);
+                for (variable, node) in &seen {
+                    if !std::ptr::eq(Arc::as_ptr(&variable.capture()?.node), node.as_ptr()) {
+                        return Err(problem(
+                            place,
+                            "a variable was changed between a checkpoint's two runs",
+                        ));
+                    }
+                }
+                let y = with_grad(true, || replaying(&draws, || f(&leaves)))?;
+                let value = y.capture()?;
+                if *value.shape() != shape {
+                    return Err(problem(
+                        place,
+                        &format!("a checkpoint gave shape {} and then {shape}", value.shape()),
+                    ));
+                }
+                let Some(history) = value.history else {
+                    return Ok(c.needs.iter().map(|_| None).collect());
+                };
+                let wanted = leaves.iter().chain(seen.iter().map(|(v, _)| v));
+                let wanted: SmallVec<[&Tensor; 8]> = wanted.collect();
+                autograd::gradients("checkpoint", history, c.grad.clone(), &wanted, place)
             };
-            let wanted = leaves.iter().chain(seen.iter().map(|(v, _)| v));
-            let wanted: SmallVec<[&Tensor; 8]> = wanted.collect();
-            autograd::gradients("checkpoint", history, c.grad.clone(), &wanted, place)
-        };
-        again().unwrap_or_else(|error| {
-            let failed = Tensor::fail(c.grad.device(), error);
-            let needed = c.needs.iter();
-            needed.map(|need| need.then(|| failed.clone())).collect()
-        })
-    })
+            again().unwrap_or_else(|error| {
+                let failed = Tensor::fail(c.grad.device(), error);
+                let needed = c.needs.iter();
+                needed.map(|need| need.then(|| failed.clone())).collect()
+            })
+        },
+    ))
 }
 
 fn problem(place: Place, problem: &str) -> Error {
