@@ -1,5 +1,8 @@
 //! From groups to kernels: programs, operands, and where every result lies.
 
+mod alone;
+mod update;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,7 +13,7 @@ use crate::dtype::DType;
 use crate::fusion::{self, Group, Kind};
 use crate::graph::{Graph, Input, Item, ScalarRef};
 use crate::kernel::{Accumulator, BufferSpec, Kernel, Launch, Operand, Output, Plan};
-use crate::node::{CrossEntropyPart, Node, Op};
+use crate::node::{Node, Op};
 use crate::program::{Arg, Instr, MapOp, Program};
 use crate::shape::Shape;
 use crate::update::{Role, Update};
@@ -488,190 +491,5 @@ impl<'a> Planner<'a> {
         };
         let sum_scalars = sum_scalars.unwrap_or_default();
         self.push(kernel, &[&after.scalars, &sum_scalars], None);
-    }
-
-    fn alone(&mut self, at: usize, group: &Group) {
-        let i = group.members[0];
-        let item = &self.graph.items[i];
-        let operands: Vec<Operand> = item
-            .inputs
-            .iter()
-            .filter_map(|input| self.operand(input))
-            .collect();
-        if let Op::CrossEntropy { .. } = item.op {
-            return self.cross_entropy(at, group, operands);
-        }
-        if !self.leaves_group(i) {
-            return;
-        }
-        let output = self.output(at, i);
-        if item.shape.numel() == 0 {
-            return;
-        }
-        let mut operands = operands.into_iter();
-        let (first, second) = (operands.next(), operands.next());
-        match (&item.op, first, second) {
-            (Op::Softmax(form), Some(input), _) => {
-                let kernel = Kernel::Softmax {
-                    rows: input.layout.shape[0],
-                    classes: input.layout.shape[1],
-                    form: *form,
-                    input,
-                    output,
-                };
-                self.push(kernel, &[], None);
-            }
-            (Op::Gather { dim }, Some(source), Some(index)) => {
-                self.push(
-                    Kernel::Gather {
-                        dim: *dim,
-                        source,
-                        index,
-                        output,
-                    },
-                    &[],
-                    Some(i),
-                );
-            }
-            (Op::ScatterAdd { dim, size }, Some(source), Some(index)) => {
-                let kernel = Kernel::ScatterAdd {
-                    dim: *dim,
-                    size: *size,
-                    source,
-                    index,
-                    output,
-                };
-                self.push(kernel, &[], Some(i));
-            }
-            (Op::Concat { dim }, Some(first), second) => {
-                let inputs: Vec<Operand> = [Some(first), second]
-                    .into_iter()
-                    .flatten()
-                    .chain(operands)
-                    .collect();
-                let inputs = inputs
-                    .into_iter()
-                    .filter(|o| o.layout.shape[*dim] > 0)
-                    .collect();
-                self.push(
-                    Kernel::Concat {
-                        dim: *dim,
-                        inputs,
-                        output,
-                    },
-                    &[],
-                    None,
-                );
-            }
-            (Op::Place(steps), Some(source), _) => {
-                let kernel = Kernel::Place {
-                    shape: item.shape.clone(),
-                    start: steps.start.to_vec(),
-                    step: steps.step.to_vec(),
-                    source,
-                    output,
-                };
-                self.push(kernel, &[], None);
-            }
-            _ => {}
-        }
-    }
-
-    fn cross_entropy(&mut self, at: usize, group: &Group, operands: Vec<Operand>) {
-        let first = &self.graph.items[group.members[0]];
-        let (mut loss, mut row_weight, mut grad) = (None, None, None);
-        for &i in &group.members {
-            if !self.leaves_group(i) {
-                continue;
-            }
-            let output = Some(self.output(at, i));
-            match self.graph.items[i].op {
-                Op::CrossEntropy {
-                    part: CrossEntropyPart::Loss,
-                    ..
-                } => loss = output,
-                Op::CrossEntropy {
-                    part: CrossEntropyPart::Weight,
-                    ..
-                } => row_weight = output,
-                _ => grad = output,
-            }
-        }
-        let mut operands = operands.into_iter();
-        let (Some(logits), Some(targets)) = (operands.next(), operands.next()) else {
-            return;
-        };
-        let (rows, classes) = (logits.layout.shape[0], logits.layout.shape[1]);
-        if rows == 0 || (loss.is_none() && row_weight.is_none() && grad.is_none()) {
-            return;
-        }
-        let ignore = first.inputs.iter().find_map(|input| match input {
-            Input::Scalar(scalar) => Some(*scalar),
-            _ => None,
-        });
-        let weight = operands.next();
-        let kernel = Kernel::CrossEntropy {
-            rows,
-            classes,
-            logits,
-            targets,
-            weight,
-            loss,
-            row_weight,
-            grad,
-        };
-        self.push(kernel, &[ignore.as_slice()], Some(group.members[0]));
-    }
-
-    /// The optimizer's launches: gradients that lie elsewhere are copied into their arena first.
-    fn update(&mut self, update: &Update, index: impl Fn(&Arc<Node>) -> Option<u32>) {
-        // Items by their number in the run; rewriting keeps the last of a split node under it.
-        let mut item_of: HashMap<usize, usize> = HashMap::new();
-        for (i, item) in self.graph.items.iter().enumerate() {
-            item_of.insert(item.origin, i);
-        }
-        let mut scalars = self.scalars.len();
-        for (a, arena) in update.arenas().iter().enumerate() {
-            let mut buffers: HashMap<Role, usize> = HashMap::new();
-            for (role, id) in arena.roles() {
-                let buffer = self.push_buffer(arena.bytes(), Some(id), Place::Arena(a, role));
-                buffers.insert(role, buffer);
-            }
-            let Some(&target) = buffers.get(&Role::Grad) else {
-                continue;
-            };
-            for copy in arena.copies() {
-                let source = match index(copy.node) {
-                    Some(mark) if mark & (1 << 31) != 0 => {
-                        Some(self.leaf((mark & !(1 << 31)) as usize))
-                    }
-                    Some(mark) => item_of.get(&(mark as usize)).and_then(|&i| self.stored[i]),
-                    None => None,
-                };
-                if let Some(source) = source {
-                    let kernel = Kernel::Copy {
-                        source,
-                        source_offset: 0,
-                        target,
-                        target_offset: copy.offset,
-                        bytes: copy.bytes,
-                    };
-                    self.launches.push(Launch {
-                        kernel,
-                        scalars: 0..0,
-                        fault: None,
-                    });
-                }
-            }
-            let count = arena.scalar_count();
-            if let Some(kernel) = arena.kernel(&buffers) {
-                self.launches.push(Launch {
-                    kernel,
-                    scalars: scalars..scalars + count,
-                    fault: None,
-                });
-            }
-            scalars += count;
-        }
     }
 }

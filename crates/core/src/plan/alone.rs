@@ -1,0 +1,142 @@
+//! Kernels that nothing fuses with: row kernels, indexing, joining, slices' gradients.
+
+use super::Planner;
+use crate::fusion::Group;
+use crate::graph::Input;
+use crate::kernel::{Kernel, Operand};
+use crate::node::{CrossEntropyPart, Op};
+
+impl Planner<'_> {
+    pub(super) fn alone(&mut self, at: usize, group: &Group) {
+        let i = group.members[0];
+        let item = &self.graph.items[i];
+        let operands: Vec<Operand> = item
+            .inputs
+            .iter()
+            .filter_map(|input| self.operand(input))
+            .collect();
+        if let Op::CrossEntropy { .. } = item.op {
+            return self.cross_entropy(at, group, operands);
+        }
+        if !self.leaves_group(i) {
+            return;
+        }
+        let output = self.output(at, i);
+        if item.shape.numel() == 0 {
+            return;
+        }
+        let mut operands = operands.into_iter();
+        let (first, second) = (operands.next(), operands.next());
+        match (&item.op, first, second) {
+            (Op::Softmax(form), Some(input), _) => {
+                let kernel = Kernel::Softmax {
+                    rows: input.layout.shape[0],
+                    classes: input.layout.shape[1],
+                    form: *form,
+                    input,
+                    output,
+                };
+                self.push(kernel, &[], None);
+            }
+            (Op::Gather { dim }, Some(source), Some(index)) => {
+                self.push(
+                    Kernel::Gather {
+                        dim: *dim,
+                        source,
+                        index,
+                        output,
+                    },
+                    &[],
+                    Some(i),
+                );
+            }
+            (Op::ScatterAdd { dim, size }, Some(source), Some(index)) => {
+                let kernel = Kernel::ScatterAdd {
+                    dim: *dim,
+                    size: *size,
+                    source,
+                    index,
+                    output,
+                };
+                self.push(kernel, &[], Some(i));
+            }
+            (Op::Concat { dim }, Some(first), second) => {
+                let inputs: Vec<Operand> = [Some(first), second]
+                    .into_iter()
+                    .flatten()
+                    .chain(operands)
+                    .collect();
+                let inputs = inputs
+                    .into_iter()
+                    .filter(|o| o.layout.shape[*dim] > 0)
+                    .collect();
+                self.push(
+                    Kernel::Concat {
+                        dim: *dim,
+                        inputs,
+                        output,
+                    },
+                    &[],
+                    None,
+                );
+            }
+            (Op::Place(steps), Some(source), _) => {
+                let kernel = Kernel::Place {
+                    shape: item.shape.clone(),
+                    start: steps.start.to_vec(),
+                    step: steps.step.to_vec(),
+                    source,
+                    output,
+                };
+                self.push(kernel, &[], None);
+            }
+            _ => {}
+        }
+    }
+
+    fn cross_entropy(&mut self, at: usize, group: &Group, operands: Vec<Operand>) {
+        let first = &self.graph.items[group.members[0]];
+        let (mut loss, mut row_weight, mut grad) = (None, None, None);
+        for &i in &group.members {
+            if !self.leaves_group(i) {
+                continue;
+            }
+            let output = Some(self.output(at, i));
+            match self.graph.items[i].op {
+                Op::CrossEntropy {
+                    part: CrossEntropyPart::Loss,
+                    ..
+                } => loss = output,
+                Op::CrossEntropy {
+                    part: CrossEntropyPart::Weight,
+                    ..
+                } => row_weight = output,
+                _ => grad = output,
+            }
+        }
+        let mut operands = operands.into_iter();
+        let (Some(logits), Some(targets)) = (operands.next(), operands.next()) else {
+            return;
+        };
+        let (rows, classes) = (logits.layout.shape[0], logits.layout.shape[1]);
+        if rows == 0 || (loss.is_none() && row_weight.is_none() && grad.is_none()) {
+            return;
+        }
+        let ignore = first.inputs.iter().find_map(|input| match input {
+            Input::Scalar(scalar) => Some(*scalar),
+            _ => None,
+        });
+        let weight = operands.next();
+        let kernel = Kernel::CrossEntropy {
+            rows,
+            classes,
+            logits,
+            targets,
+            weight,
+            loss,
+            row_weight,
+            grad,
+        };
+        self.push(kernel, &[ignore.as_slice()], Some(group.members[0]));
+    }
+}

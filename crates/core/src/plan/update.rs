@@ -1,0 +1,63 @@
+//! The tail of a run: an optimizer's step.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Place, Planner};
+use crate::kernel::{Kernel, Launch};
+use crate::node::Node;
+use crate::update::{Role, Update};
+
+impl Planner<'_> {
+    /// The optimizer's launches: gradients that lie elsewhere are copied into their arena first.
+    pub(super) fn update(&mut self, update: &Update, index: impl Fn(&Arc<Node>) -> Option<u32>) {
+        // Items by their number in the run; rewriting keeps the last of a split node under it.
+        let mut item_of: HashMap<usize, usize> = HashMap::new();
+        for (i, item) in self.graph.items.iter().enumerate() {
+            item_of.insert(item.origin, i);
+        }
+        let mut scalars = self.scalars.len();
+        for (a, arena) in update.arenas().iter().enumerate() {
+            let mut buffers: HashMap<Role, usize> = HashMap::new();
+            for (role, id) in arena.roles() {
+                let buffer = self.push_buffer(arena.bytes(), Some(id), Place::Arena(a, role));
+                buffers.insert(role, buffer);
+            }
+            let Some(&target) = buffers.get(&Role::Grad) else {
+                continue;
+            };
+            for copy in arena.copies() {
+                let source = match index(copy.node) {
+                    Some(mark) if mark & (1 << 31) != 0 => {
+                        Some(self.leaf((mark & !(1 << 31)) as usize))
+                    }
+                    Some(mark) => item_of.get(&(mark as usize)).and_then(|&i| self.stored[i]),
+                    None => None,
+                };
+                if let Some(source) = source {
+                    let kernel = Kernel::Copy {
+                        source,
+                        source_offset: 0,
+                        target,
+                        target_offset: copy.offset,
+                        bytes: copy.bytes,
+                    };
+                    self.launches.push(Launch {
+                        kernel,
+                        scalars: 0..0,
+                        fault: None,
+                    });
+                }
+            }
+            let count = arena.scalar_count();
+            if let Some(kernel) = arena.kernel(&buffers) {
+                self.launches.push(Launch {
+                    kernel,
+                    scalars: scalars..scalars + count,
+                    fault: None,
+                });
+            }
+            scalars += count;
+        }
+    }
+}
