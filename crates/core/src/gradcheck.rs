@@ -11,7 +11,6 @@ use crate::tensor::Tensor;
 ///
 /// # Errors
 /// [`Error::Grad`] that names the first entry that differs; errors of `f`.
-#[cfg(not(target_arch = "wasm32"))]
 #[track_caller]
 pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[Tensor]) -> Result<()> {
     const STEP: f64 = 1e-6;

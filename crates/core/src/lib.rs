@@ -17,6 +17,7 @@ mod element;
 mod elementwise;
 mod error;
 mod fusion;
+#[cfg(not(target_arch = "wasm32"))]
 mod gradcheck;
 mod graph;
 mod hash;
@@ -29,6 +30,8 @@ mod node;
 mod operators;
 mod pending;
 mod plan;
+// In a browser nothing waits for values, so tensors are not printed there.
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, unused_imports))]
 mod print;
 mod profile;
 mod program;

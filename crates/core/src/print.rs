@@ -138,7 +138,6 @@ impl fmt::Display for Tensor {
     }
 }
 
-#[cfg_attr(target_arch = "wasm32", allow(dead_code))]
 fn write_rows(
     f: &mut fmt::Formatter<'_>,
     texts: &[String],

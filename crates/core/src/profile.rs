@@ -5,7 +5,6 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use crate::device::Device;
-use crate::error::Result;
 
 /// One kernel that ran (or copy, on the CPU).
 #[derive(Clone, PartialEq, Debug)]
@@ -44,7 +43,7 @@ impl Device {
     /// What a run can fail with, and [`Error::Device`](crate::Error::Device) where the device has
     /// no clock that it lets us read.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn profile<T>(&self, f: impl FnOnce() -> T) -> Result<(T, Profile)> {
+    pub fn profile<T>(&self, f: impl FnOnce() -> T) -> crate::error::Result<(T, Profile)> {
         /// Ends the recording, panics included.
         struct Recording<'a>(&'a dyn crate::backend::Backend);
         impl Drop for Recording<'_> {

@@ -264,6 +264,7 @@ struct Product {
     k: usize,
     a: (isize, isize),
     b: (isize, isize),
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code))]
     threads: bool,
 }
 
