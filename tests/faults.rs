@@ -293,6 +293,16 @@ fn empty_tensors_go_through() {
         assert_eq!((k0 + 1.0).to_vec::<f32>().unwrap(), [1.0; 4]);
         assert_eq!(e.t().reshape([0]).to_vec::<f32>().unwrap(), [0.0f32; 0]);
         assert_eq!(e.softmax(1).to_vec::<f32>().unwrap(), [0.0f32; 0]);
+        for softmax in [Tensor::softmax, Tensor::log_softmax] {
+            let none = softmax(&e.t(), -1);
+            assert_eq!(none.to_vec::<f32>().unwrap(), [0.0f32; 0]);
+            let error = softmax(&e, 2).to_vec::<f32>().unwrap_err().to_string();
+            assert!(error.contains("softmax: dimension 2"), "{error}");
+            let one = Tensor::from_vec(vec![5.0f32], [], &dev);
+            assert!(softmax(&one, 0).item::<f32>().unwrap() <= 1.0);
+        }
+        let sums = e.t().logsumexp(1, false).to_vec::<f32>().unwrap();
+        assert_eq!(sums, [f32::NEG_INFINITY; 3]);
         let joined = Tensor::cat(&[e.clone(), Tensor::ones([1, 3], &dev)], 0);
         assert_eq!(joined.to_vec::<f32>().unwrap(), [1.0; 3]);
         let none = Tensor::from_vec(Vec::<i32>::new(), 0, &dev);

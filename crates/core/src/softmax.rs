@@ -12,7 +12,7 @@ use crate::kernel::SoftmaxForm;
 use crate::node::Op;
 use crate::shape::Shape;
 use crate::tensor::{Tensor, Value, record};
-use crate::views::materialized;
+use crate::views::{dim_of, materialized};
 
 impl Tensor {
     /// `exp(x) / sum(exp(x))` along `dim`.
@@ -20,7 +20,7 @@ impl Tensor {
     pub fn softmax(&self, dim: isize) -> Tensor {
         let place = Place::caller();
         place.hold(|| {
-            along(self, dim, SoftmaxForm::Softmax, place).unwrap_or_else(|| {
+            along("softmax", self, dim, SoftmaxForm::Softmax, place).unwrap_or_else(|| {
                 let e = (self - self.detach().max_dims([dim], true)).exp();
                 &e / e.sum_dims([dim], true)
             })
@@ -32,7 +32,7 @@ impl Tensor {
     pub fn log_softmax(&self, dim: isize) -> Tensor {
         let place = Place::caller();
         place.hold(|| {
-            along(self, dim, SoftmaxForm::LogSoftmax, place).unwrap_or_else(|| {
+            along("log_softmax", self, dim, SoftmaxForm::LogSoftmax, place).unwrap_or_else(|| {
                 let shifted = self - self.detach().max_dims([dim], true);
                 let log_sum = shifted.exp().sum_dims([dim], true).ln();
                 shifted - log_sum
@@ -45,7 +45,8 @@ impl Tensor {
     pub fn logsumexp(&self, dim: isize, keepdim: bool) -> Tensor {
         let place = Place::caller();
         place.hold(|| {
-            let sum = along(self, dim, SoftmaxForm::LogSumExp, place).unwrap_or_else(|| {
+            let sum = along("logsumexp", self, dim, SoftmaxForm::LogSumExp, place);
+            let sum = sum.unwrap_or_else(|| {
                 let top = self.detach().max_dims([dim], true);
                 // Where it is infinite it cannot be subtracted.
                 let top = top.abs().eq(f64::INFINITY).where_cond(0.0, top);
@@ -56,11 +57,36 @@ impl Tensor {
     }
 }
 
-/// The kernel along `dim`, with `dim` kept; `None` where it does not apply.
-fn along(x: &Tensor, dim: isize, form: SoftmaxForm, place: Place) -> Option<Tensor> {
-    let value = x.capture().ok()?;
+/// The result along `dim`, with `dim` kept, by the kernel, or where there is nothing to compute;
+/// `None` where the operation must be composed.
+fn along(
+    name: &'static str,
+    x: &Tensor,
+    dim: isize,
+    form: SoftmaxForm,
+    place: Place,
+) -> Option<Tensor> {
+    let checked = x.capture().and_then(|value| {
+        // A scalar has a dimension 0 here, as in torch.
+        let d = match value.shape().dim(dim) {
+            Some(d) => d,
+            None => dim_of(name, value.shape(), dim, place)?,
+        };
+        Ok((value, d))
+    });
+    let (value, d) = match checked {
+        Ok(checked) => checked,
+        Err(error) => return Some(Tensor::fail(x.device(), error)),
+    };
     let rank = value.shape().rank();
-    let classes = *value.shape().get(value.shape().dim(dim)?)?;
+    let classes = *value.shape().get(d)?;
+    if classes == 0 {
+        // The logarithm of an empty sum; else there are no elements.
+        return Some(match form {
+            SoftmaxForm::LogSumExp => x.sum_dims([dim], true).ln(),
+            _ => x.clone() * 1.0,
+        });
+    }
     let numel = value.shape().numel();
     if !value.node.device.fusion() || !value.dtype().is_float() || numel == 0 {
         return None;
@@ -69,7 +95,7 @@ fn along(x: &Tensor, dim: isize, form: SoftmaxForm, place: Place) -> Option<Tens
     let shape = last.shape().ok()?;
     let flat = Shape::from([numel / classes, classes]);
     last.capture().ok()?.layout.reshape(&flat)?;
-    let y = last.reshape(&flat).then(|x| rows(&x, form, place));
+    let y = last.reshape(&flat).then(|x| rows(name, &x, form, place));
     let mut shape = shape.to_vec();
     if form == SoftmaxForm::LogSumExp {
         shape[rank - 1] = 1;
@@ -78,13 +104,12 @@ fn along(x: &Tensor, dim: isize, form: SoftmaxForm, place: Place) -> Option<Tens
 }
 
 /// The kernel over rows `[n, classes]`.
-fn rows(x: &Value, form: SoftmaxForm, place: Place) -> Result<Tensor> {
+fn rows(name: &'static str, x: &Value, form: SoftmaxForm, place: Place) -> Result<Tensor> {
     let dtype = x.dtype();
     let x = materialized(&cast(x, dtype.compute(), place)?, place)?;
-    let (name, shape) = match form {
-        SoftmaxForm::Softmax => ("softmax", x.shape().clone()),
-        SoftmaxForm::LogSoftmax => ("log_softmax", x.shape().clone()),
-        SoftmaxForm::LogSumExp => ("logsumexp", Shape::from([x.shape()[0], 1])),
+    let shape = match form {
+        SoftmaxForm::LogSumExp => Shape::from([x.shape()[0], 1]),
+        _ => x.shape().clone(),
     };
     let inputs = [x.source()].into_iter().collect();
     let device = &x.node.device;
