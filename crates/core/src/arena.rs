@@ -158,8 +158,10 @@ impl Updater {
             stored.push((*a, *i, done.collect::<Result<Vec<_>>>()?));
         }
         let open = device.open()?;
-        for (a, arena) in self.arenas.iter_mut().enumerate() {
-            let param = open.backend.allocate(arena.bytes)?;
+        // All memory is taken before anything is written: there is no half of a step.
+        let fresh = self.arenas.iter().map(|a| open.backend.allocate(a.bytes));
+        let fresh = fresh.collect::<Result<Vec<Buffer>>>()?;
+        for ((a, arena), param) in self.arenas.iter_mut().enumerate().zip(fresh) {
             open.backend.copy(&arena.param, 0, &param, 0, arena.bytes)?;
             let targets = || std::iter::once(&param).chain(&arena.states);
             for (_, i, new) in stored.iter().filter(|(of, ..)| *of == a) {

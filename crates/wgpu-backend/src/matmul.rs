@@ -4,8 +4,10 @@
 //! that `k` is its outer dimension, and each thread keeps a block of the result in registers.
 //! *Registers*: no barrier, each thread reads what it multiplies; for adapters that run on the
 //! CPU, and for few rows. *Lanes*: the same, but the lanes of a subgroup share what they read of A
-//! (see `lanes`); where subgroup sizes are known on such adapters. *Dot*: a reduction per element, for vectors. Where the result is small
-//! and `k` long, `k` is split into parts that a second launch adds up in a fixed order.
+//! (see `lanes`); where subgroup sizes are known on such adapters. *Dot*: a reduction per element,
+//! for vectors. Where the result is small and `k` long, `k` is split into parts that a second launch
+//! adds up in a fixed order. Sums of an operand (see `Kernel::MatMul`) have threads of their own
+//! behind the product's, or a launch where the product takes two.
 //!
 //! Transposes are strides. The text depends on which stride of an operand is 1: loaders read
 //! vectors along that direction.
