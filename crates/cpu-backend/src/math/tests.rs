@@ -95,12 +95,12 @@ macro_rules! functions {
         $call!(erf, 1.5, erf64);
         $call!(softplus, 2.0, |x: f64| (if x <= 0.0 { 0.0 } else { x })
             + (-x.abs()).exp().ln_1p());
-        $call!(gelu, 2.0, |x: f64| if x == f64::NEG_INFINITY {
+        $call!(gelu, 2.1, |x: f64| if x == f64::NEG_INFINITY {
             -0.0
         } else {
             0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
         });
-        $call!(gelu_tanh, 2.4, |x: f64| if x == f64::NEG_INFINITY {
+        $call!(gelu_tanh, 2.6, |x: f64| if x == f64::NEG_INFINITY {
             -0.0
         } else {
             x / (1.0 + (-2.0 * x * (GELU_LINEAR + GELU_CUBIC * x * x)).exp())
