@@ -83,6 +83,7 @@ pub(crate) fn group(graph: &Graph, fusion: bool, limits: &Limits) -> Vec<Group> 
         grouping.add(i, fusion);
     }
     if fusion {
+        grouping.sink();
         grouping.join_sums();
     }
     grouping.ordered()
@@ -385,6 +386,82 @@ impl Grouping<'_> {
                 own.prologue.push((r, group.members));
             }
         }
+    }
+
+    /// Moves elementwise items to their only users. They were computed beside their operands,
+    /// which saves a read; but where those must be stored anyway, it is less to store and to hold
+    /// for long if the users compute them from the operands. The mask of a ReLU is such an item:
+    /// the backward pass needs it, and has the activation.
+    fn sink(&mut self) {
+        for i in (0..self.graph.items.len()).rev() {
+            let (item, from) = (&self.graph.items[i], self.of[i]);
+            let Some(&user) = self.users[i].first() else {
+                continue;
+            };
+            let to = self.of[user];
+            if !matches!(item.op, Op::Map(_))
+                || item.root
+                || to == from
+                || self.users[i].iter().any(|&u| self.of[u] != to)
+                || !self.is_worth_sinking(i, user)
+            {
+                continue;
+            }
+            let Some(group) = self.groups[from].as_mut() else {
+                continue;
+            };
+            let Some(at) = group.members.iter().position(|&m| m == i) else {
+                continue; // in a prologue
+            };
+            if group.members.len() == 1 {
+                continue;
+            }
+            group.members.remove(at);
+            let own = self.groups.len();
+            self.groups.push(Some(Group {
+                kind: Kind::Map,
+                members: vec![i],
+                prologue: Vec::new(),
+                sums: None,
+            }));
+            self.seen.push(0);
+            self.of[i] = own;
+            self.try_merge(to, own);
+            if self.of[i] == own {
+                // It does not fit there.
+                self.groups[own] = None;
+                self.of[i] = from;
+                if let Some(group) = self.groups[from].as_mut() {
+                    group.members.insert(at, i);
+                }
+            }
+        }
+    }
+
+    /// Whether holding item `i` from its operands' group on is more, in bytes and time, than to
+    /// hold these until `user`. Time is counted in items.
+    fn is_worth_sinking(&self, i: usize, user: usize) -> bool {
+        let bytes = |i: usize| {
+            let item = &self.graph.items[i];
+            item.shape.numel() * item.dtype.size()
+        };
+        let item = &self.graph.items[i];
+        let (mut longer, mut from) = (0, 0);
+        for input in &item.inputs {
+            let Input::Item(p, _) = input else { continue };
+            from = from.max(*p);
+            if self.graph.items[*p].root {
+                continue;
+            }
+            let others = self.users[*p].iter().filter(|&&u| u != i);
+            // Those in its own group do not make it be stored.
+            let stored = others.filter(|&&u| self.of[u] != self.of[*p]);
+            match stored.max() {
+                Some(&last) => longer += bytes(*p) * user.saturating_sub(last),
+                None => return false,
+            }
+        }
+        longer < bytes(i) * user.saturating_sub(from)
     }
 
     /// Lets the sums of a product's operand over `k` run beside the product.

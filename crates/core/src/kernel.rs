@@ -24,7 +24,8 @@ pub struct Operand {
 }
 
 /// A result: one of the plan's buffers, written whole, row-major, from its start. The buffer is
-/// padded to 16 bytes, and a kernel may write into the padding.
+/// padded to 16 bytes, and a kernel may write into the padding. In a [`Kernel::Map`] it may be the
+/// buffer of an operand of its type, all of whose elements the kernel reads where it computes them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Output {
     /// Index into [`Plan::buffers`].

@@ -1,6 +1,7 @@
 //! From groups to kernels: programs, operands, and where every result lies.
 
 mod alone;
+mod memory;
 mod update;
 
 use std::collections::HashMap;
@@ -18,6 +19,8 @@ use crate::program::{Arg, Instr, MapOp, Program};
 use crate::shape::Shape;
 use crate::update::{Role, Update};
 
+use memory::{Lifetimes, Shared};
+
 /// What one of the plan's buffers is bound to when it runs.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Place {
@@ -25,8 +28,8 @@ pub(crate) enum Place {
     Leaf(usize),
     /// A new buffer (or an arena's place) that becomes the result of an item.
     Root(usize),
-    /// Memory for inner results, shared by those whose lifetimes do not overlap.
-    Slot,
+    /// Memory for inner results.
+    Inner,
     /// A buffer of the update's arena.
     Arena(usize, Role),
 }
@@ -40,6 +43,9 @@ pub(crate) struct Planned {
     pub scalars: Vec<ScalarRef>,
     /// Items whose launches report bad indices, in the order of their codes.
     pub faults: Vec<usize>,
+    /// Bytes of the results, without leaves and arenas, and the most of them needed at one time.
+    pub bytes: usize,
+    pub live: usize,
 }
 
 /// Plans a run.
@@ -57,8 +63,8 @@ pub(crate) fn build(
     };
     let groups = fusion::group(&graph, fusion, limits);
     let mut planner = Planner::new(&graph, &groups, limits);
-    for (at, group) in groups.iter().enumerate() {
-        planner.launch(at, group);
+    for group in &groups {
+        planner.launch(group);
     }
     if let Some(update) = update {
         planner.update(update, index);
@@ -71,6 +77,8 @@ pub(crate) fn build(
         places: planner.places,
         scalars: planner.scalars,
         faults: planner.faults,
+        bytes: planner.shared.iter().map(|shared| shared.bytes).sum(),
+        live: planner.live,
     }
 }
 
@@ -80,18 +88,19 @@ struct Planner<'a> {
     users: Vec<Vec<usize>>,
     /// The position in the order of groups of each item's group.
     group_of: Vec<usize>,
-    /// The position of the last group that uses each item from outside.
-    last_use: Vec<usize>,
+    /// The memory of each item that leaves its group.
+    shared_of: HashMap<usize, usize>,
+    shared: Vec<Shared>,
+    /// The most bytes of results that are needed at one time.
+    live: usize,
+    /// The plan's buffer of each shared memory, once something is written to it.
+    shared_buffers: Vec<Option<usize>>,
     /// The plan's buffer of each stored item.
     stored: Vec<Option<usize>>,
     leaf_buffers: HashMap<usize, usize>,
     /// Numbers of driver buffers that several of the plan's buffers may be parts of.
     allocations: HashMap<u64, usize>,
     next_allocation: usize,
-    /// Slots whose contents nobody needs any more.
-    free: Vec<usize>,
-    /// Slots in use and the group after which they are free.
-    busy: Vec<(usize, usize)>,
     buffers: Vec<BufferSpec>,
     places: Vec<Place>,
     launches: Vec<Launch>,
@@ -158,7 +167,7 @@ impl<'a> Planner<'a> {
             }
         }
         let users = graph.users();
-        let last_use = (0..n)
+        let last_use: Vec<usize> = (0..n)
             .map(|i| {
                 users[i]
                     .iter()
@@ -167,24 +176,47 @@ impl<'a> Planner<'a> {
                     .unwrap_or(group_of[i])
             })
             .collect();
-        Planner {
+        let mut planner = Planner {
             graph,
             limits,
             users,
             group_of,
-            last_use,
+            shared_of: HashMap::new(),
+            shared: Vec::new(),
+            live: 0,
+            shared_buffers: Vec::new(),
             stored: vec![None; n],
             leaf_buffers: HashMap::new(),
             allocations: HashMap::new(),
             next_allocation: 0,
-            free: Vec::new(),
-            busy: Vec::new(),
             buffers: Vec::new(),
             places: Vec::new(),
             launches: Vec::new(),
             scalars: Vec::new(),
             faults: Vec::new(),
-        }
+        };
+        planner.share(groups, &last_use);
+        planner
+    }
+
+    /// Finds memory for all results.
+    fn share(&mut self, groups: &[Group], last_use: &[usize]) {
+        let lifetimes = Lifetimes::new(
+            self.graph,
+            groups,
+            last_use,
+            |i| self.leaves_group(i),
+            |i| self.bytes(&self.graph.items[i]),
+        );
+        let (memory, shared) = memory::share(&lifetimes.all);
+        self.shared_of = lifetimes
+            .of
+            .into_iter()
+            .map(|(i, lifetime)| (i, memory[lifetime]))
+            .collect();
+        self.live = memory::most_live(&lifetimes.all);
+        self.shared_buffers = vec![None; shared.len()];
+        self.shared = shared;
     }
 
     /// A number for a driver buffer, or a fresh one for memory of its own.
@@ -246,14 +278,12 @@ impl<'a> Planner<'a> {
                 .any(|&u| self.group_of[u] != self.group_of[i])
     }
 
-    /// Gives an item's result a buffer: its own if it is a root, else a slot.
-    fn output(&mut self, at: usize, i: usize) -> Output {
+    /// The buffer of an item's result: a part of an arena, its own, or shared memory.
+    fn output(&mut self, i: usize) -> Output {
         let item = &self.graph.items[i];
-        let bytes = self.bytes(item);
-        let buffer = if item.root {
-            self.push_buffer(bytes, item.home, Place::Root(item.origin))
-        } else {
-            self.slot(bytes, at, self.last_use[i])
+        let buffer = match self.shared_of.get(&i) {
+            Some(&shared) => self.shared_buffer(shared),
+            None => self.push_buffer(self.bytes(item), item.home, Place::Root(item.origin)),
         };
         self.stored[i] = Some(buffer);
         Output {
@@ -262,27 +292,15 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// A slot from group `at` to group `until`: the smallest free one that is not far too large.
-    fn slot(&mut self, bytes: usize, at: usize, until: usize) -> usize {
-        let mut freed = Vec::new();
-        self.busy.retain(|&(slot, end)| {
-            if end < at {
-                freed.push(slot);
-            }
-            end >= at
-        });
-        self.free.extend(freed);
-        let fit = (0..self.free.len())
-            .filter(|&f| {
-                (bytes..=bytes.saturating_mul(2)).contains(&self.buffers[self.free[f]].bytes)
-            })
-            .min_by_key(|&f| self.buffers[self.free[f]].bytes);
-        let slot = match fit {
-            Some(f) => self.free.swap_remove(f),
-            None => self.push_buffer(bytes, None, Place::Slot),
-        };
-        self.busy.push((slot, until));
-        slot
+    fn shared_buffer(&mut self, shared: usize) -> usize {
+        if let Some(buffer) = self.shared_buffers[shared] {
+            return buffer;
+        }
+        let memory = &self.shared[shared];
+        let place = memory.kept.map_or(Place::Inner, Place::Root);
+        let buffer = self.push_buffer(memory.bytes, None, place);
+        self.shared_buffers[shared] = Some(buffer);
+        buffer
     }
 
     fn push(&mut self, kernel: Kernel, scalars: &[&[ScalarRef]], fault: Option<usize>) {
@@ -301,12 +319,12 @@ impl<'a> Planner<'a> {
         });
     }
 
-    fn launch(&mut self, at: usize, group: &Group) {
+    fn launch(&mut self, group: &Group) {
         match group.kind {
-            Kind::Map => self.map(at, group),
-            Kind::Reduce => self.reduce(at, group),
-            Kind::MatMul => self.matmul(at, group),
-            Kind::Alone => self.alone(at, group),
+            Kind::Map => self.map(group),
+            Kind::Reduce => self.reduce(group),
+            Kind::MatMul => self.matmul(group),
+            Kind::Alone => self.alone(group),
         }
     }
 
@@ -350,11 +368,11 @@ impl<'a> Planner<'a> {
     }
 
     /// Buffers and program outputs for the results of `members` that leave the group.
-    fn outputs(&mut self, builder: &mut Builder, at: usize, members: &[usize]) -> Vec<Output> {
+    fn outputs(&mut self, builder: &mut Builder, members: &[usize]) -> Vec<Output> {
         let mut outputs = Vec::new();
         for &i in members {
             if self.leaves_group(i) {
-                outputs.push(self.output(at, i));
+                outputs.push(self.output(i));
                 builder
                     .program
                     .outputs
@@ -364,10 +382,10 @@ impl<'a> Planner<'a> {
         outputs
     }
 
-    fn map(&mut self, at: usize, group: &Group) {
+    fn map(&mut self, group: &Group) {
         let mut builder = Builder::new();
         self.elementwise(&mut builder, &group.members, None);
-        let outputs = self.outputs(&mut builder, at, &group.members);
+        let outputs = self.outputs(&mut builder, &group.members);
         let shape = self.graph.items[group.members[0]].shape.clone();
         if shape.numel() == 0 || outputs.is_empty() {
             return;
@@ -381,8 +399,8 @@ impl<'a> Planner<'a> {
         self.push(kernel, &[&builder.scalars], None);
     }
 
-    fn reduce(&mut self, at: usize, group: &Group) {
-        if let Some((kernel, scalars)) = self.reduction(at, &group.members, &group.prologue) {
+    fn reduce(&mut self, group: &Group) {
+        if let Some((kernel, scalars)) = self.reduction(&group.members, &group.prologue) {
             self.push(kernel, &[&scalars], None);
         }
     }
@@ -390,7 +408,6 @@ impl<'a> Planner<'a> {
     /// The kernel of reductions over one space, and its scalars.
     fn reduction(
         &mut self,
-        at: usize,
         members: &[usize],
         prologue: &[(usize, Vec<usize>)],
     ) -> Option<(Kernel, Vec<ScalarRef>)> {
@@ -426,7 +443,7 @@ impl<'a> Planner<'a> {
             after.values.insert(i, result);
         }
         self.elementwise(&mut after, members, None);
-        let outputs = self.outputs(&mut after, at, members);
+        let outputs = self.outputs(&mut after, members);
         let (shape, reduced) = space;
         let kept: usize = shape[..shape.rank() - reduced].iter().product();
         if kept == 0 || outputs.is_empty() {
@@ -447,7 +464,7 @@ impl<'a> Planner<'a> {
         Some((kernel, scalars))
     }
 
-    fn matmul(&mut self, at: usize, group: &Group) {
+    fn matmul(&mut self, group: &Group) {
         let Some(&anchor) = group
             .members
             .iter()
@@ -465,9 +482,9 @@ impl<'a> Planner<'a> {
         let product = after.accumulator(item.dtype);
         after.values.insert(anchor, product);
         self.elementwise(&mut after, &group.members, None);
-        let outputs = self.outputs(&mut after, at, &group.members);
+        let outputs = self.outputs(&mut after, &group.members);
         let sums = match &group.sums {
-            Some(members) => self.reduction(at, members, &[]),
+            Some(members) => self.reduction(members, &[]),
             None => None,
         };
         if item.shape.numel() == 0 || outputs.is_empty() {

@@ -373,6 +373,8 @@ fn execute(
                 device = open.backend.name(),
                 nodes = c.items.len(),
                 launches = planned.plan.launches.len(),
+                bytes = planned.bytes,
+                live = planned.live,
                 "planned"
             );
             let executable = open.backend.compile(&planned.plan)?;
@@ -427,7 +429,7 @@ fn submit(
                 stored[item] = Some(storage);
                 binding
             }
-            BufferPlace::Slot => Binding {
+            BufferPlace::Inner => Binding {
                 buffer: open.backend.allocate(spec.bytes.max(16))?,
                 offset: 0,
             },

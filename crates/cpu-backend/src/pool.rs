@@ -130,15 +130,15 @@ impl Drop for CpuBuffer {
     }
 }
 
-/// The size class of a request: a multiple of 64 bytes, with eight classes per doubling above
-/// 1 KiB, so that at most an eighth is wasted. `None` where it overflows.
+/// The size class of a request: a multiple of 64 bytes, with 16 classes per doubling above
+/// 1 KiB, so that at most a sixteenth is wasted. `None` where it overflows.
 fn size_class(bytes: usize) -> Option<usize> {
     let bytes = bytes.max(1);
     let step = if bytes <= 1024 {
         ALIGN
     } else {
         ((bytes - 1).ilog2() as usize)
-            .checked_sub(3)
+            .checked_sub(4)
             .map_or(ALIGN, |log| 1 << log)
             .max(ALIGN)
     };
@@ -272,11 +272,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_waste_at_most_an_eighth() {
+    fn classes_waste_at_most_a_sixteenth() {
         for bytes in (1..5000).chain([1 << 20, (1 << 20) + 1, 123_456_789]) {
             let class = size_class(bytes).unwrap();
             assert!(class >= bytes && class.is_multiple_of(ALIGN));
-            assert!(class - bytes <= (bytes / 8).max(ALIGN), "{bytes}: {class}");
+            assert!(class - bytes <= (bytes / 16).max(ALIGN), "{bytes}: {class}");
         }
         assert_eq!(size_class(usize::MAX), None);
     }

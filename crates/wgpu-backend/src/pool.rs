@@ -38,11 +38,11 @@ pub(crate) struct Pool {
     limit: Option<usize>,
 }
 
-/// Rounds up to the next size class: four steps between powers of two, multiples of 256.
+/// Rounds up to the next size class: 16 steps between powers of two, multiples of 256.
 pub(crate) fn size_class(bytes: usize) -> usize {
     let bytes = bytes.max(256);
     let power = usize::BITS - 1 - bytes.leading_zeros();
-    let step = (1usize << power.saturating_sub(2)).max(256);
+    let step = (1usize << power.saturating_sub(4)).max(256);
     bytes.div_ceil(step).saturating_mul(step)
 }
 
@@ -249,12 +249,12 @@ mod tests {
     use super::size_class;
 
     #[test]
-    fn classes_are_multiples_of_256_and_waste_at_most_a_quarter() {
+    fn classes_are_multiples_of_256_and_waste_at_most_a_sixteenth() {
         for bytes in (1..100_000).chain([1 << 20, (1 << 20) + 1, 3 << 30]) {
             let class = size_class(bytes);
             assert!(class >= bytes && class.is_multiple_of(256));
             assert!(
-                class <= (bytes + bytes / 4).max(bytes + 256),
+                class <= (bytes + bytes / 16).max(bytes + 256),
                 "{bytes}: {class}"
             );
             assert_eq!(size_class(class), class);

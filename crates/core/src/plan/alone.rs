@@ -7,7 +7,7 @@ use crate::kernel::{Kernel, Operand};
 use crate::node::{CrossEntropyPart, Op};
 
 impl Planner<'_> {
-    pub(super) fn alone(&mut self, at: usize, group: &Group) {
+    pub(super) fn alone(&mut self, group: &Group) {
         let i = group.members[0];
         let item = &self.graph.items[i];
         let operands: Vec<Operand> = item
@@ -16,12 +16,12 @@ impl Planner<'_> {
             .filter_map(|input| self.operand(input))
             .collect();
         if let Op::CrossEntropy { .. } = item.op {
-            return self.cross_entropy(at, group, operands);
+            return self.cross_entropy(group, operands);
         }
         if !self.leaves_group(i) {
             return;
         }
-        let output = self.output(at, i);
+        let output = self.output(i);
         if item.shape.numel() == 0 {
             return;
         }
@@ -94,14 +94,14 @@ impl Planner<'_> {
         }
     }
 
-    fn cross_entropy(&mut self, at: usize, group: &Group, operands: Vec<Operand>) {
+    fn cross_entropy(&mut self, group: &Group, operands: Vec<Operand>) {
         let first = &self.graph.items[group.members[0]];
         let (mut loss, mut row_weight, mut grad) = (None, None, None);
         for &i in &group.members {
             if !self.leaves_group(i) {
                 continue;
             }
-            let output = Some(self.output(at, i));
+            let output = Some(self.output(i));
             match self.graph.items[i].op {
                 Op::CrossEntropy {
                     part: CrossEntropyPart::Loss,
