@@ -61,7 +61,7 @@ impl Tensor {
 
 /// The operands of the kernel, checked.
 #[derive(Clone)]
-struct Operands {
+pub(crate) struct Operands {
     targets: Value,
     weight: Option<Value>,
     ignore: i64,
@@ -73,7 +73,30 @@ fn cross_entropy(
     options: &CrossEntropyOptions,
     place: Place,
 ) -> Result<Tensor> {
-    let name = "cross_entropy";
+    let (rank, dtype) = (x.shape().rank(), x.dtype());
+    let (x, operands) = checked("cross_entropy", x, targets, options, place)?;
+    let (losses, weights) = if x.node.device.fusion() {
+        rows(&x, &operands, place)?
+    } else {
+        reference(&x, &operands)?
+    };
+    let result = match options.reduction {
+        Reduction::Mean => losses.sum() / weights.sum(),
+        Reduction::Sum => losses.sum(),
+        Reduction::None if rank == 1 => losses.squeeze(0),
+        Reduction::None => losses,
+    };
+    Ok(result.to_dtype(dtype))
+}
+
+/// The kernel's operands: logits `[n, classes]` of a type that computes, and the others.
+pub(crate) fn checked(
+    name: &'static str,
+    x: &Value,
+    targets: &Tensor,
+    options: &CrossEntropyOptions,
+    place: Place,
+) -> Result<(Value, Operands)> {
     let targets = materialized(&targets.capture()?, place)?;
     same_device(name, x, &targets, place)?;
     if !targets.dtype().is_integer() {
@@ -107,8 +130,7 @@ fn cross_entropy(
             format!("no classes in shape {}", x.shape()),
         ));
     }
-    let dtype = x.dtype();
-    let mut x = cast(x, dtype.compute(), place)?;
+    let mut x = cast(x, x.dtype().compute(), place)?;
     let mut targets = targets;
     if rank == 1 {
         x = x.into_tensor().unsqueeze(0).capture()?;
@@ -135,19 +157,7 @@ fn cross_entropy(
         weight,
         ignore: options.ignore_index.unwrap_or(IGNORE),
     };
-    let x = materialized(&x, place)?;
-    let (losses, weights) = if x.node.device.fusion() {
-        rows(&x, &operands, place)?
-    } else {
-        reference(&x, &operands)?
-    };
-    let result = match options.reduction {
-        Reduction::Mean => losses.sum() / weights.sum(),
-        Reduction::Sum => losses.sum(),
-        Reduction::None if rank == 1 => losses.squeeze(0),
-        Reduction::None => losses,
-    };
-    Ok(result.to_dtype(dtype))
+    Ok((materialized(&x, place)?, operands))
 }
 
 /// Records one result of the kernel.
@@ -176,7 +186,7 @@ fn part(
 }
 
 /// Row losses and row weights by the fused kernel.
-fn rows(x: &Value, o: &Operands, place: Place) -> Result<(Tensor, Tensor)> {
+pub(crate) fn rows(x: &Value, o: &Operands, place: Place) -> Result<(Tensor, Tensor)> {
     let n = Shape::from(x.shape()[0]);
     let weights = part(x, o, CrossEntropyPart::Weight, n.clone(), place)?.into_tensor();
     let losses = part(x, o, CrossEntropyPart::Loss, n, place)?;
@@ -198,7 +208,7 @@ fn rows(x: &Value, o: &Operands, place: Place) -> Result<(Tensor, Tensor)> {
 
 /// The gradient of each row's loss, `w (softmax(x) - onehot(t))`, by the fused kernel. Its own
 /// derivative is the softmax's: `w p (g - sum(p g))`.
-fn rows_grad(x: &Value, o: &Operands, place: Place) -> Result<Tensor> {
+pub(crate) fn rows_grad(x: &Value, o: &Operands, place: Place) -> Result<Tensor> {
     let slope = part(x, o, CrossEntropyPart::Grad, x.shape().clone(), place)?;
     if !autograd::tracks(&[x]) {
         return Ok(slope.into_tensor());

@@ -25,6 +25,7 @@ mod index;
 mod join;
 mod kernel;
 mod layout;
+mod linear_cross_entropy;
 mod matmul;
 mod node;
 mod operators;
