@@ -40,6 +40,7 @@ pub struct DeviceOptions {
     poison: bool,
     strict: bool,
     immediates: bool,
+    tune: bool,
 }
 
 impl DeviceOptions {
@@ -52,6 +53,7 @@ impl DeviceOptions {
             poison: flag("WGRAD_POISON"),
             strict: false,
             immediates: true,
+            tune: false,
         }
     }
 
@@ -126,6 +128,14 @@ impl DeviceOptions {
         self
     }
 
+    /// Times all ways to compute a matrix product when its shape is first met, and keeps the
+    /// fastest, instead of choosing by a table. Each way's numbers are checked first. Default: no,
+    /// unless `WGRAD_TUNE=1`. Only for GPUs, and not in browsers.
+    pub fn tune(mut self, tune: bool) -> DeviceOptions {
+        self.tune = tune;
+        self
+    }
+
     /// Whether kernel parameters may travel as immediates, where the adapter has them.
     pub fn immediates(mut self, immediates: bool) -> DeviceOptions {
         self.immediates = immediates;
@@ -184,6 +194,7 @@ impl DeviceOptions {
             poison: self.poison,
             strict: self.strict,
             no_immediates: !self.immediates,
+            tune: self.tune,
             ..WgpuOptions::default()
         };
         Ok(Device::new(WgpuBackend::open(&options).await?, fusion))

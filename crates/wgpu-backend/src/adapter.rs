@@ -24,7 +24,7 @@ const SUBMIT_SECONDS: f64 = 0.1;
 /// A GPU, or a driver that plays one on the CPU, behind wgpu. Clones are the same device.
 #[derive(Clone)]
 pub struct WgpuBackend {
-    gpu: Arc<Gpu>,
+    pub(crate) gpu: Arc<Gpu>,
 }
 
 fn flag(name: &str) -> bool {
@@ -250,6 +250,7 @@ impl WgpuBackend {
             subgroup,
             wide,
             matmul: options.matmul,
+            tuned: Arc::default(),
             workgroup_bytes: most.max_compute_workgroup_storage_size as usize,
             max_groups: most.max_compute_workgroups_per_dimension,
         };
@@ -264,6 +265,7 @@ impl WgpuBackend {
             name,
             limits,
             traits,
+            tunes: options.tune || flag("WGRAD_TUNE"),
             checked: options.checked_kernels || flag("WGRAD_CHECKED"),
             poison: options.poison,
             submit_seconds: match options.submit_after {
@@ -388,7 +390,12 @@ impl Backend for WgpuBackend {
 
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {
         self.gpu.check()?;
-        Ok(Box::new(Program::compile(&self.gpu, plan)?))
+        #[cfg(not(target_arch = "wasm32"))]
+        if self.gpu.tunes {
+            self.gpu.tune(plan)?;
+        }
+        let traits = &self.gpu.traits;
+        Ok(Box::new(Program::compile(&self.gpu, traits, plan)?))
     }
 
     fn synchronize(&self) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The open device that everything shares: queue, limits, errors.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use wgrad_core::{Error, Limits, Result};
 
 use crate::bindings::BindGroups;
 use crate::counters::Counters;
+use crate::form::{Sizes, Way};
 use crate::options::{KernelSet, MatmulChoice};
 use crate::pipeline::Pipelines;
 use crate::pool::Pool;
@@ -90,6 +92,8 @@ pub(crate) struct Traits {
     /// For kernels without barriers: vectors are read as pairs of 64-bit words.
     pub wide: bool,
     pub matmul: MatmulChoice,
+    /// What tuning found.
+    pub tuned: Arc<Mutex<HashMap<Sizes, Way>>>,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: usize,
     /// Most workgroups per dimension.
@@ -103,6 +107,8 @@ pub(crate) struct Gpu {
     pub name: String,
     pub limits: Limits,
     pub traits: Traits,
+    /// Whether products are tuned.
+    pub tunes: bool,
     pub checked: bool,
     pub poison: bool,
     /// Estimated work after which a run goes on in another submit.

@@ -221,7 +221,7 @@ pub(crate) fn generate(
 
 impl Program {
     /// Generates and compiles what the plan needs.
-    pub fn compile(gpu: &Arc<Gpu>, plan: &Plan) -> Result<Program> {
+    pub fn compile(gpu: &Arc<Gpu>, traits: &Traits, plan: &Plan) -> Result<Program> {
         let mut scratch = 0usize;
         let (mut scalars, mut faults) = (0, 0);
         let mut kernels = Vec::new();
@@ -229,7 +229,7 @@ impl Program {
         let mut counts = Vec::with_capacity(plan.launches.len());
         for launch in &plan.launches {
             let mut needed = 0;
-            let made = generate(&gpu.traits, plan, &launch.kernel, &mut needed)?;
+            let made = generate(traits, plan, &launch.kernel, &mut needed)?;
             scratch = scratch.max(needed);
             counts.push(made.len());
             kernels.extend(made);

@@ -6,8 +6,9 @@
 //! are cached by their text, so a new batch size compiles nothing new.
 //!
 //! Environment: `WGRAD_STRICT=1` restricts wgpu to what the WebGPU standard has,
-//! `WGRAD_CHECKED=1` keeps wgpu's bounds checks in kernels, `WGRAD_DUMP_WGSL=DIR` writes every
-//! shader into a directory.
+//! `WGRAD_CHECKED=1` keeps wgpu's bounds checks in kernels, `WGRAD_TUNE=1` times the ways to
+//! compute each matrix product before it first runs, `WGRAD_DUMP_WGSL=DIR` writes every shader into
+//! a directory.
 
 // The error type carries what a person needs to know; it is made once per failure.
 
@@ -19,6 +20,7 @@ mod counters;
 mod cross_entropy;
 mod device;
 mod executable;
+mod form;
 mod indexing;
 mod lanes;
 mod map;
@@ -33,6 +35,8 @@ mod reduce;
 mod source;
 mod tiles;
 mod timer;
+#[cfg(not(target_arch = "wasm32"))]
+mod tune;
 mod variants;
 
 pub use adapter::{WgpuBackend, adapters};

@@ -21,10 +21,10 @@ use wgrad_core::{
 
 use crate::codegen::{self, Scope};
 use crate::device::Traits;
+use crate::form::{Form, Way};
 use crate::lanes::lanes_body;
 use crate::map::{accesses, targets};
 use crate::operand::{Access, Axis, Lanes, load, start, sum};
-use crate::options::MatmulChoice;
 use crate::reduce::Reduction;
 use crate::source::{Generated, Slot, Source, indent, register};
 use crate::tiles::{Walk, registers_body, tiled_body};
@@ -42,47 +42,6 @@ pub(crate) struct Product<'a> {
     pub outputs: &'a [Output],
     /// Sums of an operand's rows or columns, by threads of their own.
     pub sums: Option<Reduction<'a>>,
-}
-
-/// Rows and columns of a thread and, where tiled, of a workgroup and the depth of its tiles.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
-    Registers {
-        rows: usize,
-        quads: usize,
-    },
-    /// As `Registers`, but a subgroup of so many lanes shares its rows.
-    Lanes {
-        rows: usize,
-        quads: usize,
-        size: usize,
-    },
-    Tiled {
-        tile: usize,
-        block: usize,
-        depth: usize,
-    },
-}
-
-const TILE64: Form = Form::Tiled {
-    tile: 64,
-    block: 4,
-    depth: 16,
-};
-const TILE128: Form = Form::Tiled {
-    tile: 128,
-    block: 8,
-    depth: 16,
-};
-
-impl Form {
-    fn tile(self) -> (usize, usize) {
-        match self {
-            Form::Registers { rows, quads } => (rows, quads * 4),
-            Form::Lanes { rows, quads, size } => (rows, quads * 4 * size),
-            Form::Tiled { tile, .. } => (tile, tile),
-        }
-    }
 }
 
 /// Whether an operand's vectors along dimension `dim` of its last two are whole and aligned.
@@ -106,85 +65,21 @@ fn walk(layout: &Layout, across: usize, along_k: usize) -> Walk {
 }
 
 impl Product<'_> {
-    fn batches(&self) -> usize {
+    pub fn batches(&self) -> usize {
         self.batch.numel()
     }
 
-    fn element(&self) -> DType {
-        self.a.dtype.compute()
-    }
-
-    fn choose(&self, traits: &Traits) -> (Form, usize) {
-        let (m, n, k) = (self.m, self.n, self.k);
-        let fits = traits.workgroup_bytes >= 128 * 16 * 2 * 4;
-        let tiles = |form: Form| {
-            let (rows, columns) = form.tile();
-            self.batches() * m.div_ceil(rows) * n.div_ceil(columns)
-        };
-        let rows = match m {
-            1 => 1,
-            2 => 2,
-            3 | 4 => 4,
-            _ => 8,
-        };
-        // 8 x 8 results spill on RDNA3 (27 registers, by RADV's compiler).
-        let quads = if n <= 4 || rows < 8 || !traits.software {
-            1
-        } else {
-            2
-        };
-        let registers = Form::Registers { rows, quads };
-        // More rows read less per product and compile longer (0.3 s and 0.6 s on 2 cores).
-        let many = traits.matmul == MatmulChoice::Lanes || m * n * k >= 1 << 26;
-        let lanes = |size: usize| Form::Lanes {
-            rows: match m {
-                0..=8 => rows,
-                _ if many && m > 16 => 32,
-                _ => 16,
-            },
-            quads: if m > 4 || n <= 4 * size { 1 } else { 2 },
-            size,
-        };
-        let form = match traits.matmul {
-            MatmulChoice::Lanes | MatmulChoice::Auto if traits.subgroup > 0 => {
-                lanes(traits.subgroup)
-            }
-            MatmulChoice::Registers | MatmulChoice::Lanes => registers,
-            MatmulChoice::Tile64 | MatmulChoice::SplitK => TILE64,
-            MatmulChoice::Tile128 if fits => TILE128,
-            MatmulChoice::Tile128 => TILE64,
-            _ if traits.software || m <= 4 || n <= 4 => registers,
-            _ if fits && tiles(TILE128) >= 120 => TILE128,
-            _ => TILE64,
-        };
-        let workers = match form {
-            // A workgroup of 64 threads.
-            Form::Registers { .. } => tiles(form).div_ceil(64),
-            Form::Lanes { .. } | Form::Tiled { .. } => tiles(form),
-        };
-        let wanted = if traits.software { 8 } else { 96 };
-        let parts = match traits.matmul {
-            MatmulChoice::SplitK => 3,
-            MatmulChoice::Auto if workers < wanted && k >= 512 => {
-                (wanted / workers.max(1)).min(k / 256).clamp(1, 64)
-            }
-            _ => 1,
-        };
-        (form, parts)
-    }
-
-    /// A reduction per element reads both operands along `k`: right where that is their own order.
-    fn is_dot(&self, traits: &Traits) -> bool {
-        if traits.matmul == MatmulChoice::Dot {
-            return true;
-        }
+    /// How A and B are read.
+    pub fn walks(&self) -> [Walk; 2] {
         let rank = self.batch.rank();
-        let along = self.a.layout.strides[rank + 1] == 1 && self.b.layout.strides[rank] == 1;
-        traits.matmul == MatmulChoice::Auto
-            && !traits.software
-            && self.m.min(self.n) <= 4
-            && along
-            && self.k >= 64
+        [
+            walk(&self.a.layout, rank, rank + 1),
+            walk(&self.b.layout, rank + 1, rank),
+        ]
+    }
+
+    pub fn element(&self) -> DType {
+        self.a.dtype.compute()
     }
 
     /// Makes the launches; needs `scratch` bytes of the executable's own buffer.
@@ -198,12 +93,14 @@ impl Product<'_> {
         if results == 0 {
             return Ok(Vec::new());
         }
-        if self.is_dot(traits) {
-            let mut launches = self.dot(traits, buffers, scratch)?;
-            launches.extend(self.sums_apart(traits, buffers, scratch)?);
-            return Ok(launches);
-        }
-        let (form, mut parts) = self.choose(traits);
+        let (form, mut parts) = match self.way(traits) {
+            Way::Dot => {
+                let mut launches = self.dot(traits, buffers, scratch)?;
+                launches.extend(self.sums_apart(traits, buffers, scratch)?);
+                return Ok(launches);
+            }
+            Way::Form(form, parts) => (form, parts),
+        };
         while parts > 1 && parts * results > 16 << 20 {
             parts /= 2;
         }
@@ -363,8 +260,7 @@ impl Product<'_> {
         split: Option<&Split>,
     ) -> Result<Generated> {
         let rank = self.batch.rank();
-        let a_walk = walk(&self.a.layout, rank, rank + 1);
-        let b_walk = walk(&self.b.layout, rank + 1, rank);
+        let [a_walk, b_walk] = self.walks();
         let (rows, columns) = form.tile();
         for (name, value) in [
             ("m", self.m),

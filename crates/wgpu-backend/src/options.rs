@@ -59,6 +59,10 @@ pub struct WgpuOptions {
     /// Estimated work after which a run goes on in another submit, because a system resets a GPU
     /// that is busy for seconds. 100 ms where not given; adapters that run on the CPU are not reset.
     pub submit_after: Option<Duration>,
+    /// Time all ways to compute a matrix product when its shape is first met, and keep the
+    /// fastest, instead of choosing by a table. Each is checked before it is timed. Takes about
+    /// 20 ms for each of them, and their compilation. Not in browsers.
+    pub tune: bool,
     /// The matrix product kernel.
     pub matmul: MatmulChoice,
     /// The family of kernels.

@@ -8,7 +8,7 @@ use crate::source::{Source, indent};
 const GROUP: usize = 256;
 
 /// The direction in which an operand is read by vectors.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Walk {
     /// Along `k`.
     K,

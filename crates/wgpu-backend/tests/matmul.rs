@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use harness::*;
 use wgrad_core::*;
-use wgrad_wgpu_backend::{MatmulChoice, WgpuBackend};
+use wgrad_wgpu_backend::{MatmulChoice, WgpuBackend, WgpuOptions};
 
 /// How an operand lies: row-major, column-major, or with gaps.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -372,5 +372,52 @@ fn epilogues_and_batches() {
         if let Some(gpu) = with_matmul(choice) {
             epilogues(&gpu);
         }
+    }
+}
+
+#[test]
+fn tuned_products_are_right() {
+    for family in families() {
+        let options = WgpuOptions {
+            tune: true,
+            ..family
+        };
+        let Some(gpu) = open(&options) else { return };
+        let mut rng = Rng(77);
+        let before = gpu.stats().pipelines;
+        for (size, lies) in [
+            ([65, 70, 300], [Lie::Rows, Lie::Columns]),
+            ([3, 40, 257], [Lie::Rows, Lie::Rows]),
+            ([33, 20, 64], [Lie::Columns, Lie::Gaps]),
+        ] {
+            check(&gpu, size, lies, DType::F32, &mut rng);
+        }
+        let tried = gpu.stats().pipelines - before;
+        assert!(tried > 6, "{tried} kernels: only those that were used");
+        // Nothing is tried twice, and other types go by the table.
+        check(
+            &gpu,
+            [65, 70, 300],
+            [Lie::Rows, Lie::Columns],
+            DType::F32,
+            &mut rng,
+        );
+        let before = gpu.stats().pipelines;
+        check(
+            &gpu,
+            [65, 70, 300],
+            [Lie::Rows, Lie::Columns],
+            DType::F32,
+            &mut rng,
+        );
+        check(
+            &gpu,
+            [5, 6, 7],
+            [Lie::Rows, Lie::Rows],
+            DType::I32,
+            &mut rng,
+        );
+        let tried = gpu.stats().pipelines - before;
+        assert!(tried <= 3, "{tried} kernels after tuning");
     }
 }

@@ -1,0 +1,214 @@
+//! Which kernel computes a matrix product: by its shape and the kind of adapter, or what tuning
+//! found.
+
+use crate::device::{Traits, lock};
+use crate::matmul::Product;
+use crate::options::MatmulChoice;
+use crate::tiles::Walk;
+
+/// Rows and columns of a thread and, where tiled, of a workgroup and the depth of its tiles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    Registers {
+        rows: usize,
+        quads: usize,
+    },
+    /// As `Registers`, but a subgroup of so many lanes shares its rows.
+    Lanes {
+        rows: usize,
+        quads: usize,
+        size: usize,
+    },
+    Tiled {
+        tile: usize,
+        block: usize,
+        depth: usize,
+    },
+}
+
+const TILE64: Form = Form::Tiled {
+    tile: 64,
+    block: 4,
+    depth: 16,
+};
+const TILE128: Form = Form::Tiled {
+    tile: 128,
+    block: 8,
+    depth: 16,
+};
+
+impl Form {
+    pub fn tile(self) -> (usize, usize) {
+        match self {
+            Form::Registers { rows, quads } => (rows, quads * 4),
+            Form::Lanes { rows, quads, size } => (rows, quads * 4 * size),
+            Form::Tiled { tile, .. } => (tile, tile),
+        }
+    }
+}
+
+/// How a product is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// A reduction per element.
+    Dot,
+    /// A form, and in how many parts of `k`.
+    Form(Form, usize),
+}
+
+/// What a product's way depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Sizes {
+    pub batches: usize,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub walks: [Walk; 2],
+}
+
+impl Product<'_> {
+    pub fn sizes(&self) -> Sizes {
+        Sizes {
+            batches: self.batches(),
+            m: self.m,
+            n: self.n,
+            k: self.k,
+            walks: self.walks(),
+        }
+    }
+
+    /// What tuning found for these sizes, else the table's answer.
+    pub fn way(&self, traits: &Traits) -> Way {
+        let tuned = lock(&traits.tuned).get(&self.sizes()).copied();
+        tuned.unwrap_or_else(|| self.by_table(traits))
+    }
+
+    fn tiles(&self, form: Form) -> usize {
+        let (rows, columns) = form.tile();
+        self.batches() * self.m.div_ceil(rows) * self.n.div_ceil(columns)
+    }
+
+    fn registers(&self, traits: &Traits) -> Form {
+        let rows = match self.m {
+            1 => 1,
+            2 => 2,
+            3 | 4 => 4,
+            _ => 8,
+        };
+        // 8 x 8 results spill on RDNA3 (27 registers, by RADV's compiler).
+        let quads = if self.n <= 4 || rows < 8 || !traits.software {
+            1
+        } else {
+            2
+        };
+        Form::Registers { rows, quads }
+    }
+
+    /// Few rows take more columns. More rows read less per product and compile longer (0.3 s and
+    /// 0.6 s on 2 cores).
+    fn lanes(&self, size: usize, many: bool) -> Form {
+        let rows = match self.m {
+            1 => 1,
+            2 => 2,
+            3 | 4 => 4,
+            5..=8 => 8,
+            m if many && m > 16 => 32,
+            _ => 16,
+        };
+        let quads = if self.m > 4 || self.n <= 4 * size {
+            1
+        } else {
+            2
+        };
+        Form::Lanes { rows, quads, size }
+    }
+
+    fn fits_128(traits: &Traits) -> bool {
+        traits.workgroup_bytes >= 128 * 16 * 2 * 4
+    }
+
+    /// The way by shape and kind of adapter.
+    pub fn by_table(&self, traits: &Traits) -> Way {
+        if self.is_dot(traits) {
+            return Way::Dot;
+        }
+        let (m, n, k) = (self.m, self.n, self.k);
+        let fits = Self::fits_128(traits);
+        let registers = self.registers(traits);
+        let many = traits.matmul == MatmulChoice::Lanes || m * n * k >= 1 << 26;
+        let form = match traits.matmul {
+            MatmulChoice::Lanes | MatmulChoice::Auto if traits.subgroup > 0 => {
+                self.lanes(traits.subgroup, many)
+            }
+            MatmulChoice::Registers | MatmulChoice::Lanes => registers,
+            MatmulChoice::Tile64 | MatmulChoice::SplitK => TILE64,
+            MatmulChoice::Tile128 if fits => TILE128,
+            MatmulChoice::Tile128 => TILE64,
+            _ if traits.software || m <= 4 || n <= 4 => registers,
+            _ if fits && self.tiles(TILE128) >= 120 => TILE128,
+            _ => TILE64,
+        };
+        let workers = match form {
+            // A workgroup of 64 threads.
+            Form::Registers { .. } => self.tiles(form).div_ceil(64),
+            Form::Lanes { .. } | Form::Tiled { .. } => self.tiles(form),
+        };
+        let wanted = if traits.software { 8 } else { 96 };
+        let parts = match traits.matmul {
+            MatmulChoice::SplitK => 3,
+            MatmulChoice::Auto if workers < wanted && k >= 512 => {
+                (wanted / workers.max(1)).min(k / 256).clamp(1, 64)
+            }
+            _ => 1,
+        };
+        Way::Form(form, parts)
+    }
+
+    /// A reduction per element reads both operands along `k`: right where that is their own order.
+    fn is_dot(&self, traits: &Traits) -> bool {
+        if traits.matmul == MatmulChoice::Dot {
+            return true;
+        }
+        traits.matmul == MatmulChoice::Auto
+            && !traits.software
+            && self.m.min(self.n) <= 4
+            && self.is_along_k()
+            && self.k >= 64
+    }
+
+    fn is_along_k(&self) -> bool {
+        let rank = self.batch.rank();
+        self.a.layout.strides[rank + 1] == 1 && self.b.layout.strides[rank] == 1
+    }
+
+    /// What tuning tries: the table's way first, then every other that may be faster.
+    pub fn candidates(&self, traits: &Traits) -> Vec<Way> {
+        let mut forms = vec![self.registers(traits)];
+        if traits.subgroup > 0 {
+            forms.extend([false, true].map(|many| self.lanes(traits.subgroup, many)));
+        }
+        if !traits.software && self.m.min(self.n) > 4 {
+            forms.push(TILE64);
+            if Self::fits_128(traits) {
+                forms.push(TILE128);
+            }
+        }
+        let mut ways = vec![self.by_table(traits)];
+        for form in forms {
+            // Each part at least 128 deep.
+            let parts = [1, 2, 4, 8, 16, 32];
+            let parts = parts.into_iter().filter(|&p| p == 1 || self.k >= 128 * p);
+            ways.extend(parts.map(|parts| Way::Form(form, parts)));
+        }
+        if self.is_along_k() && self.k >= 64 && self.batches() * self.m * self.n <= 1 << 14 {
+            ways.push(Way::Dot);
+        }
+        let mut once: Vec<Way> = Vec::new();
+        for way in ways {
+            if !once.contains(&way) {
+                once.push(way);
+            }
+        }
+        once
+    }
+}
