@@ -4,6 +4,7 @@
 //! Every kernel's operands are checked against the plan's buffers when it is compiled, and the
 //! bound buffers against the plan when it runs, so no kernel reaches outside its buffers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
@@ -20,6 +21,7 @@ use crate::interpreter::Bound;
 use crate::map::Map;
 use crate::matmul::MatMul;
 use crate::optimizer::{Adam, Sgd};
+use crate::parallel;
 use crate::pool::{CpuBuffer, Pool};
 use crate::recorder::Recorder;
 use crate::reduce::Reduce;
@@ -226,6 +228,7 @@ impl Backend for CpuBackend {
                 .max()
                 .unwrap_or(0),
             launches,
+            threaded: AtomicBool::new(false),
         }))
     }
 
@@ -316,6 +319,8 @@ struct CpuPlan {
     /// How many scalars and fault codes a run must bring.
     scalars: usize,
     faults: usize,
+    /// Whether the last run used several threads; the next one is then given to them as a whole.
+    threaded: AtomicBool,
 }
 
 impl Executable for CpuPlan {
@@ -354,26 +359,43 @@ impl Executable for CpuPlan {
             return Err(Error::Device("arenas that overlap".to_string()));
         }
         let mut state = self.shared.lock();
+        let state = &mut *state;
         let context = Context { buffers: &bound };
-        for launch in &self.launches {
-            let scalars = &scalars[launch.scalars.clone()];
-            let run = || launch.kernel.launch(&context, scalars);
-            let bad = match &mut state.profile {
-                Some(recorder) => recorder.time(&launch.name, run),
-                None => run(),
-            };
-            if let (Some(value), Some(fault), None) = (bad, launch.fault, state.fault) {
-                let code = faults[fault];
-                state.fault = Some(Fault { code, value });
+        let inside = self.threaded.load(Ordering::Relaxed);
+        let ((), threaded) = parallel::on_pool(inside, || {
+            for launch in &self.launches {
+                launch.run(&context, scalars, faults, state);
             }
-            if launch.is_copy {
-                state.counters.copies += 1;
-            } else {
-                state.counters.launches += 1;
-            }
-        }
+        });
+        self.threaded.store(threaded, Ordering::Relaxed);
         state.counters.submits += 1;
         Ok(())
+    }
+}
+
+impl Prepared {
+    fn run(
+        &self,
+        context: &Context<'_>,
+        scalars: &[ScalarBits],
+        faults: &[u32],
+        state: &mut State,
+    ) {
+        let scalars = &scalars[self.scalars.clone()];
+        let run = || self.kernel.launch(context, scalars);
+        let bad = match &mut state.profile {
+            Some(recorder) => recorder.time(&self.name, run),
+            None => run(),
+        };
+        if let (Some(value), Some(fault), None) = (bad, self.fault, state.fault) {
+            let code = faults[fault];
+            state.fault = Some(Fault { code, value });
+        }
+        if self.is_copy {
+            state.counters.copies += 1;
+        } else {
+            state.counters.launches += 1;
+        }
     }
 }
 

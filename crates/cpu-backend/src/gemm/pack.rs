@@ -25,8 +25,9 @@ impl WithSimd for PackB<'_> {
             let deep = DEPTH.min(k - p);
             // SAFETY: the start of the slivers of this depth, which `pack_b`'s caller promised.
             let slivers = unsafe { self.panel.add(p * self.panel_width) };
-            // Several slivers side by side: long runs of memory suit the prefetcher.
-            let group = if self.gemm.b.1 == 1 { 8 * WIDTH } else { WIDTH };
+            // Some slivers side by side: long runs of memory suit the prefetcher, and not so many
+            // that they lie in the same sets of a first-level cache.
+            let group = if self.gemm.b.1 == 1 { 4 * WIDTH } else { WIDTH };
             for from in self.columns.clone().step_by(group) {
                 let to = self.columns.end.min(from + group);
                 // SAFETY: as above.
