@@ -129,7 +129,7 @@ impl Updater {
                     continue;
                 };
                 let value = variable(&self.params[part.param], place)?.value();
-                let shape = value.shape.clone();
+                let shape = value.shape().clone();
                 let states: Vec<Tensor> = arena
                     .states
                     .iter()
@@ -191,8 +191,8 @@ impl Updater {
             grads.push(match variable.grad() {
                 Some(grad) => {
                     let value = grad.capture()?;
-                    let plain = value.layout.is_whole()
-                        && value.node.shape == *variable.shape()
+                    let plain = value.layout().is_whole()
+                        && *value.node.shape() == *variable.shape()
                         && value.node.constant.is_none();
                     if !plain {
                         let copied = no_grad(|| crate::views::copy(&value, place))?;
@@ -317,7 +317,7 @@ impl Updater {
                 variable.set_value(arena.value(
                     device,
                     part,
-                    value.shape.clone(),
+                    value.shape().clone(),
                     place,
                     &arena.param,
                 ));

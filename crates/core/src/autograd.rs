@@ -18,8 +18,7 @@ use crate::device::lock;
 use crate::element::Scalar;
 use crate::error::{Error, Place, Result};
 use crate::hash::NumberMap;
-use crate::layout::Layout;
-use crate::node::{Node, Owned, drop_later};
+use crate::node::{Node, Owned, View, drop_later};
 use crate::tensor::{Inner, Tensor, Value};
 
 /// Where a value came from.
@@ -56,7 +55,7 @@ pub(crate) struct Saves {
 
 struct Saved {
     inputs: SmallVec<[Tensor; 2]>,
-    output: Option<(Arc<Node>, Layout)>,
+    output: Option<(Arc<Node>, View)>,
     rule: Rule,
 }
 
@@ -156,7 +155,7 @@ pub(crate) fn track(
         inputs: saves.inputs,
         output: saves
             .output
-            .then(|| (result.node.clone(), result.layout.clone())),
+            .then(|| (result.node.clone(), result.view.clone())),
         rule: Box::new(rule),
     };
     result.history = Some(History::Entry(Arc::new(Entry {
@@ -269,11 +268,11 @@ fn walk(
         let Some(kept) = saved.as_ref() else {
             return Err(Error::GraphFreed { op, place });
         };
-        let output = kept.output.as_ref().map(|(node, layout)| {
+        let output = kept.output.as_ref().map(|(node, view)| {
             let history = Some(History::Entry(entry.clone()));
             Value {
                 node: node.clone(),
-                layout: layout.clone(),
+                view: view.clone(),
                 history,
             }
             .into_tensor()

@@ -48,7 +48,7 @@ impl Tensor {
         numbers.insert(Arc::as_ptr(&root), 0);
         let mut at = 0;
         while let Some(node) = queue.get(at).cloned() {
-            let about = format!("{} {}", node.dtype, node.shape);
+            let about = format!("{} {}", node.dtype, node.shape());
             let state = node.state();
             let recipe = match &*state {
                 State::Pending(recipe) if node.constant.is_none() => recipe,
@@ -80,7 +80,7 @@ impl Tensor {
             let place = escaped(&format!("{}:{}", node.place.file(), node.place.line()));
             let _ = writeln!(dot, "    n{at} [label=\"{name}\\n{about}\\n{place}\"];");
             for input in &recipe.inputs {
-                let Source::Node(operand, layout) = input else {
+                let Source::Node(operand, view) = input else {
                     continue;
                 };
                 let next = numbers.len();
@@ -88,12 +88,12 @@ impl Tensor {
                 if from == next {
                     queue.push(operand.clone());
                 }
-                let view = if layout.is_whole() && layout.shape == operand.shape {
+                let label = if view.is_whole() {
                     String::new()
                 } else {
-                    format!(" [label=\"{}\"]", layout.shape)
+                    format!(" [label=\"{}\"]", view.layout(operand).shape)
                 };
-                let _ = writeln!(dot, "    n{from} -> n{at}{view};");
+                let _ = writeln!(dot, "    n{from} -> n{at}{label};");
             }
             drop(state);
             at += 1;

@@ -452,8 +452,11 @@ fn try_binary(op: MapOp, device: &Device, a: &Rhs, b: &Rhs, place: Place) -> Res
     } else {
         dtype
     };
-    let va = va.map(|v| cast(&v, dtype, place)).transpose()?;
-    let vb = vb.map(|v| cast(&v, dtype, place)).transpose()?;
+    let converted = |v: Option<Value>| match v {
+        Some(v) if v.dtype() != dtype => cast(&v, dtype, place).map(Some),
+        same => Ok(same),
+    };
+    let (va, vb) = (converted(va)?, converted(vb)?);
     let shape = match (&va, &vb) {
         (Some(a), Some(b)) => broadcast(op.name(), a, b, place)?,
         (Some(t), None) | (None, Some(t)) => t.shape().clone(),
@@ -552,7 +555,7 @@ pub(crate) fn expanded(value: &Value, shape: &Shape) -> Source {
     if value.shape() == shape {
         return value.source();
     }
-    match value.layout.expand(shape) {
+    match value.layout().expand(shape) {
         Some(layout) => value.source_as(layout),
         None => value.source(),
     }

@@ -38,7 +38,7 @@ impl Tensor {
                 &part.capture()?,
                 d,
                 &index,
-                index.layout.clone(),
+                index.layout().clone(),
                 place,
             )
         })
@@ -62,13 +62,13 @@ impl Tensor {
             let n = index.shape().numel();
             let mut dims = Dims::from_slice(x.shape());
             dims[d] = n;
-            let stride = index.layout.strides.first().copied().unwrap_or(0);
+            let stride = index.layout().strides.first().copied().unwrap_or(0);
             let mut strides = SmallVec::from_elem(0, x.shape().rank());
             strides[d] = stride;
             let layout = Layout {
                 shape: Shape::from(dims),
                 strides,
-                offset: index.layout.offset,
+                offset: index.layout().offset,
             };
             gather("index_select", &x, d, &index, layout, place)
         })
@@ -94,11 +94,11 @@ impl Tensor {
             };
             let index = integer("embedding", &flat, &x, place)?;
             let (n, width) = (index.shape()[0], x.shape()[1]);
-            let strides = SmallVec::from_iter([index.layout.strides[0], 0]);
+            let strides = SmallVec::from_iter([index.layout().strides[0], 0]);
             let layout = Layout {
                 shape: [n, width].into(),
                 strides,
-                offset: index.layout.offset,
+                offset: index.layout().offset,
             };
             let rows = gather("embedding", &x, 0, &index, layout, place)?;
             let mut to = Dims::from_slice(&shape);
@@ -149,11 +149,7 @@ fn gather(
         return Ok(y.into_tensor());
     }
     let size = x.shape()[dim];
-    let over = Value {
-        node: index.node.clone(),
-        layout,
-        history: None,
-    };
+    let over = index.through(layout);
     let saves = Saves {
         inputs: SmallVec::from_iter([over.into_tensor()]),
         output: false,
@@ -200,7 +196,7 @@ fn scatter_add(
             let place = Place::caller();
             let grad = c.grad.then(|g| {
                 let index = c.inputs[0].capture()?;
-                gather(name, &g, dim, &index, index.layout.clone(), place)
+                gather(name, &g, dim, &index, index.layout().clone(), place)
             });
             let mut grads = Grads::new();
             grads.push(Some(grad));

@@ -101,7 +101,7 @@ fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Ten
     // Rows of a batch that share one right operand are rows of one matrix.
     if ra > 2 && rb == 2 {
         let rows: usize = a.shape()[..ra - 1].iter().product();
-        if a.layout.reshape(&Shape::from([rows, k])).is_some() {
+        if a.layout().reshape(&Shape::from([rows, k])).is_some() {
             let mut to = Dims::from_slice(&a.shape()[..ra - 1]);
             to.push(n);
             let flat = crate::views::reshape(a, Shape::from([rows, k]), place)?.capture()?;
@@ -121,7 +121,7 @@ fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Ten
     let (a, b) = (materialized(a, place)?, materialized(b, place)?);
     let source = |v: &Value, shape: Shape| -> Result<Source> {
         let layout = v
-            .layout
+            .layout()
             .expand(&shape)
             .ok_or_else(|| mismatch(name, &a, &b, place))?;
         Ok(v.source_as(layout))
@@ -145,7 +145,7 @@ fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Ten
         return Ok(y.into_tensor());
     }
     let shapes = (a.shape().clone(), b.shape().clone());
-    let columns = (is_transposed(&a.layout), is_transposed(&b.layout));
+    let columns = (is_transposed(a.layout()), is_transposed(b.layout()));
     let saves = Saves {
         inputs: SmallVec::from_iter([a.clone().into_tensor(), b.clone().into_tensor()]),
         output: false,

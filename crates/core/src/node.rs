@@ -69,10 +69,36 @@ pub(crate) enum CrossEntropyPart {
 /// Where an operand's elements come from.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// A view of another node's result.
-    Node(Arc<Node>, Layout),
+    /// Another node's result, or a view of it.
+    Node(Arc<Node>, View),
     /// The same value everywhere, and the compute type in which it is used.
     Scalar(Scalar, DType),
+}
+
+/// Which elements of a node's result are meant, in which order: without a layout, all as they lie.
+/// Most operands are such, and cost no copy of a layout.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View(Option<Arc<Layout>>);
+
+impl View {
+    /// The view of `node` through `layout`.
+    pub fn new(node: &Node, layout: Layout) -> View {
+        if layout == node.layout {
+            View(None)
+        } else {
+            View(Some(Arc::new(layout)))
+        }
+    }
+
+    /// Its layout on the node that it is a view of.
+    pub fn layout<'a>(&'a self, node: &'a Node) -> &'a Layout {
+        self.0.as_deref().unwrap_or(&node.layout)
+    }
+
+    /// Whether all elements are meant, as they lie.
+    pub fn is_whole(&self) -> bool {
+        self.0.is_none()
+    }
 }
 
 /// How to compute a pending node.
@@ -153,7 +179,8 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub device: Device,
-    pub shape: Shape,
+    /// Contiguous.
+    pub layout: Layout,
     pub dtype: DType,
     pub place: Place,
     /// The value, if all elements are one constant: such a node is a scalar operand wherever it
@@ -177,7 +204,7 @@ impl Node {
     ) -> Node {
         Node {
             device,
-            shape,
+            layout: Layout::contiguous(shape),
             dtype,
             place,
             constant,
@@ -185,6 +212,10 @@ impl Node {
             mark: AtomicU64::new(0),
             state: Mutex::new(state),
         }
+    }
+
+    pub fn shape(&self) -> &Shape {
+        &self.layout.shape
     }
 
     /// Locks the state. A poisoned lock is as good as any: states change in one assignment.
@@ -214,7 +245,7 @@ impl Node {
 
     /// Bytes of the result as the device stores it.
     pub fn bytes(&self) -> usize {
-        self.shape
+        self.shape()
             .numel()
             .saturating_mul(self.device.element_size(self.dtype))
     }

@@ -122,7 +122,7 @@ impl Tensor {
     fn fetch(&self, place: Place) -> Result<impl Future<Output = Result<Vec<u8>>> + use<>> {
         let mut value = self.capture()?;
         let device = value.node.device.clone();
-        if !value.layout.is_contiguous() {
+        if !value.layout().is_contiguous() {
             value = Value {
                 history: None,
                 ..value
@@ -138,7 +138,7 @@ impl Tensor {
         let (numel, dtype) = (value.shape().numel(), value.dtype());
         let size = device.element_size(dtype);
         // Reads are in whole words: widen the range, cut afterwards.
-        let start = storage.offset + value.layout.offset * size;
+        let start = storage.offset + value.layout().offset * size;
         let (first, last) = (start / 4 * 4, (start + numel * size).next_multiple_of(4));
         let read = device.open()?.backend.read(
             (numel > 0).then_some(&storage.buffer),

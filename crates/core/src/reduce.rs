@@ -8,7 +8,7 @@ use crate::elementwise::cast;
 use crate::error::{Error, Place, Result};
 use crate::kernel::ReduceOp;
 use crate::layout::Layout;
-use crate::node::Op;
+use crate::node::{Op, View};
 use crate::shape::{DimList, Dims, Shape};
 use crate::tensor::{Tensor, Value, record};
 use crate::views::{dims_of, materialized};
@@ -169,7 +169,7 @@ fn reduce(
     }
     let kept = (0..rank).filter(|d| !dims.contains(d));
     let perm: SmallVec<[usize; 6]> = kept.chain(dims.iter().copied()).collect();
-    let layout = x.layout.permute(&perm);
+    let layout = x.layout().permute(&perm);
     let shape: Shape = layout.shape[..rank - dims.len()].iter().copied().collect();
     let op = Op::Reduce {
         op,
@@ -185,9 +185,9 @@ fn keep(y: Value, x: &Shape, dims: &[usize], keepdim: bool) -> Value {
     if !keepdim {
         return y;
     }
-    let shape = kept_shape(x, dims);
+    let layout = Layout::contiguous(kept_shape(x, dims));
     Value {
-        layout: Layout::contiguous(shape),
+        view: View::new(&y.node, layout),
         ..y
     }
 }

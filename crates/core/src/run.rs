@@ -468,18 +468,15 @@ fn submit(
 /// How a launch's bad index is reported.
 fn site(item: &Taken) -> FaultSite {
     let source = |i: usize| match item.recipe.inputs.get(i) {
-        Some(Source::Node(node, layout)) => Some((node, layout)),
+        Some(Source::Node(node, view)) => Some(view.layout(node)),
         _ => None,
     };
     let (op, size) = match &item.recipe.op {
-        Op::Gather { dim } => (
-            "gather",
-            source(0).map_or(0, |(_, layout)| layout.shape[*dim]),
-        ),
+        Op::Gather { dim } => ("gather", source(0).map_or(0, |layout| layout.shape[*dim])),
         Op::ScatterAdd { size, .. } => ("scatter_add", *size),
         _ => (
             "cross_entropy",
-            source(0).map_or(0, |(_, l)| l.shape.last().copied().unwrap_or(0)),
+            source(0).map_or(0, |l| l.shape.last().copied().unwrap_or(0)),
         ),
     };
     FaultSite {
@@ -506,15 +503,18 @@ fn graph(c: &Collected) -> Graph {
                     input: j as u32,
                     dtype: *dtype,
                 }),
-                Source::Node(node, layout) => match c.index(node) {
-                    Some(mark) if mark & LEAF == 0 => Input::Item(mark as usize, layout.clone()),
-                    Some(mark) => Input::Leaf((mark & !LEAF) as usize, layout.clone()),
-                    // Every operand was visited.
-                    None => Input::Leaf(0, layout.clone()),
-                },
+                Source::Node(node, view) => {
+                    let layout = view.layout(node).clone();
+                    match c.index(node) {
+                        Some(mark) if mark & LEAF == 0 => Input::Item(mark as usize, layout),
+                        Some(mark) => Input::Leaf((mark & !LEAF) as usize, layout),
+                        // Every operand was visited.
+                        None => Input::Leaf(0, layout),
+                    }
+                }
             })
             .collect(),
-        shape: taken.node.shape.clone(),
+        shape: taken.node.shape().clone(),
         dtype: taken.node.dtype,
         root: taken.root,
         home: taken.tenancy.as_ref().map(|t| t.0.buffer.id()),
@@ -537,6 +537,7 @@ fn write_key(key: &mut Vec<u64>, c: &Collected, update: Option<&Update>) {
         let allocation = *allocations.entry(leaf.storage.buffer.id()).or_insert(next);
         key.push((leaf.node.dtype as u64) << 32 | allocation);
         key.push(leaf.node.bytes() as u64);
+        write_shape(key, leaf.node.shape());
     }
     for item in &c.items {
         let home = match &item.tenancy {
@@ -554,12 +555,19 @@ fn write_key(key: &mut Vec<u64>, c: &Collected, update: Option<&Update>) {
                 | flags,
         );
         write_op(key, &item.recipe.op);
-        write_shape(key, &item.node.shape);
+        write_shape(key, item.node.shape());
         for input in &item.recipe.inputs {
             match input {
                 Source::Scalar(_, dtype) => key.push(1 << 63 | *dtype as u64),
-                Source::Node(node, layout) => {
-                    key.push(u64::from(c.index(node).unwrap_or(u32::MAX)));
+                Source::Node(node, view) => {
+                    let index = u64::from(c.index(node).unwrap_or(u32::MAX));
+                    if view.is_whole() {
+                        // The layout follows from the node's shape.
+                        key.push(1 << 62 | index);
+                        continue;
+                    }
+                    key.push(index);
+                    let layout = view.layout(node);
                     write_shape(key, &layout.shape);
                     key.extend(layout.strides.iter().map(|&s| s as u64));
                     key.push(layout.offset as u64);

@@ -24,7 +24,7 @@ impl Tensor {
                 let problem = format!("{} ranges for shape {}", ranges.len(), x.shape());
                 return Err(Error::shape("slice", place, problem));
             }
-            let mut layout = x.layout.clone();
+            let mut layout = x.layout().clone();
             let mut start: Dims = SmallVec::from_elem(0, x.shape().rank());
             let mut step: Dims = SmallVec::from_elem(1, x.shape().rank());
             for (d, slice) in ranges.iter().enumerate() {
@@ -99,7 +99,7 @@ fn narrow(
     Ok(slice_view(
         name,
         x,
-        x.layout.slice(d, start, len, 1),
+        x.layout().slice(d, start, len, 1),
         starts,
         step,
         place,

@@ -94,7 +94,7 @@ fn along(
     let last = x.transpose(dim, -1);
     let shape = last.shape().ok()?;
     let flat = Shape::from([numel / classes, classes]);
-    last.capture().ok()?.layout.reshape(&flat)?;
+    last.capture().ok()?.layout().reshape(&flat)?;
     let y = last.reshape(&flat).then(|x| rows(name, &x, form, place));
     let mut shape = shape.to_vec();
     if form == SoftmaxForm::LogSumExp {

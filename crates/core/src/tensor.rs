@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::element::Scalar;
 use crate::error::{Error, Place, Result};
 use crate::layout::Layout;
-use crate::node::{Node, Op, Recipe, Source, State};
+use crate::node::{Node, Op, Recipe, Source, State, View};
 use crate::pending;
 use crate::shape::Shape;
 use crate::variable::Variable;
@@ -35,22 +35,34 @@ pub(crate) enum Inner {
 #[derive(Clone)]
 pub(crate) struct Value {
     pub node: Arc<Node>,
-    pub layout: Layout,
+    pub view: View,
     pub history: Option<History>,
 }
 
 impl Value {
     pub fn new(node: Arc<Node>) -> Value {
-        let layout = Layout::contiguous(node.shape.clone());
         Value {
             node,
-            layout,
+            view: View::default(),
             history: None,
         }
     }
 
+    /// The same node's elements through another layout, without a history.
+    pub fn through(&self, layout: Layout) -> Value {
+        Value {
+            node: self.node.clone(),
+            view: View::new(&self.node, layout),
+            history: None,
+        }
+    }
+
+    pub fn layout(&self) -> &Layout {
+        self.view.layout(&self.node)
+    }
+
     pub fn shape(&self) -> &Shape {
-        &self.layout.shape
+        &self.layout().shape
     }
 
     pub fn dtype(&self) -> DType {
@@ -59,15 +71,19 @@ impl Value {
 
     /// The value as an operand of an elementwise operation over its own shape.
     pub fn source(&self) -> Source {
-        self.source_as(self.layout.clone())
+        self.seen_as(|| self.view.clone())
     }
 
     /// The value through another layout of the same node. A constant is a scalar, whatever the
     /// layout.
     pub fn source_as(&self, layout: Layout) -> Source {
+        self.seen_as(|| View::new(&self.node, layout))
+    }
+
+    fn seen_as(&self, view: impl FnOnce() -> View) -> Source {
         match self.node.constant {
             Some(constant) => Source::Scalar(constant, self.dtype().compute()),
-            None => Source::Node(self.node.clone(), layout),
+            None => Source::Node(self.node.clone(), view()),
         }
     }
 
@@ -346,11 +362,7 @@ pub(crate) fn view(
     place: Place,
     back: impl Fn(&Tensor) -> Tensor + Send + Sync + 'static,
 ) -> Tensor {
-    let result = Value {
-        node: value.node.clone(),
-        layout,
-        history: None,
-    };
+    let result = value.through(layout);
     if !autograd::tracks(&[value]) {
         return result.into_tensor();
     }

@@ -36,7 +36,7 @@ impl Variable {
     fn new(value: Arc<Node>, requires_grad: bool) -> Variable {
         Variable {
             device: value.device.clone(),
-            shape: value.shape.clone(),
+            shape: value.shape().clone(),
             dtype: value.dtype,
             requires_grad: AtomicBool::new(requires_grad),
             cell: Mutex::new(Cell {
@@ -80,8 +80,8 @@ impl Variable {
     pub fn set_grad(&self, grad: Option<Tensor>) {
         let mut cell = lock(&self.cell);
         if let Some(Inner::Value(value)) = grad.as_ref().map(|g| &*g.0)
-            && value.layout.is_whole()
-            && value.node.shape.numel() == self.shape.numel()
+            && value.layout().is_whole()
+            && value.node.shape().numel() == self.shape.numel()
         {
             // Has an effect only the first time, and only while the node is pending.
             let _ = value.node.home.set(cell.home.clone());
@@ -285,7 +285,7 @@ impl Variable {
 
 /// The value as a node of its own shape, copied where it is a view of another.
 pub(crate) fn whole(value: Value, place: Place) -> Result<Arc<Node>> {
-    if value.layout.is_whole() && value.node.shape == *value.shape() {
+    if value.layout().is_whole() && value.node.shape() == value.shape() {
         return Ok(value.node);
     }
     Ok(crate::views::copy(&value, place)?.node)

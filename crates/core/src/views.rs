@@ -207,7 +207,7 @@ impl Tensor {
             if x.shape()[d] != 1 {
                 return Ok(x.into_tensor());
             }
-            let layout = x.layout.remove(d);
+            let layout = x.layout().remove(d);
             Ok(view("squeeze", &x, layout, place, move |g| {
                 g.unsqueeze(d as isize)
             }))
@@ -229,7 +229,7 @@ impl Tensor {
                     place,
                 });
             }
-            let layout = x.layout.insert(d as usize);
+            let layout = x.layout().insert(d as usize);
             Ok(view("unsqueeze", &x, layout, place, move |g| g.squeeze(d)))
         })
     }
@@ -239,7 +239,7 @@ impl Tensor {
     pub fn contiguous(&self) -> Tensor {
         let place = Place::caller();
         self.then(|x| {
-            if x.layout.is_contiguous() {
+            if x.layout().is_contiguous() {
                 return Ok(x.into_tensor());
             }
             let y = copy(&x, place)?;
@@ -262,7 +262,7 @@ impl Tensor {
     /// # Errors
     /// A failed tensor's error.
     pub fn is_contiguous(&self) -> Result<bool> {
-        Ok(self.capture()?.layout.is_contiguous())
+        Ok(self.capture()?.layout().is_contiguous())
     }
 }
 
@@ -314,14 +314,14 @@ pub(crate) fn reshape(x: &Value, to: Shape, place: Place) -> Result<Tensor> {
         return Ok(x.clone().into_tensor());
     }
     let from = x.shape().clone();
-    match x.layout.reshape(&to) {
+    match x.layout().reshape(&to) {
         Some(layout) => Ok(view("reshape", x, layout, place, move |g| g.reshape(&from))),
         None => {
             let x = place
                 .hold(|| x.clone().into_tensor().contiguous())
                 .capture()?;
             let layout = Layout {
-                offset: x.layout.offset,
+                offset: x.layout().offset,
                 ..Layout::contiguous(to)
             };
             Ok(view("reshape", &x, layout, place, move |g| {
@@ -336,7 +336,7 @@ pub(crate) fn permute(name: &'static str, x: &Value, perm: &[usize], place: Plac
     for (i, &d) in perm.iter().enumerate() {
         inverse[d] = i as isize;
     }
-    view(name, x, x.layout.permute(perm), place, move |g| {
+    view(name, x, x.layout().permute(perm), place, move |g| {
         g.permute(&inverse[..])
     })
 }
@@ -345,7 +345,7 @@ pub(crate) fn expand(x: &Value, to: &Shape, place: Place) -> Option<Tensor> {
     if x.shape() == to {
         return Some(x.clone().into_tensor());
     }
-    let layout = x.layout.expand(to)?;
+    let layout = x.layout().expand(to)?;
     let from = x.shape().clone();
     Some(view("expand", x, layout, place, move |g| g.sum_to(&from)))
 }
