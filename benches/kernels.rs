@@ -1,21 +1,16 @@
 //! Kernels, CPU against GPU: `cargo bench --bench kernels`.
 //!
-//! Throughput is in elements of least work: floating-point operations for products (criterion
-//! prints them as `Gelem/s`, read GFLOP/s), bytes that must move for the others. The `copy` group
-//! is the ceiling for the latter on the same device.
+//! Rates are of the least work: floating-point operations of products, bytes that must move for the
+//! others. The `ceiling` group shows what each device does without the framework: a plain copy, and
+//! multiply-adds in registers.
+
+mod rates;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rates::{Rates, criterion, devices};
 use wgrad::optim::{Adam, AdamOptions, Optimizer};
 use wgrad::prelude::*;
-
-fn devices() -> Vec<(&'static str, Device)> {
-    let mut devices = vec![("cpu", wgrad::cpu())];
-    match wgrad::gpu() {
-        Ok(gpu) => devices.push(("gpu", gpu)),
-        Err(error) => eprintln!("no GPU: {error}"),
-    }
-    devices
-}
+use wgrad_bench::ceilings::{self, Work};
 
 /// Runs what `f` records, and waits.
 fn run(dev: &Device, f: impl Fn() -> Tensor) {
@@ -24,7 +19,28 @@ fn run(dev: &Device, f: impl Fn() -> Tensor) {
     drop(result);
 }
 
-fn matmul(c: &mut Criterion) {
+fn ceiling(c: &mut Criterion<Rates>) {
+    let mut group = c.benchmark_group("ceiling");
+    group.sample_size(10);
+    for (name, dev) in devices() {
+        for (what, ceiling) in [
+            ("copy", ceilings::copy(&dev)),
+            ("multiply_add", ceilings::fma(&dev)),
+        ] {
+            let mut ceiling = ceiling.expect("the device opens");
+            match ceiling.work {
+                Work::Flops(flops) => group.throughput(Throughput::Elements(flops as u64)),
+                Work::Bytes(bytes) => group.throughput(Throughput::Bytes(bytes as u64)),
+                Work::Unknown => &mut group,
+            };
+            group.bench_function(BenchmarkId::new(name, what), |bench| {
+                bench.iter(|| ceiling.run().expect("the device works"));
+            });
+        }
+    }
+}
+
+fn matmul(c: &mut Criterion<Rates>) {
     let mut group = c.benchmark_group("matmul");
     group.sample_size(10);
     for (name, dev) in devices() {
@@ -39,7 +55,7 @@ fn matmul(c: &mut Criterion) {
     }
 }
 
-fn elementwise(c: &mut Criterion) {
+fn elementwise(c: &mut Criterion<Rates>) {
     let mut group = c.benchmark_group("elementwise");
     group.sample_size(10);
     for (name, dev) in devices() {
@@ -57,7 +73,7 @@ fn elementwise(c: &mut Criterion) {
     }
 }
 
-fn reduce(c: &mut Criterion) {
+fn reduce(c: &mut Criterion<Rates>) {
     let mut group = c.benchmark_group("reduce");
     group.sample_size(10);
     for (name, dev) in devices() {
@@ -78,7 +94,7 @@ fn reduce(c: &mut Criterion) {
     }
 }
 
-fn cross_entropy(c: &mut Criterion) {
+fn cross_entropy(c: &mut Criterion<Rates>) {
     let mut group = c.benchmark_group("cross_entropy");
     group.sample_size(10);
     for (name, dev) in devices() {
@@ -103,7 +119,7 @@ fn cross_entropy(c: &mut Criterion) {
     }
 }
 
-fn adam(c: &mut Criterion) {
+fn adam(c: &mut Criterion<Rates>) {
     let mut group = c.benchmark_group("adam");
     group.sample_size(10);
     for (name, dev) in devices() {
@@ -128,5 +144,9 @@ fn adam(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, matmul, elementwise, reduce, cross_entropy, adam);
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = ceiling, matmul, elementwise, reduce, cross_entropy, adam
+}
 criterion_main!(benches);

@@ -1,20 +1,14 @@
 //! Training steps and the cost of the host: `cargo bench --bench training`.
 
+mod rates;
+
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use rates::{Rates, criterion, devices};
 use wgrad::Error;
 use wgrad::optim::{Adam, AdamOptions, Optimizer};
 use wgrad::prelude::*;
-
-fn devices() -> Vec<(&'static str, Device)> {
-    let mut devices = vec![("cpu", wgrad::cpu())];
-    match wgrad::gpu() {
-        Ok(gpu) => devices.push(("gpu", gpu)),
-        Err(error) => eprintln!("no GPU: {error}"),
-    }
-    devices
-}
 
 /// A training step of a perceptron with these layer sizes.
 struct Training {
@@ -64,7 +58,7 @@ impl Training {
     }
 }
 
-fn train_step(c: &mut Criterion) {
+fn train_step(c: &mut Criterion<Rates>) {
     let mut group = c.benchmark_group("train_step");
     group
         .sample_size(10)
@@ -78,7 +72,9 @@ fn train_step(c: &mut Criterion) {
             for _ in 0..3 {
                 let _ = training.step().item::<f32>();
             }
-            group.throughput(Throughput::Elements(batch as u64));
+            // Three products per layer: forward, and both gradients.
+            let weights: usize = sizes.windows(2).map(|pair| pair[0] * pair[1]).sum();
+            group.throughput(Throughput::Elements((6 * batch * weights) as u64));
             group.bench_function(format!("{case}/{name}"), |bench| {
                 bench.iter(|| training.step().item::<f32>().expect("a loss"));
             });
@@ -108,7 +104,7 @@ fn noop() -> Result<Device> {
 /// Recording per operation, and replaying per launch, without waiting for the device. A software
 /// adapter executes while it is submitted to: there the replay's figure includes the kernels, and
 /// the figure of the adapter that executes nothing is the host's share.
-fn host(c: &mut Criterion) {
+fn host(c: &mut Criterion<Rates>) {
     let mut group = c.benchmark_group("host");
     group.sample_size(10);
     let noop = noop().map(|dev| ("gpu that executes nothing", dev));
@@ -155,5 +151,9 @@ fn host(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, train_step, host);
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = train_step, host
+}
 criterion_main!(benches);

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wgrad::optim::{Adam, AdamOptions, Optimizer};
 use wgrad::{Error, Result, Tensor};
+use wgrad_bench::ceilings::{self, Ceiling};
 
-use crate::ceilings;
 use crate::inputs::{integers, mean, mean_abs, rsqrt, sum_abs, sum_squares, tensor, values};
 use crate::measure::{Bench, Work};
 use crate::training;
@@ -43,8 +43,10 @@ const CASES: &[Case] = &[
     ("tiny_step", |b, c| training::tiny_step(b, c, true)),
     ("tiny_step_nosync", |b, c| training::tiny_step(b, c, false)),
     ("scalar_add_1000", scalar_add),
-    ("ceiling_copy", ceilings::copy),
-    ("ceiling_fma", ceilings::fma),
+    ("ceiling_copy", |b, c| {
+        ceiling(b, c, ceilings::copy(&b.dev)?)
+    }),
+    ("ceiling_fma", |b, c| ceiling(b, c, ceilings::fma(&b.dev)?)),
 ];
 
 fn missing(what: &str) -> Error {
@@ -63,6 +65,11 @@ pub fn run(bench: &Bench, words: &[String]) {
             Err(_) => bench.error(name, "panic"),
         }
     }
+}
+
+fn ceiling(b: &Bench, case: &str, mut ceiling: Ceiling) -> Result<()> {
+    let work = ceiling.work;
+    b.measure(case, work, || ceiling.run(), |done| Ok((done, None)))
 }
 
 /// Records, and waits until it is computed.

@@ -4,9 +4,42 @@
 use std::hint::black_box;
 
 use wgrad::wgpu;
-use wgrad::{Error, Result};
+use wgrad::{Device, Error, Result};
 
-use crate::measure::{Bench, Work};
+/// The least that a repetition has to do.
+#[derive(Clone, Copy, Debug)]
+pub enum Work {
+    /// Floating-point operations.
+    Flops(usize),
+    /// Bytes to move.
+    Bytes(usize),
+    /// Not said.
+    Unknown,
+}
+
+/// Work that a device does about as fast as it can.
+pub struct Ceiling {
+    /// How much a repetition does.
+    pub work: Work,
+    run: Box<dyn FnMut() -> Result<f64>>,
+}
+
+impl Ceiling {
+    fn new(work: Work, run: impl FnMut() -> Result<f64> + 'static) -> Ceiling {
+        Ceiling {
+            work,
+            run: Box::new(run),
+        }
+    }
+
+    /// Does it once, and waits; 1 if it was done.
+    ///
+    /// # Errors
+    /// What the GPU reports.
+    pub fn run(&mut self) -> Result<f64> {
+        (self.run)()
+    }
+}
 
 /// Floats that are copied: 64 MiB.
 const FLOATS: usize = 16 << 20;
@@ -18,21 +51,23 @@ const SUMS: usize = 96;
 const WIDE_SUMS: usize = 192;
 
 /// Copies 64 MiB, counted twice: read and written.
-pub fn copy(bench: &Bench, case: &str) -> Result<()> {
+///
+/// # Errors
+/// Where no GPU opens.
+pub fn copy(dev: &Device) -> Result<Ceiling> {
     let work = Work::Bytes(8 * FLOATS);
-    if bench.dev.is_cpu() {
+    if dev.is_cpu() {
         let from = vec![1.0f32; FLOATS];
         let mut to = vec![0.0f32; FLOATS];
         let part = FLOATS.div_ceil(threads());
-        let run = || {
+        return Ok(Ceiling::new(work, move || {
             std::thread::scope(|scope| {
                 for (to, from) in to.chunks_mut(part).zip(from.chunks(part)) {
                     scope.spawn(|| to.copy_from_slice(from));
                 }
             });
-            Ok(black_box(to[FLOATS / 2]))
-        };
-        return bench.measure(case, work, run, |x| Ok((f64::from(x), None)));
+            Ok(f64::from(black_box(to[FLOATS / 2])))
+        }));
     }
     let text = "
         @group(0) @binding(0) var<storage, read> source: array<vec4<f32>>;
@@ -45,24 +80,26 @@ pub fn copy(bench: &Bench, case: &str) -> Result<()> {
     let groups = (FLOATS / 4 / 64) as u32;
     // Dispatches of at most 65,535 groups.
     assert!(groups <= 65_536);
-    bench.measure(case, work, || gpu.run(groups - 1), |()| Ok((1.0, None)))
+    Ok(Ceiling::new(work, move || gpu.run(groups - 1)))
 }
 
 /// Multiply-adds on values that stay in registers, two operations each.
-pub fn fma(bench: &Bench, case: &str) -> Result<()> {
-    if bench.dev.is_cpu() {
+///
+/// # Errors
+/// Where no GPU opens.
+pub fn fma(dev: &Device) -> Result<Ceiling> {
+    if dev.is_cpu() {
         const STEPS: usize = 2_000_000;
         let work = Work::Flops(2 * width() * STEPS * threads());
-        let run = || {
+        return Ok(Ceiling::new(work, || {
             let sums: Vec<f32> = std::thread::scope(|scope| {
                 let parts: Vec<_> = (0..threads())
                     .map(|_| scope.spawn(|| multiply_adds(STEPS)))
                     .collect();
                 parts.into_iter().filter_map(|p| p.join().ok()).collect()
             });
-            Ok(sums.iter().sum::<f32>())
-        };
-        return bench.measure(case, work, run, |x| Ok((f64::from(x.min(1.0)), None)));
+            Ok(f64::from(sums.iter().sum::<f32>().min(1.0)))
+        }));
     }
     const STEPS: usize = 1024;
     const GROUPS: usize = 256;
@@ -81,12 +118,8 @@ pub fn fma(bench: &Bench, case: &str) -> Result<()> {
         }}"
     );
     let gpu = Raw::new(&text, [GROUPS * 64 * 16 + 16, GROUPS * 64 * 16])?;
-    bench.measure(
-        case,
-        Work::Flops(2 * 16 * STEPS * 64 * GROUPS),
-        || gpu.run(GROUPS as u32),
-        |()| Ok((1.0, None)),
-    )
+    let work = Work::Flops(2 * 16 * STEPS * 64 * GROUPS);
+    Ok(Ceiling::new(work, move || gpu.run(GROUPS as u32)))
 }
 
 fn threads() -> usize {
@@ -206,7 +239,7 @@ impl Raw {
         })
     }
 
-    fn run(&self, groups: u32) -> Result<()> {
+    fn run(&self, groups: u32) -> Result<f64> {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
@@ -218,6 +251,6 @@ impl Raw {
         self.device
             .poll(wgpu::PollType::wait_indefinitely())
             .map_err(problem)?;
-        Ok(())
+        Ok(1.0)
     }
 }

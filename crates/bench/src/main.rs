@@ -6,7 +6,6 @@
 //! cost the device. `... -- kernels --out DIR` writes the WGSL of every kind of kernel instead.
 
 mod cases;
-mod ceilings;
 mod inputs;
 mod kernels;
 mod measure;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use wgrad::{Device, Result, Stats};
+pub use wgrad_bench::ceilings::Work;
 
 /// Repetitions stop after so many seconds ...
 const MOST_SECONDS: f64 = 3.0;
@@ -13,17 +14,6 @@ const MOST_REPETITIONS: usize = 30;
 const LEAST_REPETITIONS: usize = 3;
 /// Calls before the first that is timed, the cold one included.
 const WARM_UP: usize = 3;
-
-/// The least that a repetition has to do.
-#[derive(Clone, Copy)]
-pub enum Work {
-    /// Floating-point operations.
-    Flops(usize),
-    /// Bytes to move.
-    Bytes(usize),
-    /// Not said.
-    Unknown,
-}
 
 /// What a repetition cost the device.
 #[derive(Serialize)]

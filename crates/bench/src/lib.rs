@@ -1,0 +1,3 @@
+//! What the benchmarks share: the ceilings of a device.
+
+pub mod ceilings;
