@@ -3,6 +3,7 @@
 mod devices;
 
 use devices::{fill, gpu, open_gpu};
+use wgrad::nn::Forward;
 use wgrad::optim::{Adam, AdamOptions, Optimizer};
 use wgrad::prelude::*;
 use wgrad::{DeviceOptions, Stats};
@@ -194,4 +195,26 @@ fn reads_cost_one_submit() {
     assert_eq!(x.to_vec::<f32>().unwrap().len(), 100);
     let s = since(&before, &dev.stats());
     assert_eq!((s.reads, s.launches), (1, 0), "{s:?}");
+}
+
+#[test]
+fn dropout_residual_and_scale_are_a_products_epilogue() {
+    let cpu = DeviceOptions::cpu().fusion(true).open().unwrap();
+    let gpu = open_gpu(DeviceOptions::gpu().fusion(true));
+    for dev in std::iter::once(cpu).chain(gpu) {
+        let x = Tensor::from_vec(fill(1, 64 * 48, 1.0), [64, 48], &dev);
+        let w = Tensor::from_vec(fill(2, 48 * 48, 1.0), [48, 48], &dev);
+        let b = Tensor::from_vec(fill(3, 48, 1.0), 48, &dev);
+        let dropout = wgrad::nn::Dropout::new(0.4);
+        let block = || {
+            let y = dropout.forward(&x.linear(&w, Some(&b)).relu()).unwrap();
+            (y + &x) * 0.5
+        };
+        dev.synchronize().unwrap();
+        let before = dev.stats();
+        let y = block();
+        dev.synchronize().unwrap();
+        assert_eq!(since(&before, &dev.stats()).launches, 1);
+        drop(y);
+    }
 }

@@ -4,6 +4,7 @@
 mod devices;
 
 use devices::{assert_close, fill, open_gpu};
+use wgrad::nn::{Dropout, Forward};
 use wgrad::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Optimizer, Sgd, SgdOptions};
 use wgrad::prelude::*;
 use wgrad::{CrossEntropyOptions, DeviceOptions, Reduction};
@@ -97,6 +98,35 @@ fn matrix_products() {
     compare("long", &[leaf(1, &[40, 1500]), leaf(2, &[1500, 80])], |x| {
         x[0].matmul(&x[1]) * 0.02
     });
+}
+
+#[test]
+fn dropout_and_residual_behind_a_product() {
+    let leaf = |seed, shape: &[usize]| (fill(seed, shape.iter().product(), 1.0), shape.to_vec());
+    let dropout = Dropout::new(0.4);
+    // Edges of tiles, vectors of four or not, few rows, a long k, a batch.
+    for shape in [
+        vec![5, 7],
+        vec![1, 64],
+        vec![3, 130],
+        vec![66, 65],
+        vec![130, 128],
+        vec![2, 3, 17, 9],
+    ] {
+        for k in [3, 40, 700] {
+            let [.., m, n] = shape[..] else {
+                unreachable!()
+            };
+            let batch = &shape[..shape.len() - 2];
+            let a = [batch, &[m, k]].concat();
+            let leaves = [leaf(1, &a), leaf(2, &[k, n]), leaf(3, &shape)];
+            compare(&format!("{shape:?} of {k}"), &leaves, |x| {
+                x[0].device().seed(11);
+                let y = dropout.forward(&(x[0].matmul(&x[1]) * 0.05)).unwrap();
+                (y + &x[2]) * 0.5
+            });
+        }
+    }
 }
 
 #[test]

@@ -202,10 +202,12 @@ impl Grouping<'_> {
             return false;
         }
         if structured {
+            // A product's elements are computed at their own places, sums elsewhere.
+            let placed = [x.kind, y.kind].contains(&Kind::MatMul);
             let stores = |i: &usize| {
                 let item = &self.graph.items[*i];
                 let positional = matches!(item.op, Op::Map(op) if op.is_positional());
-                !is_packed(item.dtype) && !positional
+                !is_packed(item.dtype) && (placed || !positional)
             };
             if !x.members.iter().chain(&y.members).all(stores) {
                 return false;
