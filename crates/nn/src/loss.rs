@@ -35,6 +35,18 @@ pub fn cross_entropy_with(
     logits.cross_entropy_with(targets, options)
 }
 
+/// The mean cross-entropy of `x.linear(weight, bias)` against integer classes, without storing all
+/// logits where they are many: [`Tensor::linear_cross_entropy`].
+#[track_caller]
+pub fn linear_cross_entropy(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    targets: &Tensor,
+) -> Tensor {
+    x.linear_cross_entropy(weight, bias, targets)
+}
+
 /// The mean of `-log_probabilities[i, targets[i]]`: log-probabilities `[n, classes, ..]` against
 /// integer classes `[n, ..]`.
 #[track_caller]
