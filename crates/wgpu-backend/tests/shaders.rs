@@ -81,3 +81,42 @@ fn all_variants_pass_every_writer() {
     }
     assert!(seen.len() > 60, "{}", seen.len());
 }
+
+/// How often `what` is called in the kernel's entry point.
+fn calls(text: &str, what: &str) -> usize {
+    let main = text.find("fn main(").expect("an entry point");
+    text[main..].matches(what).count()
+}
+
+/// Memory is what these kernels cost: an element is read once and written once.
+#[test]
+fn optimizers_and_cross_entropy_touch_each_element_once() {
+    let Some(gpu) = open(&families()[1]) else {
+        return;
+    };
+    let (mut adams, mut rows) = (0, 0);
+    for (label, text) in gpu.variants().unwrap() {
+        // In place: parameter, gradient and both moments are read, all but the gradient written.
+        if label == "adam" && calls(&text, "load4_param(") == 1 && !text.contains("vmax") {
+            adams += 1;
+            assert_eq!(calls(&text, "load4_"), 4, "{text}");
+            assert_eq!(calls(&text, "store4_"), 3, "{text}");
+            assert_eq!(calls(&text, "load_") + calls(&text, "store_"), 0, "{text}");
+        }
+        // Rows that fit registers: `Registers(threads, vectors of a thread)`.
+        if let Some((_, form)) = text
+            .lines()
+            .next()
+            .and_then(|line| line.split_once("cross_entropy: Registers("))
+        {
+            rows += 1;
+            let numbers = form.trim_end_matches(')');
+            let vectors: usize = numbers.split_once(", ").unwrap().1.parse().unwrap();
+            assert_eq!(calls(&text, "logits4("), vectors, "{text}");
+            assert_eq!(calls(&text, "put_grad("), vectors, "{text}");
+            // The first element and the target's, for the whole row.
+            assert_eq!(calls(&text, "logit("), 2, "{text}");
+        }
+    }
+    assert!(adams > 0 && rows > 2, "{adams} and {rows} kernels");
+}
