@@ -5,7 +5,7 @@
 //! is copied first, and counted. A parameter's old value that somebody still holds is never
 //! overwritten: the step then writes a new arena.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::autograd::no_grad;
@@ -108,8 +108,53 @@ impl Updater {
         }
         update.arenas.retain(|a| a.segments > 0);
         run::run(&device, &[], Some(&mut update))?;
+        let copied = update.arenas.iter().flat_map(|a| a.copies());
+        let copied: HashSet<*const Node> = copied.map(|c| Arc::as_ptr(c.node)).collect();
         self.commit(&device, update, place);
+        if !copied.is_empty() {
+            self.adopt(&device, &grads, &copied, place);
+        }
         Ok(())
+    }
+
+    /// Points variables whose gradients were copied into an arena at the copies: a gradient that
+    /// stays is not copied again in the next step.
+    fn adopt(
+        &self,
+        device: &Device,
+        grads: &[Option<Arc<Node>>],
+        copied: &HashSet<*const Node>,
+        place: Place,
+    ) {
+        for arena in &self.arenas {
+            for part in &arena.parts {
+                let (Some(variable), Some(grad)) =
+                    (self.params[part.param].variable(), &grads[part.param])
+                else {
+                    continue;
+                };
+                if !copied.contains(&Arc::as_ptr(grad)) {
+                    continue;
+                }
+                let Some(tenancy) = part.home.claim() else {
+                    continue; // someone has the place
+                };
+                let storage = Storage {
+                    buffer: arena.grad.clone(),
+                    offset: part.offset,
+                    tenancy: Some(tenancy),
+                };
+                let node = Node::new(
+                    device.clone(),
+                    variable.shape().clone(),
+                    grad.dtype,
+                    place,
+                    None,
+                    State::Done(storage),
+                );
+                variable.set_grad(Some(Value::new(Arc::new(node)).into_tensor()));
+            }
+        }
     }
 
     /// The same step in plain operations: every new value is computed apart from the old one and
