@@ -228,7 +228,7 @@ impl Backend for CpuBackend {
                 .max()
                 .unwrap_or(0),
             launches,
-            threaded: AtomicBool::new(false),
+            on_pool: AtomicBool::new(false),
         }))
     }
 
@@ -319,8 +319,8 @@ struct CpuPlan {
     /// How many scalars and fault codes a run must bring.
     scalars: usize,
     faults: usize,
-    /// Whether the last run used several threads; the next one is then given to them as a whole.
-    threaded: AtomicBool,
+    /// Whether the last run shared its work out so often that the next one is given to the pool.
+    on_pool: AtomicBool,
 }
 
 impl Executable for CpuPlan {
@@ -361,13 +361,13 @@ impl Executable for CpuPlan {
         let mut state = self.shared.lock();
         let state = &mut *state;
         let context = Context { buffers: &bound };
-        let inside = self.threaded.load(Ordering::Relaxed);
-        let ((), threaded) = parallel::on_pool(inside, || {
+        let inside = self.on_pool.load(Ordering::Relaxed);
+        let ((), often) = parallel::on_pool(inside, || {
             for launch in &self.launches {
                 launch.run(&context, scalars, faults, state);
             }
         });
-        self.threaded.store(threaded, Ordering::Relaxed);
+        self.on_pool.store(often, Ordering::Relaxed);
         state.counters.submits += 1;
         Ok(())
     }
