@@ -176,3 +176,65 @@ fn many_classes_take_little_memory() {
         "{loss} but expected {want}"
     );
 }
+
+#[test]
+fn half_precision_and_odd_operands_are_as_in_the_plain_path() {
+    for dev in all() {
+        let n = 40;
+        let tensor = |seed, shape: [usize; 2], scale| {
+            Tensor::from_vec(fill(seed, shape[0] * shape[1], scale), shape, &dev)
+        };
+        // A loss per row far above what f16 can sum up.
+        let x = tensor(1, [n, IN], 60.0)
+            .to_dtype(DType::F16)
+            .requires_grad();
+        let w = tensor(2, [CLASSES, IN], 60.0)
+            .to_dtype(DType::F16)
+            .requires_grad();
+        let bias = Tensor::ones([1], &dev).requires_grad();
+        let t = Tensor::from_vec((0..n as i32).map(|i| i % 37).collect::<Vec<_>>(), n, &dev);
+        for (bias, graph) in [(None, false), (Some(&bias), false), (None, true)] {
+            let run = |rows: usize| {
+                let options = CrossEntropyOptions::default();
+                let loss = x.linear_cross_entropy_by(rows, &w, bias, &t, options);
+                let inputs: Vec<&Tensor> = [&x, &w].into_iter().chain(bias).collect();
+                let options = GradOptions {
+                    create_graph: graph,
+                    ..GradOptions::default()
+                };
+                let grads = autograd::grad(&loss, &inputs, options).unwrap();
+                let mut all = vec![loss];
+                all.extend(grads);
+                all
+            };
+            for (got, want) in run(16).iter().zip(&run(n)) {
+                assert_eq!(got.dtype().unwrap(), want.dtype().unwrap());
+                assert_eq!(got.shape().unwrap(), want.shape().unwrap());
+                let numbers = |t: &Tensor| t.to_dtype(DType::F32).to_vec::<f32>().unwrap();
+                assert!(numbers(got)[0].is_finite());
+                assert_close(&numbers(got), &numbers(want), 4e-3, 1e-2);
+            }
+        }
+    }
+}
+
+#[test]
+fn more_classes_than_a_chunk_holds() {
+    let dev = cpu();
+    let classes = (1 << 23) + 5;
+    let w = Tensor::from_vec(fill(2, classes, 1.0), [classes, 1], &dev);
+    let x = Tensor::from_vec(vec![1.0f32; 5], [5, 1], &dev).requires_grad();
+    let t = Tensor::from_vec(vec![7i32, 0, 1, 2, 3], 5, &dev);
+    let loss = x.linear_cross_entropy(&w, None, &t);
+    loss.backward().unwrap();
+    let weights = fill(2, classes, 1.0);
+    let sum: f64 = weights.iter().map(|&w| f64::from(w).exp()).sum();
+    let picked: f64 = [7, 0, 1, 2, 3]
+        .iter()
+        .map(|&i: &usize| f64::from(weights[i]))
+        .sum();
+    let want = sum.ln() - picked / 5.0;
+    let loss = f64::from(loss.item::<f32>().unwrap());
+    assert!((loss - want).abs() < 1e-3, "{loss} but expected {want}");
+    assert_eq!(x.grad().unwrap().dims::<2>().unwrap(), [5, 1]);
+}

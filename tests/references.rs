@@ -287,3 +287,37 @@ fn sgd_steps() {
         }
     }
 }
+
+/// What a product's kernel stores besides its last result: the product itself, and what was recorded
+/// before it.
+#[test]
+fn a_product_and_what_is_computed_beside_it_are_all_kept() {
+    for (fused, plain) in pairs() {
+        let results = |dev: &Device| -> Vec<Vec<f32>> {
+            dev.seed(3);
+            let leaf = |seed| Tensor::from_vec(fill(seed, 48 * 48, 1.0), [48, 48], dev);
+            let (a, b, c) = (leaf(1), leaf(2), leaf(3));
+            let noise = Tensor::randn([48, 48], dev);
+            let early = c.relu();
+            let p = a.matmul(&b);
+            let y = &p + &noise;
+            let z = (&p * &early).tanh();
+            let q = &p * 1.0;
+            let mut out: Vec<Vec<f32>> = [&y, &z, &noise, &early, &p, &q]
+                .iter()
+                .map(|t| t.to_vec().unwrap())
+                .collect();
+            // The same in training: both factors are saved.
+            let (x, w) = (leaf(4).requires_grad(), leaf(5).requires_grad());
+            let h = leaf(6).requires_grad();
+            let gate = h.sigmoid();
+            let y = gate * x.matmul(&w);
+            y.sum().backward().unwrap();
+            out.extend([&x, &w, &h].map(|t| t.grad().unwrap().to_vec().unwrap()));
+            out
+        };
+        for (got, want) in results(&fused).iter().zip(&results(&plain)) {
+            assert_close(got, want, 2e-4, 2e-5);
+        }
+    }
+}

@@ -133,7 +133,11 @@ impl Updater {
                 else {
                     continue;
                 };
-                if !copied.contains(&Arc::as_ptr(grad)) {
+                // Another thread may have given another gradient, and a gradient that can be
+                // differentiated keeps its history.
+                let current = variable.grad().and_then(|grad| grad.capture().ok());
+                let plain = |v: &Value| v.history.is_none() && Arc::ptr_eq(&v.node, grad);
+                if !copied.contains(&Arc::as_ptr(grad)) || !current.is_some_and(|v| plain(&v)) {
                     continue;
                 }
                 let Some(tenancy) = part.home.claim() else {

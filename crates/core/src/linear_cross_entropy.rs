@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use crate::autograd::{self, Grads, Saves, no_grad};
 use crate::cross_entropy::{self, CrossEntropyOptions, Operands, Reduction};
+use crate::dtype::DType;
 use crate::error::{Place, Result};
 use crate::tensor::{Tensor, Value};
 
@@ -62,7 +63,7 @@ impl Tensor {
             _ => 0,
         };
         let rows = match weight.shape() {
-            Ok(w) if logits > MOST_LOGITS => (CHUNK_LOGITS / w[0]).next_multiple_of(16),
+            Ok(w) if logits > MOST_LOGITS => (CHUNK_LOGITS / w[0]).max(1).next_multiple_of(16),
             _ => usize::MAX,
         };
         self.linear_cross_entropy_by(rows, weight, bias, targets, options)
@@ -85,12 +86,16 @@ impl Tensor {
             let n = self
                 .shape()
                 .map_or(0, |shape| shape.first().copied().unwrap_or(0));
-            let chunked = rows < n
+            // Another bias would be broadcast.
+            let classes = weight
+                .shape()
+                .map_or([0], |shape| [shape.first().copied().unwrap_or(0)]);
+            let chunked = (1..n).contains(&rows)
                 && options.reduction != Reduction::None
                 && self.device().fusion()
                 && one(self, 2)
                 && one(weight, 2)
-                && bias.is_none_or(|bias| one(bias, 1))
+                && bias.is_none_or(|bias| bias.shape().ok().as_deref() == Some(&classes))
                 && targets.shape().is_ok_and(|shape| *shape == [n]);
             if !chunked {
                 // Also whatever does not fit, for the errors are those of these two.
@@ -121,6 +126,8 @@ struct Layer {
 struct Sums {
     loss: Tensor,
     weights: Tensor,
+    /// The logits' type.
+    dtype: DType,
     /// Of `x` (all rows), `weight` and `bias`, where they are wanted.
     grads: [Option<Tensor>; 3],
 }
@@ -143,6 +150,7 @@ fn by_chunks(
     } else {
         sums.loss
     };
+    let loss = loss.to_dtype(sums.dtype);
     if !wanted.contains(&true) {
         return Ok(loss);
     }
@@ -215,8 +223,9 @@ fn sum_chunks(
     let nothing = || Tensor::zeros(crate::shape::Shape::default(), x.device());
     let dx = dx.first().map(|_| Tensor::cat(&dx, 0));
     Ok(Sums {
-        loss: loss.unwrap_or_else(nothing).to_dtype(dtype),
+        loss: loss.unwrap_or_else(nothing),
         weights: weights.unwrap_or_else(nothing),
+        dtype,
         grads: [dx, dw, db],
     })
 }
@@ -252,11 +261,12 @@ fn differentiable(
         })
     });
     let grad = |(i, &needed): (usize, &bool)| {
-        needed.then(|| match i {
+        let grad = needed.then(|| match i {
             0 => slope.matmul(weight),
             1 => slope.t().matmul(x),
             _ => slope.sum_dims([0], false),
-        })
+        })?;
+        c.inputs[i].dtype().ok().map(|dtype| grad.to_dtype(dtype))
     };
     c.needs.iter().enumerate().map(grad).collect()
 }

@@ -283,6 +283,13 @@ impl Code {
             && self.accumulators > 0
     }
 
+    /// The first output that is accumulator 0 as it is.
+    pub fn accumulator_output(&self) -> Option<usize> {
+        let value = self.sources.len() + self.scalars.len();
+        let mut stores = self.stores.iter();
+        stores.position(|store| self.accumulators > 0 && usize::from(store.value) == value)
+    }
+
     /// Makes ready to run blocks of at most `most` elements over `buffers`.
     pub fn start<'a>(
         &'a self,

@@ -191,20 +191,21 @@ impl MatMul {
         })
     }
 
-    /// Whether output 0 has the product's type and overlaps no operand, so that the product can
-    /// be made in it.
-    fn fits_output(&self, buffers: &[Bound]) -> bool {
+    /// The output that the product can be made in: of its type, overlapping no operand. Where the
+    /// product itself is stored it is that output, because outputs are stored one after the other
+    /// and none may be written over the product before it is read.
+    fn place(&self, buffers: &[Bound]) -> Option<Bound> {
         let apart = |a: Bound, b: Bound| {
             let (a0, b0) = (a.start as usize, b.start as usize);
             a0 + a.bytes <= b0 || b0 + b.bytes <= a0
         };
-        let Some(first) = self.outputs.first().filter(|o| o.dtype == self.dtype) else {
-            return false;
-        };
-        let target = buffers[first.buffer];
-        let factors = self.factors.iter().flat_map(|(a, b)| [a.buffer, b.buffer]);
-        factors.into_iter().all(|f| apart(buffers[f], target))
-            && interpreter::are_apart(self.epilogue.sources(), &self.outputs, buffers)
+        let at = self.epilogue.accumulator_output().unwrap_or(0);
+        let output = self.outputs.get(at).filter(|o| o.dtype == self.dtype)?;
+        let target = buffers[output.buffer];
+        let mut factors = self.factors.iter().flat_map(|(a, b)| [a.buffer, b.buffer]);
+        let fits = factors.all(|f| apart(buffers[f], target))
+            && interpreter::are_apart(self.epilogue.sources(), &self.outputs, buffers);
+        fits.then_some(target)
     }
 
     /// Rows `from..to` of product `item` into `c`, the start of the whole result.
@@ -274,7 +275,7 @@ macro_rules! gemm {
         /// The matrices are readable, C is writable and overlaps neither.
         unsafe fn $name(&self, a: *const $t, b: *const $t, c: *mut $t) {
             #[cfg(not(target_arch = "wasm32"))]
-            let parallelism = if self.threads {
+            let parallelism = if self.threads && parallel::threads() > 1 {
                 Parallelism::Rayon(0)
             } else {
                 Parallelism::None
@@ -348,14 +349,11 @@ impl Launchable for MatMul {
             return None;
         }
         let buffers = context.buffers;
-        let fits = self.fits_output(buffers);
+        let place = self.place(buffers);
         let bytes = self.batch * self.m * self.n * self.dtype.size();
-        let c_of = |product: &mut scratch::Scratch| {
-            if fits {
-                buffers[self.outputs[0].buffer].start
-            } else {
-                product.reserve(bytes)
-            }
+        let c_of = |product: &mut scratch::Scratch| match place {
+            Some(target) => target.start,
+            None => product.reserve(bytes),
         };
         let run = |a: *const u8, b: *const u8, c: *mut u8| {
             let run = Run {
@@ -364,11 +362,11 @@ impl Launchable for MatMul {
                 a: Shared(a.cast_mut()),
                 b: Shared(b.cast_mut()),
                 c: Shared(c),
-                finished: self.plain && fits,
+                finished: self.plain && place.is_some(),
             };
             match (self.tile, &self.factors) {
                 (Some(tile), Some(factors)) => self.tiles(&run, tile, factors),
-                _ => self.multiply(&run),
+                _ => self.multiply_on_pool(&run),
             }
         };
         scratch::with(|product| match &self.factors {
@@ -483,6 +481,15 @@ impl MatMul {
                 });
             }
         });
+    }
+
+    /// The `gemm` crate shares its work out over the pool of the thread that it is called on.
+    fn multiply_on_pool(&self, run: &Run<'_>) {
+        #[cfg(not(target_arch = "wasm32"))]
+        if (self.m * self.n * self.k).saturating_mul(self.batch) >= PARALLEL_WORK {
+            return parallel::install(|| self.multiply(run));
+        }
+        self.multiply(run);
     }
 
     /// Products by rows, each followed by its epilogue.

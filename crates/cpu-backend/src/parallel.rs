@@ -3,7 +3,12 @@
 #[cfg(not(target_arch = "wasm32"))]
 use std::cell::Cell;
 #[cfg(not(target_arch = "wasm32"))]
+use std::sync::OnceLock;
+#[cfg(not(target_arch = "wasm32"))]
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[cfg(not(target_arch = "wasm32"))]
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// A pointer that tasks on several threads share; each of them writes its own range only.
 #[derive(Clone, Copy)]
@@ -33,6 +38,40 @@ thread_local! {
 /// A run that shares its work out so often is given to the pool as a whole.
 const OFTEN: usize = 2;
 
+/// The backend's threads, started when first needed; `None` where none can be started.
+///
+/// They are not rayon's global ones, on which a program's own tasks run: a thread that waits takes
+/// up other tasks of its pool, and a task that uses a device must not begin in the middle of a run
+/// that holds this device.
+#[cfg(not(target_arch = "wasm32"))]
+fn pool() -> Option<&'static ThreadPool> {
+    static POOL: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    let start = || {
+        let name = |i| format!("wgrad-cpu-{i}");
+        ThreadPoolBuilder::new().thread_name(name).build().ok()
+    };
+    POOL.get_or_init(start).as_ref()
+}
+
+/// Where the current thread stands to the pool.
+#[cfg(not(target_arch = "wasm32"))]
+enum Standing {
+    Inside,
+    Outside(&'static ThreadPool),
+    /// A thread of another pool, which must not wait for this one (see [`pool`]); what runs on it
+    /// is one of many tasks anyway.
+    Alone,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn standing() -> Standing {
+    match pool() {
+        Some(pool) if pool.current_thread_index().is_some() => Standing::Inside,
+        Some(pool) if rayon::current_thread_index().is_none() => Standing::Outside(pool),
+        _ => Standing::Alone,
+    }
+}
+
 /// Runs `task`, on a thread of the pool where `inside`; the result, and whether the same task had
 /// better run inside the next time.
 ///
@@ -42,12 +81,12 @@ const OFTEN: usize = 2;
 pub(crate) fn on_pool<R: Send>(inside: bool, task: impl FnOnce() -> R + Send) -> (R, bool) {
     #[cfg(not(target_arch = "wasm32"))]
     {
-        if inside && threads() > 1 {
-            return (rayon::scope(|_| task()), true);
+        if inside && let Standing::Outside(pool) = standing() {
+            return (pool.install(task), true);
         }
         SHARED.set(0);
         let result = task();
-        (result, SHARED.get() >= OFTEN)
+        (result, inside || SHARED.get() >= OFTEN)
     }
     #[cfg(target_arch = "wasm32")]
     (task(), inside)
@@ -56,13 +95,18 @@ pub(crate) fn on_pool<R: Send>(inside: bool, task: impl FnOnce() -> R + Send) ->
 /// Runs `task(0..count)`, over all threads where `parallel`.
 pub(crate) fn for_each(parallel: bool, count: usize, task: impl Fn(usize) + Sync) {
     #[cfg(not(target_arch = "wasm32"))]
-    if parallel && count > 1 && threads() > 1 {
-        if rayon::current_thread_index().is_none() {
-            return share(count, task);
+    if parallel && count > 1 {
+        match standing() {
+            Standing::Inside => {
+                use rayon::prelude::*;
+                (0..count).into_par_iter().with_max_len(1).for_each(&task);
+                return;
+            }
+            Standing::Outside(pool) if pool.current_num_threads() > 1 => {
+                return share(pool, count, task);
+            }
+            _ => {}
         }
-        use rayon::prelude::*;
-        (0..count).into_par_iter().with_max_len(1).for_each(&task);
-        return;
     }
     let _ = parallel;
     (0..count).for_each(task);
@@ -71,7 +115,7 @@ pub(crate) fn for_each(parallel: bool, count: usize, task: impl Fn(usize) + Sync
 /// Runs `task(0..count)` on this thread, which is none of the pool's, and on the pool's: whoever is
 /// free takes the next. This thread begins at once, while the others are woken.
 #[cfg(not(target_arch = "wasm32"))]
-fn share(count: usize, task: impl Fn(usize) + Sync) {
+fn share(pool: &ThreadPool, count: usize, task: impl Fn(usize) + Sync) {
     SHARED.set(SHARED.get() + 1);
     let next = AtomicUsize::new(0);
     let work = || {
@@ -83,19 +127,31 @@ fn share(count: usize, task: impl Fn(usize) + Sync) {
             task(i);
         }
     };
-    rayon::in_place_scope(|scope| {
-        for _ in 1..threads().min(count) {
+    pool.in_place_scope(|scope| {
+        for _ in 1..pool.current_num_threads().min(count) {
             scope.spawn(|_| work());
         }
         work();
     });
 }
 
-/// How many threads there are.
+/// Runs `task`, which shares its work out by rayon's own means, on a thread of the pool.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn install<R: Send>(task: impl FnOnce() -> R + Send) -> R {
+    match standing() {
+        Standing::Outside(pool) => pool.install(task),
+        _ => task(),
+    }
+}
+
+/// How many threads a task of the current thread may use.
 pub(crate) fn threads() -> usize {
     #[cfg(not(target_arch = "wasm32"))]
-    {
-        rayon::current_num_threads()
+    match standing() {
+        Standing::Inside | Standing::Outside(_) => {
+            pool().map_or(1, ThreadPool::current_num_threads)
+        }
+        Standing::Alone => 1,
     }
     #[cfg(target_arch = "wasm32")]
     {

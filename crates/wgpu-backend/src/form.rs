@@ -1,6 +1,8 @@
 //! Which kernel computes a matrix product: by its shape and the kind of adapter, or what tuning
 //! found.
 
+use wgrad_core::DType;
+
 use crate::device::{Traits, lock};
 use crate::matmul::Product;
 use crate::options::MatmulChoice;
@@ -63,6 +65,7 @@ pub(crate) struct Sizes {
     pub m: usize,
     pub n: usize,
     pub k: usize,
+    pub dtypes: [DType; 2],
     pub walks: [Walk; 2],
 }
 
@@ -73,6 +76,7 @@ impl Product<'_> {
             m: self.m,
             n: self.n,
             k: self.k,
+            dtypes: [self.a.dtype, self.b.dtype],
             walks: self.walks(),
         }
     }

@@ -5,10 +5,11 @@
 //! host's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use wgrad_core::{
-    Backend, Binding, Buffer, BufferSpec, DType, Error, Executable, Kernel, Launch, Layout,
+    Backend, Binding, Buffer, BufferSpec, DType, Error, Executable, Fault, Kernel, Launch, Layout,
     Operand, Output, Plan, Program, Result, Shape,
 };
 
@@ -25,18 +26,40 @@ const RUNS: usize = 50;
 const CHECKED: usize = 64;
 
 impl Gpu {
+    /// Makes the fault word what it was before it was read.
+    fn put_back(&self, fault: Fault) {
+        let words = [fault.code, fault.value as u32, (fault.value >> 32) as u32];
+        self.queue
+            .write_buffer(&self.fault, 0, bytemuck::cast_slice(&words));
+        self.fault_armed.store(true, Ordering::Relaxed);
+    }
+
     /// Finds the fastest way for every product of the plan that has not been tuned before.
     pub fn tune(self: &Arc<Gpu>, plan: &Plan) -> Result<()> {
         for launch in &plan.launches {
-            if let Some(trial) = Trial::of(&launch.kernel, plan) {
-                trial.tune(self)?;
+            let Some(trial) = Trial::of(&launch.kernel, plan) else {
+                continue;
+            };
+            let sizes = trial.product().sizes();
+            if lock(&self.traits.tuned).contains_key(&sizes) {
+                continue;
             }
+            let way = match trial.fastest(self) {
+                Ok(way) => way,
+                Err(error @ Error::DeviceLost(_)) => return Err(error),
+                // The run itself may still succeed, for want of memory say.
+                Err(error) => {
+                    tracing::warn!(?sizes, %error, "not tuned");
+                    trial.product().by_table(&self.traits)
+                }
+            };
+            lock(&self.traits.tuned).insert(sizes, way);
         }
         Ok(())
     }
 }
 
-/// A product of plan's shape and strides on buffers of its own.
+/// A product of the plan's shape and strides on buffers of its own.
 struct Trial {
     plan: Plan,
     batch: Shape,
@@ -143,12 +166,9 @@ impl Trial {
         }
     }
 
-    /// Times every way and keeps the fastest.
-    fn tune(&self, gpu: &Arc<Gpu>) -> Result<()> {
+    /// Times every way.
+    fn fastest(&self, gpu: &Arc<Gpu>) -> Result<Way> {
         let sizes = self.product().sizes();
-        if lock(&gpu.traits.tuned).contains_key(&sizes) {
-            return Ok(());
-        }
         let backend = WgpuBackend { gpu: gpu.clone() };
         let bytes = |buffer: usize| self.plan.buffers[buffer].bytes;
         let buffers: Vec<Buffer> = (0..3)
@@ -194,8 +214,7 @@ impl Trial {
             ))
         })?;
         tracing::info!(?way, ?sizes, ?time, "tuned");
-        lock(&gpu.traits.tuned).insert(sizes, way);
-        Ok(())
+        Ok(way)
     }
 
     /// The least time of a run, if the numbers are right.
@@ -222,6 +241,10 @@ impl Trial {
             0,
             self.plan.buffers[2].bytes,
         ))?;
+        if let Some(fault) = result.fault {
+            // Of a run before this one, whose reader is still to come.
+            gpu.put_back(fault);
+        }
         if !self.is_right(bytemuck::cast_slice(&result.bytes)) {
             return Ok(None);
         }
