@@ -26,7 +26,21 @@ fn tasks_of_a_thread_pool_share_a_device() {
                     .unwrap()
             };
             let want: Vec<Vec<f32>> = (0..4).map(forward).collect();
-            let got: Vec<Vec<f32>> = (0..48u64).into_par_iter().map(|i| forward(i % 4)).collect();
+            // More threads than tasks at the device: some are free to take part in its kernels,
+            // if these let them.
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(6)
+                .build()
+                .unwrap();
+            let got: Vec<Vec<f32>> = pool.install(|| {
+                let tasks = (0..300usize).into_par_iter().with_max_len(1);
+                tasks
+                    .map(|i| {
+                        std::thread::sleep(Duration::from_micros(i as u64 * 7919 % 3000));
+                        forward(i as u64 % 4)
+                    })
+                    .collect()
+            });
             for (i, got) in got.iter().enumerate() {
                 assert_close(got, &want[i % 4], 1e-5, 1e-5);
             }
