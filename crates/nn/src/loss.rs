@@ -37,6 +37,23 @@ pub fn cross_entropy_with(
 
 /// The mean cross-entropy of `x.linear(weight, bias)` against integer classes, without storing all
 /// logits where they are many: [`Tensor::linear_cross_entropy`].
+///
+/// ```
+/// # fn main() -> wgrad_core::Result<()> {
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// use wgrad_core::Tensor;
+/// use wgrad_nn::loss;
+///
+/// let x = Tensor::new([[1.0, 2.0], [0.5, -1.0]], &dev);
+/// let w = Tensor::new([[0.1, 0.2], [0.0, 1.0], [-1.0, 0.3]], &dev).requires_grad();
+/// let targets = Tensor::new([1, 0], &dev);
+/// let loss = loss::linear_cross_entropy(&x, &w, None, &targets);
+/// let plain = loss::cross_entropy(&x.linear(&w, None), &targets);
+/// assert_eq!(loss.item::<f32>()?, plain.item::<f32>()?);
+/// # Ok(())
+/// # }
+/// ```
 #[track_caller]
 pub fn linear_cross_entropy(
     x: &Tensor,
