@@ -12,7 +12,7 @@ use wgrad_core::{
     Arg, BufferSpec, DType, Error, Layout, Operand, Output, Program, Result, Shape, SoftmaxForm,
 };
 
-use crate::device::Traits;
+use crate::device::{LONGEST_WALK, Traits};
 use crate::map;
 use crate::operand::Access;
 use crate::source::{Convert, Generated, Slot, Source, indent, register};
@@ -52,7 +52,8 @@ const LONG: usize = 256;
 impl CrossEntropy<'_> {
     fn choose(&self, traits: &Traits) -> Form {
         let quads = self.classes.div_ceil(4);
-        if traits.software || self.classes <= 64 {
+        // Three walks over the row, four elements a round.
+        if self.classes <= 64 || (traits.software && self.classes <= LONGEST_WALK) {
             return Form::Thread;
         }
         if self.classes > 4096 {

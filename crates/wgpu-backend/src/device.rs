@@ -79,6 +79,11 @@ pub(crate) fn convert(error: wgpu::Error) -> Error {
     }
 }
 
+/// Steps of `k`, or elements of a row, that a thread of a kernel without barriers may walk. Mesa's
+/// llvmpipe leaves a thread's loops after 65,535 rounds of all of them together, silently
+/// (`LP_MAX_TGSI_LOOP_ITERATIONS` in `lp_bld_limits.h`); these walks take fewer.
+pub(crate) const LONGEST_WALK: usize = 1 << 16;
+
 /// What code generation needs to know about the device.
 #[derive(Clone, Debug)]
 pub(crate) struct Traits {

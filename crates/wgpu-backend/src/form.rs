@@ -3,7 +3,7 @@
 
 use wgrad_core::DType;
 
-use crate::device::{Traits, lock};
+use crate::device::{LONGEST_WALK, Traits, lock};
 use crate::matmul::Product;
 use crate::options::MatmulChoice;
 use crate::tiles::Walk;
@@ -165,7 +165,15 @@ impl Product<'_> {
             }
             _ => 1,
         };
-        Way::Form(form, parts)
+        Way::Form(form, parts.max(self.least_parts(traits)))
+    }
+
+    /// Parts of `k` that no thread walks for too long.
+    fn least_parts(&self, traits: &Traits) -> usize {
+        match traits.software {
+            true => self.k.div_ceil(LONGEST_WALK).max(1),
+            false => 1,
+        }
     }
 
     /// A reduction per element reads both operands along `k`: right where that is their own order.
@@ -201,7 +209,9 @@ impl Product<'_> {
         for form in forms {
             // Each part at least 128 deep.
             let parts = [1, 2, 4, 8, 16, 32];
+            let least = self.least_parts(traits);
             let parts = parts.into_iter().filter(|&p| p == 1 || self.k >= 128 * p);
+            let parts = parts.map(|p| p.max(least));
             ways.extend(parts.map(|parts| Way::Form(form, parts)));
         }
         if self.is_along_k() && self.k >= 64 && self.batches() * self.m * self.n <= 1 << 14 {

@@ -141,6 +141,9 @@ pub(crate) fn gather(
 /// Three launches over lists: the elements of an output are chained, first in any order by atomic
 /// exchange, then each chain is sorted, then each output walks its chain. So the sums have a fixed
 /// order, and the work grows with the source, not with source times output.
+///
+/// Kernels without barriers take a long source piece by piece, and add to what the pieces before
+/// gave: a thread sorts a chain, which may be as long as its piece.
 pub(crate) fn scatter_add(
     traits: &Traits,
     buffers: &[BufferSpec],
@@ -149,6 +152,55 @@ pub(crate) fn scatter_add(
     index: &Operand,
     output: &Output,
     scratch: &mut usize,
+) -> Vec<Generated> {
+    let length = from.layout.shape[dim];
+    if !traits.software || length <= PIECE {
+        return scatter_piece(
+            traits,
+            buffers,
+            (dim, size),
+            from,
+            index,
+            output,
+            scratch,
+            true,
+        );
+    }
+    let part = |operand: &Operand, start: usize| Operand {
+        layout: operand
+            .layout
+            .slice(dim, start, PIECE.min(length - start), 1),
+        ..operand.clone()
+    };
+    // All pieces use the same scratch, one after the other.
+    let first = *scratch;
+    let mut launches = Vec::new();
+    for start in (0..length).step_by(PIECE) {
+        let mut end = first;
+        let (from, index) = (part(from, start), part(index, start));
+        let (to, fresh) = ((dim, size), start == 0);
+        let piece = scatter_piece(traits, buffers, to, &from, &index, output, &mut end, fresh);
+        launches.extend(piece);
+        *scratch = end.max(*scratch);
+    }
+    launches
+}
+
+/// Most elements along the dimension that chains of kernels without barriers hold: sorting so many
+/// takes a thread some 40,000 rounds of its loops (see [`LONGEST_WALK`](crate::device::LONGEST_WALK)).
+const PIECE: usize = 2048;
+
+/// The launches for a whole source, or a piece of it; `fresh` says that nothing was added before.
+#[allow(clippy::too_many_arguments)] // the kernel's operands
+fn scatter_piece(
+    traits: &Traits,
+    buffers: &[BufferSpec],
+    (dim, size): (usize, usize),
+    from: &Operand,
+    index: &Operand,
+    output: &Output,
+    scratch: &mut usize,
+    fresh: bool,
 ) -> Vec<Generated> {
     let shape = &from.layout.shape;
     let mut dims = shape.to_vec();
@@ -186,6 +238,7 @@ pub(crate) fn scatter_add(
         chain_dims,
         heads,
         next,
+        fresh,
     };
     let mut launches = vec![scatter.clear(Source::new(traits, buffers))];
     if length > 0 && chains > 0 {
@@ -204,6 +257,8 @@ struct Scatter {
     chain_dims: Vec<usize>,
     heads: Slot,
     next: Slot,
+    /// Whether the sums start at 0.
+    fresh: bool,
 }
 
 impl Scatter {
@@ -319,12 +374,18 @@ impl Scatter {
         let size = source.u32("size", self.size);
         let length = source.u32("length", self.length);
         let step = source.stride("from_dim", from.layout.strides[self.dim]);
-        let t = register(from.dtype);
+        let start = if self.fresh {
+            format!("{}(0)", register(from.dtype))
+        } else {
+            let slot = Slot::Plan(output.buffer);
+            source.input("before", slot, output.dtype, false);
+            "load_before(e)".to_string()
+        };
         let _ = write!(
             body,
             "let chain = {chain};\n\
              let base = {base};\n\
-             var total = {t}(0);\n\
+             var total = {start};\n\
              var link = load_head(chain * {size} + c{dim});\n\
              while link != 0u {{\n    \
                  total += load_from(base + (link - 1u) * {step});\n    \
