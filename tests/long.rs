@@ -121,7 +121,7 @@ fn many_equal_indices() {
         let index = Tensor::from_vec(index, n, &dev);
         let scale = Tensor::from_vec(values(n * 2), [n, 2], &dev);
         (table.embedding(&index) * &scale).sum().backward().unwrap();
-        let mut want = vec![0f64; 6];
+        let mut want = [0f64; 6];
         for (i, v) in values(n * 2).iter().enumerate() {
             let row = usize::from(i / 2 % 50 == 0);
             want[row * 2 + i % 2] += f64::from(*v);
