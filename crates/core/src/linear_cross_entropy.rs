@@ -188,7 +188,7 @@ fn sum_chunks(
     let (mut loss, mut weights) = (None, None);
     let (mut dx, mut dw, mut db) = (Vec::new(), None, None);
     let mut dtype = layer.x.dtype();
-    for start in (0..n).step_by(rows.max(1)) {
+    for start in (0..n).step_by(rows) {
         let len = rows.min(n - start);
         let x = x.narrow(0, start, len);
         let targets = targets.narrow(0, start, len);

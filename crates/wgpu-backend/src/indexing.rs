@@ -154,28 +154,21 @@ pub(crate) fn scatter_add(
     scratch: &mut usize,
 ) -> Vec<Generated> {
     let length = from.layout.shape[dim];
-    if !traits.software || length <= PIECE {
-        return scatter_piece(
-            traits,
-            buffers,
-            (dim, size),
-            from,
-            index,
-            output,
-            scratch,
-            true,
-        );
-    }
+    let most = if traits.software {
+        PIECE
+    } else {
+        length.max(1)
+    };
     let part = |operand: &Operand, start: usize| Operand {
         layout: operand
             .layout
-            .slice(dim, start, PIECE.min(length - start), 1),
+            .slice(dim, start, most.min(length - start), 1),
         ..operand.clone()
     };
-    // All pieces use the same scratch, one after the other.
+    // All pieces use the same scratch, one after the other. A source of nothing is one piece.
     let first = *scratch;
     let mut launches = Vec::new();
-    for start in (0..length).step_by(PIECE) {
+    for start in (0..length.max(1)).step_by(most) {
         let mut end = first;
         let (from, index) = (part(from, start), part(index, start));
         let (to, fresh) = ((dim, size), start == 0);

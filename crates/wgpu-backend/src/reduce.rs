@@ -17,7 +17,7 @@ use std::fmt::Write;
 use wgrad_core::{Accumulator, Arg, BufferSpec, DType, Kernel, Layout, Program, Result, Shape};
 
 use crate::accumulate::{is_position, running, running_dtype};
-use crate::device::{LONGEST_WALK, Traits};
+use crate::device::Traits;
 use crate::map::{accesses, targets};
 use crate::operand::{Access, Axis};
 use crate::source::{Generated, Slot, Source};
@@ -161,8 +161,8 @@ impl<'a> Reduction<'a> {
                 (512 / threads.max(1)).min(length / 1024).max(1)
             } else if form == Form::Columns && length >= 1024 {
                 // Threads run one after the other, so what lies beside a thread's column is only
-                // still in the caches if the column is short. The second launch walks the parts.
-                (length / 128).min(LONGEST_WALK / 2)
+                // still in the caches if the column is short.
+                length / 128
             } else {
                 1
             };
