@@ -171,7 +171,7 @@ fn a_chain_of_elementwise_operations_is_one_launch() {
     let g = Tensor::from_vec(fill(4, 1000, 1.0), 1000, &dev);
     let before = dev.stats();
     let y = chain(&x);
-    y.backward_with(&g, GradOptions::default()).unwrap();
+    y.backward_with(&g).unwrap();
     dev.synchronize().unwrap();
     let s = since(&before, &dev.stats());
     assert_eq!(s.launches, 1, "{s:?}");
@@ -180,7 +180,7 @@ fn a_chain_of_elementwise_operations_is_one_launch() {
     let y = chain(&x);
     dev.synchronize().unwrap();
     let before = dev.stats();
-    y.backward_with(&g, GradOptions::default()).unwrap();
+    y.backward_with(&g).unwrap();
     dev.synchronize().unwrap();
     let s = since(&before, &dev.stats());
     assert_eq!(s.launches, 1, "{s:?}");

@@ -84,8 +84,9 @@ fn second_derivatives_of_every_row() {
                     }
                 })
                 .collect();
-            // Squared, so that the first derivative of linear rows depends on the operands.
-            let y = weigh(&apply_row(op, &leaves[0], &leaves[1]).sqr());
+            // Squared, so that the first derivative of linear rows depends on the operands, and with
+            // a square beside it for rows whose derivative is 0.
+            let y = weigh(&apply_row(op, &leaves[0], &leaves[1]).sqr()) + weigh(&leaves[0].sqr());
             let options = GradOptions {
                 create_graph: true,
                 allow_unused: true,

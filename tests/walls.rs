@@ -282,7 +282,7 @@ fn a_failed_gradient_changes_nothing() {
         let y = &a * &b;
         let options = GradOptions::default();
         let error = y
-            .backward_with(&Tensor::zeros([3], &dev), options)
+            .backward_with_options(&Tensor::zeros([3], &dev), options)
             .unwrap_err();
         assert!(matches!(error, Error::Shape { .. }), "{error}");
         assert!(a.grad().unwrap().is_same(&ga) && b.grad().unwrap().is_same(&gb));
@@ -362,8 +362,8 @@ fn a_second_backward_says_that_the_graph_is_freed() {
             ..Default::default()
         };
         let one = Tensor::scalar(1.0, &dev);
-        y.backward_with(&one, keep).unwrap();
-        y.backward_with(&one, keep).unwrap();
+        y.backward_with_options(&one, keep).unwrap();
+        y.backward_with_options(&one, keep).unwrap();
         assert_eq!(x.grad().unwrap().to_vec::<f32>().unwrap(), [6.0, 12.0]);
     }
 }

@@ -46,7 +46,9 @@ fn exp_f32(x: vec4<f32>) -> vec4<f32> {
 }
 
 fn expm1_f32(x: vec4<f32>) -> vec4<f32> {
-    return select(exp_f32(x) - 1.0, expm1_small(x), abs(x) < vec4<f32>(0.34));
+    let value = select(exp_f32(x) - 1.0, expm1_small(x), abs(x) < vec4<f32>(0.34));
+    // Keeps the sign of zero.
+    return select(value, x, x == vec4<f32>(0.0));
 }
 
 // ln(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1], plus k ln 2 (FreeBSD's e_logf.c):
@@ -122,13 +124,35 @@ fn erf_f32(x: vec4<f32>) -> vec4<f32> {
     return select(select(near, far, t > vec4<f32>(0.927734375)), x, is_nan(x));
 }
 
+// x Phi(x), Phi the standard normal distribution. Phi(-y) = e^(-y^2/2) h(y) for y >= 0, and
+// h(y) = t P(t) with t = 1 / (1 + 0.3 y), P of degree 9 interpolating at the Chebyshev nodes of
+// 0 <= y <= 14.5. y is split so that its square is exact. Nothing cancels, so the left tail keeps its
+// precision. At -infinity this is the limit, 0.
 fn gelu_f32(x: vec4<f32>) -> vec4<f32> {
-    return 0.5 * x * (erf_f32(x * 0.70710678118) + 1.0);
+    let y = min(abs(x), vec4<f32>(14.5));
+    let head = upper_f32(y);
+    let power = exp_f32(-0.5 * head * head) * exp_f32(-0.5 * (y - head) * (y + head));
+    let t = 1.0 / fma(y, vec4<f32>(0.3), vec4<f32>(1.0));
+    var p = vec4<f32>(-0.02095602424);
+    p = fma(p, t, vec4<f32>(0.114257453));
+    p = fma(p, t, vec4<f32>(-0.2325244073));
+    p = fma(p, t, vec4<f32>(0.1975505846));
+    p = fma(p, t, vec4<f32>(-0.08421348152));
+    p = fma(p, t, vec4<f32>(0.09871138235));
+    p = fma(p, t, vec4<f32>(0.07751790108));
+    p = fma(p, t, vec4<f32>(0.1104184111));
+    p = fma(p, t, vec4<f32>(0.1195504315));
+    p = fma(p, t, vec4<f32>(0.1196877477));
+    let tail = y * t * p * power;
+    let value = select(x, vec4<f32>(-0.0), x < vec4<f32>(0.0)) - tail;
+    return select(value, x, is_nan(x));
 }
 
-// 0.5 x (1 + tanh u) = x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3).
+// 0.5 x (1 + tanh u) = x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3). From -12 on it is 0, at
+// -infinity too.
 fn gelu_tanh_f32(x: vec4<f32>) -> vec4<f32> {
-    return x * sigmoid_f32(x * fma(x * x, vec4<f32>(0.0713548162726), vec4<f32>(1.59576912161)));
+    let value = x * sigmoid_f32(x * fma(x * x, vec4<f32>(0.0713548162726), vec4<f32>(1.59576912161)));
+    return select(value, vec4<f32>(-0.0), x < vec4<f32>(-12.0));
 }
 
 // ---- Trigonometry ----
@@ -336,6 +360,31 @@ fn pow_f32(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     value = select(value, -value, negative & odd);
     value = select(value, nan_f32(x), (x < vec4<f32>(0.0)) & !infinite & !whole);
     value = select(value, nan_f32(x), is_nan(x) | is_nan(y));
+    // The logarithm's rounding would carry the largest number over the edge.
+    value = select(value, x, eq_f32(y, vec4<f32>(1.0)));
     return select(value, vec4<f32>(1.0), eq_f32(y, vec4<f32>(0.0)) | eq_f32(x, vec4<f32>(1.0))
         | (eq_f32(x, vec4<f32>(-1.0)) & is_inf(y)));
+}
+
+// Integers to integer powers wrap; a negative power leaves what is left of the fraction: 0, or 1 and
+// -1 of these.
+fn pow_i32(x: vec4<i32>, y: vec4<i32>) -> vec4<i32> {
+    let falling = y < vec4<i32>(0);
+    let unit = abs(x) == vec4<i32>(1);
+    // 0, 1 and -1 to the powers 2 and 3 are themselves or their squares.
+    let base = select(x, select(vec4<i32>(0), x, unit), falling);
+    let exponent = select(y, (y & vec4<i32>(1)) | vec4<i32>(2), falling);
+    return bitcast<vec4<i32>>(pow_u32(bitcast<vec4<u32>>(base), bitcast<vec4<u32>>(exponent)));
+}
+
+fn pow_u32(x: vec4<u32>, y: vec4<u32>) -> vec4<u32> {
+    var power = vec4<u32>(1u);
+    var base = x;
+    var rest = y;
+    while any(rest != vec4<u32>(0u)) {
+        power = select(power, power * base, (rest & vec4<u32>(1u)) != vec4<u32>(0u));
+        base = base * base;
+        rest = rest >> vec4<u32>(1u);
+    }
+    return power;
 }

@@ -55,7 +55,8 @@ fn sign_u32(x: vec4<u32>) -> vec4<u32> {
 }
 
 fn relu_f32(x: vec4<f32>) -> vec4<f32> {
-    return select(max(x, vec4<f32>(0.0)), x, is_nan(x));
+    // -0 stays, as in torch.
+    return select(select(x, vec4<f32>(0.0), x < vec4<f32>(0.0)), x, is_nan(x));
 }
 
 fn relu_i32(x: vec4<i32>) -> vec4<i32> {
@@ -66,8 +67,9 @@ fn relu_u32(x: vec4<u32>) -> vec4<u32> {
     return x;
 }
 
+// The first of equal ones (zeros have signs); NaN if either is.
 fn min_f32(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    return select(select(min(a, b), b, is_nan(b)), a, is_nan(a));
+    return select(select(select(b, a, a <= b), b, is_nan(b)), a, is_nan(a));
 }
 
 fn min_i32(a: vec4<i32>, b: vec4<i32>) -> vec4<i32> {
@@ -79,7 +81,7 @@ fn min_u32(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
 }
 
 fn max_f32(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
-    return select(select(max(a, b), b, is_nan(b)), a, is_nan(a));
+    return select(select(select(b, a, a >= b), b, is_nan(b)), a, is_nan(a));
 }
 
 fn max_i32(a: vec4<i32>, b: vec4<i32>) -> vec4<i32> {

@@ -135,9 +135,10 @@ impl Updater {
                 };
                 // Another thread may have given another gradient, and a gradient that can be
                 // differentiated keeps its history.
-                let current = variable.grad().and_then(|grad| grad.capture().ok());
+                let current = variable.grad();
+                let value = current.as_ref().and_then(|grad| grad.capture().ok());
                 let plain = |v: &Value| v.history.is_none() && Arc::ptr_eq(&v.node, grad);
-                if !copied.contains(&Arc::as_ptr(grad)) || !current.is_some_and(|v| plain(&v)) {
+                if !copied.contains(&Arc::as_ptr(grad)) || !value.is_some_and(|v| plain(&v)) {
                     continue;
                 }
                 let Some(tenancy) = part.home.claim() else {
@@ -156,7 +157,9 @@ impl Updater {
                     None,
                     State::Done(storage),
                 );
-                variable.set_grad(Some(Value::new(Arc::new(node)).into_tensor()));
+                let adopted = Value::new(Arc::new(node)).into_tensor();
+                // If not, a newer gradient came meanwhile, which is as well.
+                let _ = variable.replace_grad(current.as_ref(), adopted);
             }
         }
     }
@@ -230,30 +233,9 @@ impl Updater {
         for param in &self.params {
             let variable = variable(param, place)?;
             if variable.device() != device {
-                return Err(Error::DeviceMismatch {
-                    op: "step",
-                    left: device.name().into(),
-                    right: variable.device().name().into(),
-                    place,
-                });
+                return Err(device.mismatch("step", variable.device(), place));
             }
-            grads.push(match variable.grad() {
-                Some(grad) => {
-                    let value = grad.capture()?;
-                    let plain = value.layout().is_whole()
-                        && *value.node.shape() == *variable.shape()
-                        && value.node.constant.is_none();
-                    if !plain {
-                        let copied = no_grad(|| crate::views::copy(&value, place))?;
-                        variable.set_grad(Some(copied.into_tensor()));
-                    }
-                    match variable.grad() {
-                        Some(grad) => Some(grad.capture()?.node),
-                        None => None,
-                    }
-                }
-                None => None,
-            });
+            grads.push(whole_grad(variable, place)?);
         }
         Ok(grads)
     }
@@ -536,6 +518,25 @@ impl Updater {
         }
         Ok(())
     }
+}
+
+/// The gradient as a whole node of the parameter's shape, if there is one.
+fn whole_grad(variable: &Variable, place: Place) -> Result<Option<Arc<Node>>> {
+    while let Some(grad) = variable.grad() {
+        let value = grad.capture()?;
+        let plain = value.layout().is_whole()
+            && *value.node.shape() == *variable.shape()
+            && value.node.constant.is_none();
+        if plain {
+            return Ok(Some(value.node));
+        }
+        let copied = no_grad(|| crate::views::copy(&value, place))?;
+        let node = copied.node.clone();
+        if variable.replace_grad(Some(&grad), copied.into_tensor()) {
+            return Ok(Some(node));
+        }
+    }
+    Ok(None)
 }
 
 fn variable(param: &Tensor, place: Place) -> Result<&Variable> {

@@ -168,11 +168,14 @@ pub(crate) fn track(
     result.into_tensor()
 }
 
-/// How [`grad`] and [`Tensor::backward_with`] go about it.
+/// How [`grad`] and [`Tensor::backward_with_options`] go about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GradOptions {
     /// Record the derivative itself on the tape, so that it can be differentiated again.
     /// Implies `retain_graph`.
+    ///
+    /// A gradient that `backward` keeps so refers to the variable that keeps it: the two, and the graph
+    /// between them, live until [`Tensor::zero_grad`] parts them, as in torch. [`grad`] keeps nothing.
     pub create_graph: bool,
     /// Keep the graph for another backward pass.
     pub retain_graph: bool,
@@ -423,14 +426,28 @@ impl Tensor {
         self.backward_from(None, GradOptions::default(), place)
     }
 
-    /// [`Tensor::backward`] from a given gradient of this tensor's shape, with options.
+    /// [`Tensor::backward`] from a given gradient of this tensor's shape.
     ///
     /// # Errors
     /// As `backward`, and [`Error::Shape`] if the gradient has another shape.
     #[track_caller]
-    pub fn backward_with(&self, gradient: &Tensor, options: GradOptions) -> Result<()> {
+    pub fn backward_with(&self, gradient: &Tensor) -> Result<()> {
         let place = Place::caller();
-        self.backward_from(Some(gradient), options, place)
+        self.backward_from(Some(gradient), GradOptions::default(), place)
+    }
+
+    /// [`Tensor::backward`] with options, from a given gradient or from 1.
+    ///
+    /// # Errors
+    /// As [`Tensor::backward_with`].
+    #[track_caller]
+    pub fn backward_with_options<'a>(
+        &self,
+        gradient: impl Into<Option<&'a Tensor>>,
+        options: GradOptions,
+    ) -> Result<()> {
+        let place = Place::caller();
+        self.backward_from(gradient.into(), options, place)
     }
 
     fn backward_from(
@@ -440,20 +457,28 @@ impl Tensor {
         place: Place,
     ) -> Result<()> {
         let found = differentiate("backward", self, gradient, options, &[], place)?;
+        let add = |old: Option<&Tensor>, grad: &Tensor| {
+            with_grad(options.create_graph, || match old {
+                Some(old) => old + grad,
+                None => grad.clone(),
+            })
+            .checked()
+        };
         let mut sums = Vec::with_capacity(found.variables.len());
         for (tensor, grad) in &found.variables {
             let Some(variable) = tensor.variable() else {
                 continue;
             };
-            let sum = with_grad(options.create_graph, || match variable.grad() {
-                Some(old) => old + grad,
-                None => grad.clone(),
-            });
-            sums.push((variable, sum.checked()?));
+            let old = variable.grad();
+            let sum = add(old.as_ref(), grad)?;
+            sums.push((variable, grad, old, sum));
         }
         // All gradients are good: now none is left behind.
-        for (variable, sum) in sums {
-            variable.set_grad(Some(sum));
+        for (variable, grad, mut old, mut sum) in sums {
+            while !variable.replace_grad(old.as_ref(), sum) {
+                old = variable.grad();
+                sum = add(old.as_ref(), grad)?;
+            }
         }
         Ok(())
     }

@@ -1,17 +1,20 @@
 //! Making tensors: from data, constant, counted, and random.
 
-use smallvec::SmallVec;
+mod distribution;
+mod sequence;
+
+use std::sync::Arc;
 
 use crate::device::{Device, Target};
 use crate::dtype::DType;
 use crate::element::{Element, Scalar};
-use crate::elementwise::map;
 use crate::error::{Error, Place, Result};
-use crate::node::{Node, Op, Recipe, Source, State, Storage};
+use crate::node::{Constant, Node, Op, Recipe, Source, State, Storage};
 use crate::program::MapOp;
 use crate::shape::Shape;
 use crate::tensor::{Tensor, Value, check_size, record_node};
-use std::sync::Arc;
+
+pub use sequence::Progression;
 
 /// Nested arrays, slices, vectors and scalars that [`Tensor::new`] takes. Floats become `f32` and
 /// integers `i32` unless a type is given.
@@ -89,7 +92,8 @@ impl<D: Data> Data for &Vec<D> {
 impl Tensor {
     /// A tensor from nested arrays, slices or a scalar: `Tensor::new([[1.0, 2.0], [3.0, 4.0]], &dev)`.
     /// Floats become `f32`, integers `i32`; give a type as `(DType::F64, &dev)`. Rows of unequal
-    /// length give a failed tensor.
+    /// length give a failed tensor, and so does a value beyond an integer type's range. (Fractions are
+    /// cut off; floats are rounded, to infinity where they must be.)
     #[track_caller]
     pub fn new<D: Data>(data: D, target: impl Target) -> Tensor {
         let place = Place::caller();
@@ -141,7 +145,8 @@ impl Tensor {
         Tensor::full((), value, target)
     }
 
-    /// All elements `value`; `f32` for floats, `i32` for integers unless a type is given.
+    /// All elements `value`; `f32` for floats, `i32` for integers unless a type is given. A value that
+    /// the type does not hold is refused as in [`Tensor::new`].
     #[track_caller]
     pub fn full(shape: impl Into<Shape>, value: impl Into<Scalar>, target: impl Target) -> Tensor {
         let place = Place::caller();
@@ -197,95 +202,6 @@ impl Tensor {
             .into_tensor())
         })
     }
-
-    /// `0, 1, .., n - 1` as `i32`, or as the given type.
-    #[track_caller]
-    pub fn arange(n: usize, target: impl Target) -> Tensor {
-        let place = Place::caller();
-        let device = target.device();
-        let index = map(
-            "arange",
-            MapOp::Index,
-            device,
-            SmallVec::new(),
-            &Shape::from(n),
-            DType::I32,
-            place,
-        );
-        let index = Tensor::or_fail(device, index.map(Value::into_tensor));
-        place.hold(|| index.to_dtype(target.dtype().unwrap_or(DType::I32)))
-    }
-
-    /// `n` evenly spaced numbers from `start` to `end`, both included.
-    #[track_caller]
-    pub fn linspace(start: f64, end: f64, n: usize, target: impl Target) -> Tensor {
-        let place = Place::caller();
-        let dtype = target.dtype().unwrap_or(DType::F32);
-        let step = (end - start) / (n.max(2) - 1) as f64;
-        place.hold(|| Tensor::arange(n, (dtype, target.device())) * step + start)
-    }
-
-    /// The `n x n` identity matrix.
-    #[track_caller]
-    pub fn eye(n: usize, target: impl Target) -> Tensor {
-        let place = Place::caller();
-        let dtype = target.dtype().unwrap_or(DType::F32);
-        place.hold(|| {
-            let i = Tensor::arange(n, target.device());
-            i.unsqueeze(1).eq(i.unsqueeze(0)).to_dtype(dtype)
-        })
-    }
-
-    /// Uniform random numbers in [0, 1) with 24 bits, from the device's stream
-    /// (see [`Device::seed`]). The same seed gives the same numbers on every device.
-    #[track_caller]
-    pub fn rand(shape: impl Into<Shape>, target: impl Target) -> Tensor {
-        random(MapOp::Uniform, shape.into(), target, Place::caller())
-    }
-
-    /// Standard normal random numbers (Box-Muller).
-    #[track_caller]
-    pub fn randn(shape: impl Into<Shape>, target: impl Target) -> Tensor {
-        random(MapOp::Normal, shape.into(), target, Place::caller())
-    }
-
-    /// Uniform random numbers in [lo, hi).
-    #[track_caller]
-    pub fn uniform(shape: impl Into<Shape>, lo: f64, hi: f64, target: impl Target) -> Tensor {
-        let place = Place::caller();
-        place.hold(|| Tensor::rand(shape, target) * (hi - lo) + lo)
-    }
-
-    /// Random integers in `lo..hi` as `i32` (or the given type), by multiplication of a uniform
-    /// 24-bit number: ranges above 2^24 are refused.
-    #[track_caller]
-    pub fn randint(shape: impl Into<Shape>, lo: i32, hi: i32, target: impl Target) -> Tensor {
-        let place = Place::caller();
-        let span = i64::from(hi) - i64::from(lo);
-        if !(1..=1 << 24).contains(&span) {
-            let error = Error::value(
-                "randint",
-                place,
-                format!("the range {lo}..{hi} must hold 1 to 2^24 integers"),
-            );
-            return Tensor::fail(target.device(), error);
-        }
-        place.hold(|| {
-            let u = Tensor::rand(shape, target.device()) * span as f64;
-            let i = u.floor().to_dtype(DType::I32) + lo;
-            i.to_dtype(target.dtype().unwrap_or(DType::I32))
-        })
-    }
-
-    /// A random truth value per element, true with probability `p`.
-    #[track_caller]
-    pub fn bernoulli(shape: impl Into<Shape>, p: f64, target: impl Target) -> Tensor {
-        let place = Place::caller();
-        place.hold(|| {
-            let mask = Tensor::rand(shape, target.device()).lt(p);
-            mask.to_dtype(target.dtype().unwrap_or(DType::Bool))
-        })
-    }
 }
 
 /// A constant of `shape`: recorded like an operation, used as a scalar.
@@ -296,12 +212,11 @@ pub(crate) fn constant(
     dtype: DType,
     place: Place,
 ) -> Result<Value> {
+    if !value.fits(dtype) {
+        return Err(unfit("full", value, dtype, place));
+    }
     // The 16-bit floats hold the rounded value.
-    let value = match dtype {
-        DType::F16 => Scalar::Float(half::f16::from_f64(value.to_f64()).to_f64()),
-        DType::BF16 => Scalar::Float(half::bf16::from_f64(value.to_f64()).to_f64()),
-        _ => value,
-    };
+    let value = value.rounded(dtype);
     let inputs = [Source::Scalar(value, dtype.compute())]
         .into_iter()
         .collect();
@@ -315,24 +230,20 @@ pub(crate) fn constant(
         recipe,
         shape.clone(),
         dtype,
-        Some(value),
+        Some(Constant {
+            value,
+            exact: false,
+        }),
         place,
     )
 }
 
-fn random(op: MapOp, shape: Shape, target: impl Target, place: Place) -> Tensor {
-    let device = target.device();
-    let inputs = device
-        .next_random()
-        .map(|word| Source::Scalar(word, DType::U32))
-        .into_iter()
-        .collect();
-    let value = map(op.name(), op, device, inputs, &shape, DType::F32, place);
-    let tensor = Tensor::or_fail(device, value.map(Value::into_tensor));
-    match target.dtype() {
-        Some(dtype) => place.hold(|| tensor.to_dtype(dtype)),
-        None => tensor,
-    }
+fn unfit(name: &'static str, value: Scalar, dtype: DType, place: Place) -> Error {
+    let problem = match value {
+        Scalar::Integer(v) => format!("{v} does not fit {dtype}"),
+        other => format!("{} does not fit {dtype}", other.to_f64()),
+    };
+    Error::value(name, place, problem)
 }
 
 /// Uploads host values as `dtype`.
@@ -370,7 +281,7 @@ fn from_elements<E: Element>(
     upload(&bytes, shape, dtype, device, place)
 }
 
-/// Host values as another type: rounding floats, and integers only where they fit.
+/// Host values as another type, rounded once where it is a float; integers must fit.
 fn convert<E: Element>(
     name: &'static str,
     values: &[E],
@@ -378,44 +289,34 @@ fn convert<E: Element>(
     bytes: &mut Vec<u8>,
     place: Place,
 ) -> Result<()> {
-    let range = match dtype {
-        DType::I32 => Some((i64::from(i32::MIN), i64::from(i32::MAX))),
-        DType::U32 => Some((0, i64::from(u32::MAX))),
-        DType::U8 => Some((0, 255)),
-        _ => None,
-    };
     for value in values {
         let value = value.scalar();
-        if let (Some((lo, hi)), Scalar::Integer(v)) = (range, value)
-            && !(lo..=hi).contains(&v)
-        {
-            return Err(Error::value(
-                name,
-                place,
-                format!("{v} does not fit {dtype}"),
-            ));
+        if !value.fits(dtype) {
+            return Err(unfit(name, value, dtype, place));
         }
-        let integer = value.bits(DType::I64).to_i64();
-        let float = value.to_f64();
+        let integer = value.bits(dtype).to_i64();
+        let single = match value {
+            Scalar::Integer(v) => v as f32,
+            other => other.to_f64() as f32,
+        };
         match dtype {
-            DType::F64 => f64::extend_bytes(&[float], bytes),
-            DType::F32 => f32::extend_bytes(&[float as f32], bytes),
-            DType::F16 => half::f16::extend_bytes(&[half::f16::from_f64(float)], bytes),
-            DType::BF16 => half::bf16::extend_bytes(&[half::bf16::from_f64(float)], bytes),
+            DType::F64 => f64::extend_bytes(&[value.to_f64()], bytes),
+            DType::F32 => f32::extend_bytes(&[single], bytes),
+            DType::F16 => half::f16::extend_bytes(&[half::f16::from_f32(value.to_odd())], bytes),
+            DType::BF16 => {
+                half::bf16::extend_bytes(&[half::bf16::from_f32(value.to_odd())], bytes);
+            }
             DType::I64 => i64::extend_bytes(&[integer], bytes),
-            DType::I32 => i32::extend_bytes(
-                &[integer.clamp(i32::MIN.into(), i32::MAX.into()) as i32],
-                bytes,
-            ),
-            DType::U32 => u32::extend_bytes(&[integer.clamp(0, u32::MAX.into()) as u32], bytes),
-            DType::U8 => u8::extend_bytes(&[integer.clamp(0, 255) as u8], bytes),
-            DType::Bool => bytes.push(u8::from(float != 0.0)),
+            DType::I32 => i32::extend_bytes(&[integer as i32], bytes),
+            DType::U32 => u32::extend_bytes(&[integer as u32], bytes),
+            DType::U8 => u8::extend_bytes(&[integer as u8], bytes),
+            DType::Bool => bytes.push(u8::from(value.to_f64() != 0.0)),
         }
     }
     Ok(())
 }
 
-/// A leaf from host bytes (one byte per bool).
+/// A leaf from host bytes (one byte per bool, anything but 0 being true).
 pub(crate) fn upload(
     bytes: &[u8],
     shape: Shape,
@@ -424,11 +325,16 @@ pub(crate) fn upload(
     place: Place,
 ) -> Result<Tensor> {
     let open = device.open()?;
-    let storage = if dtype == DType::Bool && open.backend.limits().bool_bytes == 4 {
-        let words: Vec<u32> = bytes.iter().map(|&b| u32::from(b)).collect();
-        store(open, bytemuck::cast_slice(&words))?
-    } else {
-        store(open, bytes)?
+    let storage = match (dtype, open.backend.limits().bool_bytes) {
+        (DType::Bool, 4) => {
+            let words: Vec<u32> = bytes.iter().map(|&b| u32::from(b != 0)).collect();
+            store(open, bytemuck::cast_slice(&words))?
+        }
+        (DType::Bool, _) => {
+            let truths: Vec<u8> = bytes.iter().map(|&b| u8::from(b != 0)).collect();
+            store(open, &truths)?
+        }
+        _ => store(open, bytes)?,
     };
     let node = Node::new(
         device.clone(),

@@ -7,6 +7,7 @@ use crate::dtype::DType;
 use crate::element::Scalar;
 use crate::elementwise::cast;
 use crate::error::{Error, Place, Result};
+use crate::index::{gather_along, index_select};
 use crate::node::{CrossEntropyPart, Op, Source};
 use crate::shape::Shape;
 use crate::tensor::{Tensor, Value, record, same_device};
@@ -59,6 +60,57 @@ impl Tensor {
     }
 }
 
+impl Tensor {
+    /// The mean of `-x[i, targets[i]]` for log-probabilities `[n, classes, ..]` (or `[classes]`)
+    /// against integer classes `[n, ..]` (or no dimension), with the options of
+    /// [`Tensor::cross_entropy_with`]: `torch.nn.functional.nll_loss`.
+    #[track_caller]
+    pub fn nll_loss_with(&self, targets: &Tensor, options: CrossEntropyOptions) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| self.then(|x| nll_loss(&x, targets, &options, place)))
+    }
+}
+
+fn nll_loss(
+    x: &Value,
+    targets: &Tensor,
+    options: &CrossEntropyOptions,
+    place: Place,
+) -> Result<Tensor> {
+    let name = "nll_loss";
+    let dtype = x.dtype();
+    let shape = targets.shape()?;
+    // [n, classes, ..] as rows of classes.
+    let rows = match x.shape().rank() {
+        0 | 1 => x.clone().into_tensor(),
+        rank => {
+            let classes = x.shape()[1];
+            let last = x.clone().into_tensor().unsqueeze(rank as isize);
+            let rows = last.transpose(1, -1).squeeze(1);
+            let fits = shape.rank() == rank - 1
+                && shape[0] == x.shape()[0]
+                && shape[1..] == x.shape()[2..];
+            if !fits {
+                let problem = format!("targets of shape {shape} for shape {}", x.shape());
+                return Err(Error::shape(name, place, problem));
+            }
+            rows.reshape([shape.numel(), classes])
+        }
+    };
+    let targets = match shape.rank() {
+        0 => targets.clone(),
+        _ => targets.reshape([shape.numel()]),
+    };
+    let (x, operands) = checked(name, &rows.capture()?, &targets, options, place)?;
+    let (losses, weights) = picked(name, &x.into_tensor(), &operands, place)?;
+    let result = match options.reduction {
+        Reduction::Mean => mean(&losses.sum(), &weights.sum()),
+        Reduction::Sum => losses.sum(),
+        Reduction::None => losses.reshape(&shape),
+    };
+    Ok(result.to_dtype(dtype))
+}
+
 /// The operands of the kernel, checked.
 #[derive(Clone)]
 pub(crate) struct Operands {
@@ -78,15 +130,28 @@ fn cross_entropy(
     let (losses, weights) = if x.node.device.fusion() {
         rows(&x, &operands, place)?
     } else {
-        reference(&x, &operands)?
+        reference(&x, &operands, place)?
     };
     let result = match options.reduction {
-        Reduction::Mean => losses.sum() / weights.sum(),
+        Reduction::Mean => mean(&losses.sum(), &weights.sum()),
         Reduction::Sum => losses.sum(),
         Reduction::None if rank == 1 => losses.squeeze(0),
         Reduction::None => losses,
     };
     Ok(result.to_dtype(dtype))
+}
+
+/// The mean of the rows from their sum and their weights' sum: NaN where none counts, as in torch, but
+/// with the derivative 0 there.
+pub(crate) fn mean(loss: &Tensor, weight: &Tensor) -> Tensor {
+    let counts = weight.ne(0.0);
+    let mean = loss / counts.where_cond(weight, 1.0);
+    counts.where_cond(mean, f64::NAN)
+}
+
+/// The derivative of the mean with respect to the rows' sum, times `grad`.
+pub(crate) fn mean_slope(grad: &Tensor, weight: &Tensor) -> Tensor {
+    weight.ne(0.0).where_cond(grad / weight, 0.0)
 }
 
 /// The kernel's operands: logits `[n, classes]` of a type that computes, and the others.
@@ -197,11 +262,19 @@ pub(crate) fn rows(x: &Value, o: &Operands, place: Place) -> Result<(Tensor, Ten
         inputs: SmallVec::from_iter([x.clone().into_tensor()]),
         output: false,
     };
-    let o = o.clone();
+    let (o, counted) = (o.clone(), weights.clone());
     let losses = autograd::track("cross_entropy", losses, &[x], saves, place, move |c| {
         let place = Place::caller();
         let slope = c.inputs[0].then(|x| rows_grad(&x, &o, place));
-        SmallVec::from_iter([Some(slope * c.grad.unsqueeze(1))])
+        // A row that does not count has the gradient 0, whatever comes from above. What comes from a
+        // sum or a mean is one factor for all rows, which moves behind products; means see to it
+        // that it is 0 where no row counts.
+        let one = c.grad.capture().is_ok_and(|g| g.layout().is_single());
+        let grad = match one {
+            true => c.grad.clone(),
+            false => counted.ne(0.0).where_cond(c.grad, 0.0),
+        };
+        SmallVec::from_iter([Some(slope * grad.unsqueeze(1))])
     });
     Ok((losses, weights))
 }
@@ -238,20 +311,30 @@ pub(crate) fn rows_grad(x: &Value, o: &Operands, place: Place) -> Result<Tensor>
 }
 
 /// The same in plain operations: what runs with fusion off, and what the kernel is tested against.
-fn reference(x: &Value, o: &Operands) -> Result<(Tensor, Tensor)> {
+fn reference(x: &Value, o: &Operands, place: Place) -> Result<(Tensor, Tensor)> {
     let log_p = x.clone().into_tensor().log_softmax(1);
+    picked("cross_entropy", &log_p, o, place)
+}
+
+/// Row losses `-w log_p[t]` and row weights `w`, both 0 where a target is ignored.
+fn picked(
+    name: &'static str,
+    log_p: &Tensor,
+    o: &Operands,
+    place: Place,
+) -> Result<(Tensor, Tensor)> {
     let targets = o.targets.clone().into_tensor();
     let counts = targets.ne(Scalar::Integer(o.ignore));
     // Ignored targets may be out of range.
     let classes = counts.where_cond(&targets, 0);
     let weights = match &o.weight {
         Some(weight) => {
-            let w = weight.clone().into_tensor().index_select(0, &classes);
+            let w = index_select(name, &weight.clone().into_tensor(), 0, &classes, place);
             counts.where_cond(w.nan_to_zero(), 0.0)
         }
-        None => counts.to_dtype(x.dtype()),
+        None => counts.to_dtype(log_p.dtype()?),
     };
-    let picked = log_p.gather(1, &classes.unsqueeze(1)).squeeze(1);
-    let losses = counts.where_cond((picked * &weights).neg(), 0.0);
+    let log_p = gather_along(name, log_p, 1, &classes.unsqueeze(1), place).squeeze(1);
+    let losses = counts.where_cond((log_p * &weights).neg(), 0.0);
     Ok((losses, weights))
 }

@@ -195,6 +195,21 @@ impl Device {
         self.0.id
     }
 
+    /// The error for an operation on tensors of this device and of another. Devices of one name are
+    /// told apart by when they were opened.
+    pub(crate) fn mismatch(&self, op: &'static str, other: &Device, place: Place) -> Error {
+        let name = |device: &Device| match self.name() == other.name() {
+            true => format!("{} (opened as number {})", device.name(), device.id()),
+            false => device.name().to_string(),
+        };
+        Error::DeviceMismatch {
+            op,
+            left: name(self),
+            right: name(other),
+            place,
+        }
+    }
+
     pub(crate) fn open(&self) -> Result<&Open> {
         match &self.0.kind {
             Kind::Failed(error) => Err(error.clone()),

@@ -59,7 +59,7 @@ impl Tensor {
                     continue;
                 }
                 _ => {
-                    let value = match node.constant {
+                    let value = match node.constant.map(|c| c.value) {
                         Some(Scalar::Float(v)) => format!("{v} as "),
                         Some(Scalar::Integer(v)) => format!("{v} as "),
                         _ => String::new(),

@@ -98,6 +98,17 @@ impl DType {
         matches!(self, DType::I64 | DType::I32 | DType::U32 | DType::U8)
     }
 
+    /// The smallest and the largest integer of an integer type.
+    pub const fn range(self) -> Option<(i64, i64)> {
+        match self {
+            DType::I64 => Some((i64::MIN, i64::MAX)),
+            DType::I32 => Some((i32::MIN as i64, i32::MAX as i64)),
+            DType::U32 => Some((0, u32::MAX as i64)),
+            DType::U8 => Some((0, u8::MAX as i64)),
+            DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::Bool => None,
+        }
+    }
+
     /// The type that arithmetic on stored elements of this type happens in: `f32` for the 16-bit
     /// floats, the type itself otherwise.
     pub const fn compute(self) -> DType {

@@ -116,20 +116,62 @@ impl Scalar {
         }
     }
 
-    /// The bits a kernel gets where it declares the scalar as `dtype`.
+    /// Whether the number is one of `dtype`'s: an integer within its range, a float whose whole part
+    /// is. Floats and bools take every number (rounded, or as `!= 0`).
+    pub fn fits(self, dtype: DType) -> bool {
+        let Some((lo, hi)) = dtype.range() else {
+            return true;
+        };
+        match self {
+            // The bounds are exact in f64 or, for i64's upper one, rounded up by one.
+            Scalar::Float(v) => v.trunc() >= lo as f64 && v.trunc() < hi as f64 + 1.0,
+            Scalar::Integer(v) => (lo..=hi).contains(&v),
+            Scalar::Bool(_) => true,
+        }
+    }
+
+    /// The nearest number of `dtype`'s range.
+    pub(crate) fn saturated(self, dtype: DType) -> Scalar {
+        match (dtype.range(), self) {
+            (Some((lo, hi)), Scalar::Integer(v)) => Scalar::Integer(v.clamp(lo, hi)),
+            _ => self,
+        }
+    }
+
+    /// The number as elements of `dtype` hold it, where `dtype` is a 16-bit float.
+    pub(crate) fn rounded(self, dtype: DType) -> Scalar {
+        match dtype {
+            DType::F16 => Scalar::Float(f16::from_f32(self.to_odd()).to_f64()),
+            DType::BF16 => Scalar::Float(bf16::from_f32(self.to_odd()).to_f64()),
+            _ => self,
+        }
+    }
+
+    /// The number as an `f32` that rounds to the 16-bit floats as the number itself does.
+    pub(crate) fn to_odd(self) -> f32 {
+        match self {
+            Scalar::Integer(v) => integer_to_odd(v),
+            other => round_to_odd(other.to_f64()),
+        }
+    }
+
+    /// The bits a kernel gets where it declares the scalar as `dtype`. Integers wrap into it, as
+    /// sums and products of them do; floats become integers as by Rust's `as`.
     pub(crate) fn bits(self, dtype: DType) -> ScalarBits {
         if dtype.is_float() {
             return ScalarBits::float(self.to_f64());
         }
-        let value = match self {
-            Scalar::Float(v) => v as i64,
-            Scalar::Integer(v) => v,
-            Scalar::Bool(v) => i64::from(v),
-        };
-        ScalarBits::integer(if dtype == DType::Bool {
-            i64::from(value != 0)
-        } else {
-            value
+        ScalarBits::integer(match (dtype, self) {
+            (DType::Bool, value) => i64::from(value.to_f64() != 0.0),
+            (_, Scalar::Float(v)) => match dtype.range() {
+                Some((lo, hi)) => (v as i64).clamp(lo, hi),
+                None => v as i64,
+            },
+            (DType::I32, Scalar::Integer(v)) => i64::from(v as i32),
+            (DType::U32, Scalar::Integer(v)) => i64::from(v as u32),
+            (DType::U8, Scalar::Integer(v)) => i64::from(v as u8),
+            (_, Scalar::Integer(v)) => v,
+            (_, Scalar::Bool(v)) => i64::from(v),
         })
     }
 }
@@ -148,6 +190,45 @@ scalars! {
     i64 => Integer as i64;
     u32 => Integer as i64;
     u8 => Integer as i64;
-    usize => Integer as i64;
     bool => Bool as bool;
+}
+
+impl From<usize> for Scalar {
+    /// Saturates at the largest `i64`.
+    fn from(value: usize) -> Scalar {
+        Scalar::Integer(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
+
+/// `x` as `f32`, rounded so that a second rounding to fewer bits gives what one rounding would
+/// have: towards zero, with the last bit set where that was inexact ("round to odd",
+/// [Boldo and Melquiond 2008](https://doi.org/10.1109/TC.2007.70819)).
+///
+/// ```
+/// // Just above the middle between 1 and the next f16; the f32 nearest to it is the middle.
+/// let x = 1.0 + 0.5f64.powi(11) + 0.5f64.powi(40);
+/// assert_eq!(half::f16::from_f32(x as f32).to_f64(), 1.0);
+/// assert_eq!(half::f16::from_f32(wgrad_core::round_to_odd(x)).to_f64(), 1.0 + 0.5f64.powi(10));
+/// ```
+pub fn round_to_odd(x: f64) -> f32 {
+    let y = x as f32;
+    if x.is_nan() || f64::from(y) == x {
+        return y;
+    }
+    odd(y, f64::from(y).abs() > x.abs())
+}
+
+/// [`round_to_odd`] of an integer, which may have more digits than an `f64`.
+pub fn integer_to_odd(x: i64) -> f32 {
+    let y = x as f32;
+    let back = y as i128; // exact
+    if back == i128::from(x) {
+        return y;
+    }
+    odd(y, back.unsigned_abs() > i128::from(x).unsigned_abs())
+}
+
+/// The inexact `y`, one step towards zero if it is too far `away`, with its last bit set.
+fn odd(y: f32, away: bool) -> f32 {
+    f32::from_bits((y.to_bits() - u32::from(away)) | 1)
 }

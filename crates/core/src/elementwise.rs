@@ -1,12 +1,16 @@
 //! Elementwise operations: promotion, broadcasting, recording, and the methods that the table of
 //! rows defines.
 
+mod binary;
 mod choice;
+mod number;
 
 use smallvec::SmallVec;
 
+pub(crate) use self::binary::binary;
 use self::choice::{clamp, where_cond};
-use crate::autograd::{self, Context, Grads, Saves};
+use self::number::Number;
+use crate::autograd::{self, Saves};
 use crate::device::Device;
 use crate::dtype::{Category, DType};
 use crate::element::Scalar;
@@ -15,7 +19,7 @@ use crate::map_rows;
 use crate::node::{Op, Source};
 use crate::program::MapOp;
 use crate::shape::Shape;
-use crate::tensor::{Rhs, Tensor, Value, record, same_device};
+use crate::tensor::{Rhs, Tensor, Value, record};
 
 /// What operands an operation takes (see `rows.rs`).
 #[derive(Clone, Copy, PartialEq)]
@@ -133,9 +137,9 @@ macro_rules! define_methods {
 }
 map_rows!(define_methods);
 
-/// The gradient of the larger (or smaller) operand: all of it where it won, half where both tie.
-fn extremum_grad(won: &Tensor, tie: &Tensor, g: &Tensor) -> Tensor {
-    tie.where_cond(g * 0.5, won.where_cond(g, 0.0))
+/// The gradient of an operand of `maximum` or `minimum`: none where it lost, half where both tie.
+fn extremum_grad(lost: &Tensor, tie: &Tensor, g: &Tensor) -> Tensor {
+    lost.where_cond(0.0, tie.where_cond(g * 0.5, g))
 }
 
 macro_rules! binary_methods {
@@ -154,21 +158,26 @@ macro_rules! binary_methods {
     };
 }
 binary_methods! {
-    /// `self + other`.
+    /// `self + other`; of bools, whether either is true.
     add Add;
-    /// `self - other`.
+    /// `self - other`; refused for bools.
     sub Sub;
-    /// `self * other`, element by element.
+    /// `self * other`, element by element; of bools, whether both are true.
     mul Mul;
     /// `self / other`; integers divide as floats.
     div Div;
-    /// `self` to the power `other`, in floats.
+    /// `self` to the power `other`. Integers to integer powers stay integers and wrap; a negative
+    /// power of them is refused as a number, and as an element of a tensor leaves what is left of
+    /// the fraction: 0, or 1 and -1 of these.
     pow Pow;
-    /// The smaller of both; NaN in either gives NaN.
+    /// The smaller of both; NaN in either gives NaN. A number beyond an integer type's range counts
+    /// as its end.
     minimum Minimum;
-    /// The larger of both; NaN in either gives NaN.
+    /// The larger of both; NaN in either gives NaN. A number beyond an integer type's range counts
+    /// as its end.
     maximum Maximum;
-    /// Whether `self == other`, a bool tensor.
+    /// Whether `self == other`, a bool tensor. Beside integers a number keeps its value, whatever
+    /// their type can hold; beside 16-bit floats it is rounded to their type first.
     eq Eq;
     /// Whether `self != other`.
     ne Ne;
@@ -189,32 +198,41 @@ binary_methods! {
 }
 
 impl Tensor {
-    /// `self` to an integer power; exact for small exponents.
+    /// `self` to an integer power; exact for small exponents. Integers stay integers, wrap, and take
+    /// no negative exponent.
     #[track_caller]
     pub fn powi(&self, exponent: i32) -> Tensor {
         let place = Place::caller();
         place.hold(|| match exponent {
-            0 => self * 0.0 + 1.0,
-            1 => self * 1.0,
+            1 => self.mul(1),
             2 => self.sqr(),
             3 => self.sqr() * self,
-            -1 => self.recip(),
-            -2 => self.sqr().recip(),
-            n => self.pow(f64::from(n)),
+            -1 if !self.is_integer() => self.recip(),
+            // The square of the reciprocal, whose derivative stays within the range where x^-4,
+            // the other way's, does not.
+            -2 if !self.is_integer() => self.recip().sqr(),
+            n => self.pow(n),
         })
     }
 
-    /// `self` to a constant power.
+    /// `self` to a constant power, in floats.
     #[track_caller]
     pub fn powf(&self, exponent: f64) -> Tensor {
         let place = Place::caller();
         place.hold(|| {
-            if exponent == 2.0 {
-                self.sqr()
-            } else {
-                self.pow(exponent)
+            match exponent {
+                2.0 if !self.is_integer() => self.sqr(),
+                // As torch, also in that roots of -0 and -infinity are not IEEE 754's powers.
+                0.5 => self.sqrt(),
+                -0.5 => self.rsqrt(),
+                _ => self.pow(exponent),
             }
         })
+    }
+
+    /// Whether this holds integers or bools; not if it failed.
+    fn is_integer(&self) -> bool {
+        self.dtype().is_ok_and(|dtype| !dtype.is_float())
     }
 
     /// `!self`: true where the element is 0.
@@ -245,7 +263,8 @@ impl Tensor {
         self.then(|c| where_cond(&c, &a, &b, place))
     }
 
-    /// `min(max(self, lo), hi)`; NaN stays NaN. The derivative is 1 within the closed range.
+    /// `min(max(self, lo), hi)`; NaN stays NaN. The derivative is 1 inside and 0 at the bounds and
+    /// beyond. A bound beyond an integer type's range counts as its end.
     #[track_caller]
     pub fn clamp(&self, lo: impl Into<Scalar>, hi: impl Into<Scalar>) -> Tensor {
         let place = Place::caller();
@@ -322,13 +341,16 @@ pub(crate) fn map(
     )
 }
 
-/// `i64` where the device has it, else `i32`.
-fn fit(device: &Device, dtype: DType) -> DType {
-    let narrow = dtype == DType::I64
-        && device
-            .open()
-            .is_ok_and(|open| !open.backend.limits().has(DType::I64));
-    if narrow { DType::I32 } else { dtype }
+/// The type that two operands promote to, where the device has it: `i32` and `u32` need `i64`.
+fn available(name: &'static str, device: &Device, dtype: DType, place: Place) -> Result<DType> {
+    if device.open()?.backend.limits().has(dtype) {
+        return Ok(dtype);
+    }
+    let problem = format!(
+        "the operands promote to {dtype}, which {} lacks; convert one of them with to_dtype",
+        device.name()
+    );
+    Err(Error::dtype(name, place, problem))
 }
 
 /// The type in which a class of operations computes on operands of type `dtype`.
@@ -370,9 +392,18 @@ pub(crate) fn cast(x: &Value, dtype: DType, place: Place) -> Result<Value> {
 
 fn unary(op: MapOp, class: Class, x: &Tensor, place: Place) -> Tensor {
     x.then(|x| {
-        // Rounding an integer leaves it as it is.
-        if matches!(op, MapOp::Floor | MapOp::Ceil | MapOp::Round) && !x.dtype().is_float() {
+        let rounds = matches!(op, MapOp::Floor | MapOp::Ceil | MapOp::Round);
+        let signed = rounds || matches!(op, MapOp::Neg | MapOp::Abs | MapOp::Relu);
+        if x.dtype() == DType::Bool && signed {
+            let problem = "bools have no sign and nothing to round; convert them with to_dtype";
+            return Err(Error::dtype(op.name(), place, problem));
+        }
+        // Rounding an integer leaves it as it is, and so does the sign of a bool.
+        if (rounds && !x.dtype().is_float()) || (op == MapOp::Sign && x.dtype() == DType::Bool) {
             return Ok(x.into_tensor());
+        }
+        if let Some(number) = Number::of(&x).and_then(|x| x.apply(op)) {
+            return number.into_tensor(&x.node.device, place);
         }
         let x = cast(&x, class_dtype(class, x.dtype()), place)?;
         let inputs = [x.source()].into_iter().collect();
@@ -409,118 +440,6 @@ fn unary(op: MapOp, class: Class, x: &Tensor, place: Place) -> Tensor {
             },
         ))
     })
-}
-
-/// A constant tensor without dimensions.
-fn constant(device: &Device, scalar: Scalar, dtype: DType, place: Place) -> Result<Value> {
-    crate::create::constant(device, &Shape::default(), scalar, dtype, place)
-}
-
-pub(crate) fn binary(op: MapOp, a: &Rhs, b: &Rhs, place: Place) -> Tensor {
-    let device = match (a, b) {
-        (Rhs::Tensor(t), _) | (_, Rhs::Tensor(t)) => t.device().clone(),
-        // Unreachable through the public functions, which have one tensor at least.
-        _ => return Tensor::fail(&Device::failed(no_tensor(op, place)), no_tensor(op, place)),
-    };
-    Tensor::or_fail(&device, try_binary(op, &device, a, b, place))
-}
-
-fn no_tensor(op: MapOp, place: Place) -> Error {
-    Error::value(op.name(), place, "needs a tensor operand")
-}
-
-fn try_binary(op: MapOp, device: &Device, a: &Rhs, b: &Rhs, place: Place) -> Result<Tensor> {
-    let class = class_of(op);
-    let captured = |rhs: &Rhs| match rhs {
-        Rhs::Tensor(t) => t.capture().map(Some),
-        Rhs::Scalar(_) => Ok(None),
-    };
-    let (va, vb) = (captured(a)?, captured(b)?);
-    if let (Some(a), Some(b)) = (&va, &vb) {
-        same_device(op.name(), a, b, place)?;
-    }
-    let dtype = match (&va, &vb, a, b) {
-        (Some(a), Some(b), ..) => promote_values(a, b),
-        (Some(t), None, _, Rhs::Scalar(s)) | (None, Some(t), Rhs::Scalar(s), _) => {
-            s.promote(t.dtype())
-        }
-        _ => return Err(no_tensor(op, place)),
-    };
-    let dtype = fit(device, class_dtype(class, dtype));
-    let result = if matches!(class, Class::Compare | Class::Logic) {
-        DType::Bool
-    } else {
-        dtype
-    };
-    let converted = |v: Option<Value>| match v {
-        Some(v) if v.dtype() != dtype => cast(&v, dtype, place).map(Some),
-        same => Ok(same),
-    };
-    let (va, vb) = (converted(va)?, converted(vb)?);
-    let shape = match (&va, &vb) {
-        (Some(a), Some(b)) => broadcast(op.name(), a, b, place)?,
-        (Some(t), None) | (None, Some(t)) => t.shape().clone(),
-        (None, None) => return Err(no_tensor(op, place)),
-    };
-    let source = |value: &Option<Value>, rhs: &Rhs| match (value, rhs) {
-        (Some(v), _) => expanded(v, &shape),
-        (None, Rhs::Scalar(s)) => Source::Scalar(*s, dtype.compute()),
-        (None, Rhs::Tensor(_)) => Source::Scalar(Scalar::Float(0.0), dtype.compute()),
-    };
-    let inputs = [source(&va, a), source(&vb, b)].into_iter().collect();
-    let y = map(op.name(), op, device, inputs, &shape, result, place)?;
-    let tracked = va.iter().chain(vb.iter()).any(|v| autograd::tracks(&[v]));
-    if !result.is_float() || !tracked {
-        return Ok(y.into_tensor());
-    }
-    let Some([(needs_a, da), (needs_b, db)]) = binary_grads(op) else {
-        return Ok(y.into_tensor());
-    };
-    // Scalars become constant operands: the derivative then has two operands, and may itself be
-    // differentiated.
-    let operand = |value: Option<Value>, rhs: &Rhs| match (value, rhs) {
-        (Some(v), _) => Ok(v),
-        (None, Rhs::Scalar(s)) => constant(device, *s, dtype, place),
-        (None, Rhs::Tensor(_)) => Err(no_tensor(op, place)),
-    };
-    let (va, vb) = (operand(va, a)?, operand(vb, b)?);
-    // An operand is kept only for a derivative that somebody wants: `w * x` keeps `w` for an `x`
-    // that needs a gradient, and nothing else.
-    let wanted = [
-        (va.history.is_some(), needs_a),
-        (vb.history.is_some(), needs_b),
-    ];
-    let needed = |which: fn(&Needs) -> bool| wanted.iter().any(|(w, n)| *w && which(n));
-    let (keep_a, keep_b) = (needed(|n| n.a), needed(|n| n.b));
-    let mut inputs = SmallVec::new();
-    if keep_a {
-        inputs.push(va.clone().into_tensor());
-    }
-    if keep_b {
-        inputs.push(vb.clone().into_tensor());
-    }
-    let saves = Saves {
-        inputs,
-        output: needed(|n| n.y),
-    };
-    let shapes = (va.shape().clone(), vb.shape().clone());
-    let rule = move |c: &Context<'_>| {
-        let mut kept = c.inputs.iter();
-        let a = if keep_a { kept.next() } else { None }.unwrap_or(c.grad);
-        let b = if keep_b { kept.next() } else { None }.unwrap_or(c.grad);
-        let mut grads = Grads::new();
-        grads.push(c.needs[0].then(|| da(a, b, c.output, c.grad).sum_to(&shapes.0)));
-        grads.push(c.needs[1].then(|| db(a, b, c.output, c.grad).sum_to(&shapes.1)));
-        grads
-    };
-    Ok(autograd::track(
-        op.name(),
-        y,
-        &[&va, &vb],
-        saves,
-        place,
-        rule,
-    ))
 }
 
 /// Torch's rule: within one category, tensors with dimensions decide over those without.

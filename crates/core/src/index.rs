@@ -13,65 +13,22 @@ use crate::views::{dim_of, materialized};
 
 impl Tensor {
     /// `out[.., i, ..] = self[.., index[.., i, ..], ..]` along `dim`, as `torch.gather`: the index
-    /// has this tensor's rank, and no dimension but `dim` larger than this tensor's.
+    /// has this tensor's rank, and no dimension but `dim` larger than this tensor's. A tensor without
+    /// dimensions counts as one of one element, and so does an index; an empty index fits always.
     ///
     /// An index out of range gives NaN there (0 for integers), and
     /// [`Error::IndexOutOfRange`] at this thread's next read.
     #[track_caller]
     pub fn gather(&self, dim: isize, index: &Tensor) -> Tensor {
-        let place = Place::caller();
-        self.then(|x| {
-            let index = integer("gather", index, &x, place)?;
-            let d = dim_of("gather", x.shape(), dim, place)?;
-            let fits = index.shape().rank() == x.shape().rank()
-                && (0..x.shape().rank()).all(|i| i == d || index.shape()[i] <= x.shape()[i]);
-            if !fits {
-                let problem = format!("index of shape {} for shape {}", index.shape(), x.shape());
-                return Err(Error::shape("gather", place, problem));
-            }
-            let mut part = x.clone().into_tensor();
-            for i in (0..x.shape().rank()).filter(|&i| i != d && index.shape()[i] < x.shape()[i]) {
-                part = part.narrow(i as isize, 0, index.shape()[i]);
-            }
-            gather(
-                "gather",
-                &part.capture()?,
-                d,
-                &index,
-                index.layout().clone(),
-                place,
-            )
-        })
+        gather_along("gather", self, dim, index, Place::caller())
     }
 
-    /// The elements at the positions `index` (one dimension, any integers) of dimension `dim`.
-    /// Bad indices as in [`Tensor::gather`].
+    /// The elements at the positions `index` (one dimension or none, any integers) of dimension
+    /// `dim`. From a tensor without dimensions only one can be selected. Bad indices as in
+    /// [`Tensor::gather`].
     #[track_caller]
     pub fn index_select(&self, dim: isize, index: &Tensor) -> Tensor {
-        let place = Place::caller();
-        self.then(|x| {
-            let index = integer("index_select", index, &x, place)?;
-            let d = dim_of("index_select", x.shape(), dim, place)?;
-            if index.shape().rank() > 1 {
-                let problem = format!(
-                    "index of shape {} has more than one dimension",
-                    index.shape()
-                );
-                return Err(Error::shape("index_select", place, problem));
-            }
-            let n = index.shape().numel();
-            let mut dims = Dims::from_slice(x.shape());
-            dims[d] = n;
-            let stride = index.layout().strides.first().copied().unwrap_or(0);
-            let mut strides = SmallVec::from_elem(0, x.shape().rank());
-            strides[d] = stride;
-            let layout = Layout {
-                shape: Shape::from(dims),
-                strides,
-                offset: index.layout().offset,
-            };
-            gather("index_select", &x, d, &index, layout, place)
-        })
+        index_select("index_select", self, dim, index, Place::caller())
     }
 
     /// Rows of this `[n, d]` matrix: for an index of shape `S` a tensor of shape `[S.., d]`, as
@@ -108,6 +65,80 @@ impl Tensor {
     }
 }
 
+/// [`Tensor::gather`], reported under another name.
+pub(crate) fn gather_along(
+    name: &'static str,
+    x: &Tensor,
+    dim: isize,
+    index: &Tensor,
+    place: Place,
+) -> Tensor {
+    x.then(|x| {
+        let index = integer(name, index, &x, place)?;
+        let shape = index.shape().clone();
+        let (x, index) = (one_dimensional(x)?, one_dimensional(index)?);
+        let d = dim_of(name, x.shape(), dim, place)?;
+        if shape.numel() == 0 {
+            let nothing = || x.into_tensor().reshape([-1isize]).narrow(0, 0, 0);
+            return Ok(place.hold(|| nothing().reshape(&shape)));
+        }
+        let fits = index.shape().rank() == x.shape().rank()
+            && (0..x.shape().rank()).all(|i| i == d || index.shape()[i] <= x.shape()[i]);
+        if !fits {
+            let problem = format!("index of shape {shape} for shape {}", x.shape());
+            return Err(Error::shape(name, place, problem));
+        }
+        let mut part = x.clone().into_tensor();
+        for i in (0..x.shape().rank()).filter(|&i| i != d && index.shape()[i] < x.shape()[i]) {
+            part = part.narrow(i as isize, 0, index.shape()[i]);
+        }
+        let layout = index.layout().clone();
+        let y = gather(name, &part.capture()?, d, &index, layout, place)?;
+        Ok(place.hold(|| y.reshape(&shape)))
+    })
+}
+
+/// [`Tensor::index_select`], reported under another name.
+pub(crate) fn index_select(
+    name: &'static str,
+    x: &Tensor,
+    dim: isize,
+    index: &Tensor,
+    place: Place,
+) -> Tensor {
+    x.then(|x| {
+        let index = integer(name, index, &x, place)?;
+        let n = index.shape().numel();
+        let scalar = x.shape().rank() == 0;
+        if index.shape().rank() > 1 || (scalar && n != 1) {
+            let problem = format!("index of shape {} for shape {}", index.shape(), x.shape());
+            return Err(Error::shape(name, place, problem));
+        }
+        let x = one_dimensional(x)?;
+        let d = dim_of(name, x.shape(), dim, place)?;
+        let mut dims = Dims::from_slice(x.shape());
+        dims[d] = n;
+        let stride = index.layout().strides.first().copied().unwrap_or(0);
+        let mut strides = SmallVec::from_elem(0, x.shape().rank());
+        strides[d] = stride;
+        let layout = Layout {
+            shape: Shape::from(dims),
+            strides,
+            offset: index.layout().offset,
+        };
+        let y = gather(name, &x, d, &index, layout, place)?;
+        Ok(if scalar { y.squeeze(0) } else { y })
+    })
+}
+
+/// The value, or what has no dimensions as a vector of one element.
+fn one_dimensional(x: Value) -> Result<Value> {
+    match x.shape().rank() {
+        0 => x.into_tensor().unsqueeze(0).capture(),
+        _ => Ok(x),
+    }
+}
+
 /// The value of an index tensor on the device of `x`.
 fn integer(name: &'static str, index: &Tensor, x: &Value, place: Place) -> Result<Value> {
     let index = materialized(&index.capture()?, place)?;
@@ -139,7 +170,7 @@ fn gather(
     let y = record(
         name,
         &x.node.device,
-        Op::Gather { dim },
+        Op::Gather { name, dim },
         inputs,
         shape,
         x.dtype(),
@@ -177,7 +208,7 @@ fn scatter_add(
     let mut dims = Dims::from_slice(source.shape());
     dims[dim] = size;
     let inputs = [source.source(), index.source()].into_iter().collect();
-    let op = Op::ScatterAdd { dim, size };
+    let op = Op::ScatterAdd { name, dim, size };
     let y = record(
         name,
         &source.node.device,

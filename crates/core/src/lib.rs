@@ -53,11 +53,11 @@ mod views;
 pub use arena::{Coefficients, Updater};
 pub use autograd::{GradOptions, no_grad};
 pub use backend::*;
-pub use create::Data;
+pub use create::{Data, Progression};
 pub use cross_entropy::{CrossEntropyOptions, Reduction};
 pub use device::{Device, Target};
 pub use dtype::{Category, DType};
-pub use element::{Element, Scalar};
+pub use element::{Element, Scalar, integer_to_odd, round_to_odd};
 #[doc(hidden)]
 pub use elementwise::apply_row;
 pub use error::{Error, Place, Result};

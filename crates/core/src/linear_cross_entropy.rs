@@ -137,10 +137,9 @@ fn by_chunks(
     let wanted: SmallVec<[bool; 3]> = operands.iter().map(|v| autograd::tracks(&[v])).collect();
     let sums = no_grad(|| sum_chunks(rows, layer, &wanted, targets, options, place))?;
     let mean = options.reduction == Reduction::Mean;
-    let loss = if mean {
-        sums.loss / &sums.weights
-    } else {
-        sums.loss
+    let loss = match mean {
+        true => cross_entropy::mean(&sums.loss, &sums.weights),
+        false => sums.loss,
     };
     let loss = loss.to_dtype(sums.dtype);
     if !wanted.contains(&true) {
@@ -157,10 +156,9 @@ fn by_chunks(
         if autograd::is_grad_enabled() {
             return differentiable(c, &targets, &options, place);
         }
-        let scale = if mean {
-            c.grad / &weights
-        } else {
-            c.grad.clone()
+        let scale = match mean {
+            true => cross_entropy::mean_slope(c.grad, &weights),
+            false => c.grad.clone(),
         };
         let scaled = |(input, grad): (&Tensor, &Option<Tensor>)| {
             let grad = grad.as_ref()? * &scale;
@@ -247,7 +245,7 @@ fn differentiable(
         Ok(match options.reduction {
             Reduction::Mean => {
                 let (_, weights) = no_grad(|| cross_entropy::rows(&logits, &o, place))?;
-                slope * (c.grad / weights.sum())
+                slope * cross_entropy::mean_slope(c.grad, &weights.sum())
             }
             _ => slope * c.grad,
         })

@@ -24,7 +24,8 @@ impl Tensor {
         })
     }
 
-    /// `x W^T + b`, as `torch.nn.functional.linear`: `weight` is `[out, in]`, `bias` `[out]`.
+    /// `x W^T + b`, as `torch.nn.functional.linear`: `weight` is `[out, in]`, `bias` `[out]`,
+    /// or whatever broadcasts to the result's shape.
     #[track_caller]
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
         let place = Place::caller();
@@ -42,10 +43,16 @@ impl Tensor {
                 Err(error) => Tensor::fail(self.device(), error),
             };
             let y = self.then(|x| matmul("linear", &x, &w.capture()?, place));
-            match bias {
-                Some(bias) => y + bias,
-                None => y,
-            }
+            let Some(bias) = bias else { return y };
+            y.then(|y| {
+                let (shape, added) = (y.shape().clone(), bias.shape()?);
+                // A larger one would make the result larger.
+                if shape.broadcast(&added).as_ref() != Some(&shape) {
+                    let problem = format!("bias of shape {added} for a result of shape {shape}");
+                    return Err(Error::shape("linear", place, problem));
+                }
+                Ok(y.into_tensor() + bias)
+            })
         })
     }
 }

@@ -38,10 +38,15 @@ pub(crate) enum Op {
     CrossEntropy { part: CrossEntropyPart, ignore: i64 },
     /// Rows of the operand, which has two dimensions.
     Softmax(SoftmaxForm),
-    /// Operands source and index (over the output's shape).
-    Gather { dim: usize },
-    /// Operands source and index (over the source's shape).
-    ScatterAdd { dim: usize, size: usize },
+    /// Operands source and index (over the output's shape). The name is the operation's that a bad
+    /// index is reported for.
+    Gather { name: &'static str, dim: usize },
+    /// Operands source and index (over the source's shape); the name as for `Gather`.
+    ScatterAdd {
+        name: &'static str,
+        dim: usize,
+        size: usize,
+    },
     /// The operands one after the other.
     Concat { dim: usize },
     /// The operand laid into zeros. (Boxed, because every recorded node has room for an `Op`.)
@@ -99,6 +104,15 @@ impl View {
     pub fn is_whole(&self) -> bool {
         self.0.is_none()
     }
+}
+
+/// The one value that all elements of a node have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Constant {
+    pub value: Scalar,
+    /// Whether it stands for a number operand, which is not rounded to the node's type and does not
+    /// promote as a tensor (see `elementwise/number.rs`).
+    pub exact: bool,
 }
 
 /// How to compute a pending node.
@@ -185,7 +199,7 @@ pub(crate) struct Node {
     pub place: Place,
     /// The value, if all elements are one constant: such a node is a scalar operand wherever it
     /// is used elementwise.
-    pub constant: Option<Scalar>,
+    pub constant: Option<Constant>,
     /// Where the result should go if the place is free.
     pub home: OnceLock<Weak<Home>>,
     /// Position in the run in progress; only meaningful under the device's run lock.
@@ -199,7 +213,7 @@ impl Node {
         shape: Shape,
         dtype: DType,
         place: Place,
-        constant: Option<Scalar>,
+        constant: Option<Constant>,
         state: State,
     ) -> Node {
         Node {

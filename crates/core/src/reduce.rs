@@ -14,18 +14,20 @@ use crate::tensor::{Tensor, Value, record};
 use crate::views::{dims_of, materialized};
 
 impl Tensor {
-    /// The sum of all elements. Sums of bools and small integers are `i32`.
+    /// The sum of all elements. Sums of bools, `u8` and `i32` are `i32` and wrap; sums of `u32` are
+    /// `i64`, and on a device without it `u32`, where they wrap too.
     #[track_caller]
     pub fn sum(&self) -> Tensor {
         self.sum_dims(.., false)
     }
 
-    /// The sum over `dims`, which go away unless `keepdim`.
+    /// The sum over `dims`, which go away unless `keepdim`. An empty list means all dimensions, as in
+    /// torch; so it does in `mean_dims`, `max_dims` and `min_dims`.
     #[track_caller]
     pub fn sum_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
         self.then(|x| {
-            let dims = dims_of("sum", x.shape(), &dims, place)?;
+            let dims = dims_or_all("sum", x.shape(), &dims, place)?;
             sum(&x, &dims, keepdim, place)
         })
     }
@@ -41,22 +43,24 @@ impl Tensor {
     pub fn mean_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
         self.then(|x| {
-            let list = dims_of("mean", x.shape(), &dims, place)?;
+            let list = dims_or_all("mean", x.shape(), &dims, place)?;
             let n: usize = list.iter().map(|&d| x.shape()[d]).product();
-            let x = if x.dtype().is_float() {
-                x
-            } else {
-                cast(&x, DType::F32, place)?
+            let dtype = match x.dtype() {
+                float if float.is_float() => float,
+                _ => DType::F32,
             };
+            // In the compute type until the end: the sum may be beyond the range of f16.
+            let x = cast(&x, dtype.compute(), place)?;
             let total = sum(&x, &list, keepdim, place)?;
             // 0 / 0 for the mean of nothing; a product elsewhere, which fuses into the sum.
             let n = n as f64;
             Ok(place.hold(|| {
-                if n > 0.0 {
+                let mean = if n > 0.0 {
                     total * (1.0 / n)
                 } else {
                     total / 0.0
-                }
+                };
+                mean.to_dtype(dtype)
             }))
         })
     }
@@ -72,7 +76,7 @@ impl Tensor {
     pub fn max_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
         self.then(|x| {
-            let dims = dims_of("max", x.shape(), &dims, place)?;
+            let dims = dims_or_all("max", x.shape(), &dims, place)?;
             extremum("max", ReduceOp::Max, &x, &dims, keepdim, place)
         })
     }
@@ -88,7 +92,7 @@ impl Tensor {
     pub fn min_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
         self.then(|x| {
-            let dims = dims_of("min", x.shape(), &dims, place)?;
+            let dims = dims_or_all("min", x.shape(), &dims, place)?;
             extremum("min", ReduceOp::Min, &x, &dims, keepdim, place)
         })
     }
@@ -150,6 +154,20 @@ impl Tensor {
     }
 }
 
+/// The dimensions of a list, ascending; all of them for `..` and for an empty list.
+fn dims_or_all(
+    name: &'static str,
+    shape: &Shape,
+    dims: &impl DimList,
+    place: Place,
+) -> Result<SmallVec<[usize; 6]>> {
+    let list = dims_of(name, shape, dims, place)?;
+    Ok(match list.is_empty() {
+        true => (0..shape.rank()).collect(),
+        false => list,
+    })
+}
+
 /// Records a reduction of `dims` (ascending).
 fn reduce(
     name: &'static str,
@@ -203,6 +221,7 @@ fn kept_shape(x: &Shape, dims: &[usize]) -> Shape {
 pub(crate) fn sum(x: &Value, dims: &[usize], keepdim: bool, place: Place) -> Result<Tensor> {
     let dtype = match x.dtype() {
         DType::Bool | DType::U8 => DType::I32,
+        DType::U32 if x.node.device.open()?.backend.limits().has(DType::I64) => DType::I64,
         dtype => dtype,
     };
     let x = materialized(&cast(x, dtype.compute(), place)?, place)?;
@@ -275,10 +294,10 @@ fn extremum(
         autograd::track(name, y, &[&x], saves, place, move |c| {
             let x = &c.inputs[0];
             let hit = x.eq(c.output.reshape(&kept));
-            // Tied elements share: torch's amax.
+            // Tied elements share, and where NaN won nobody is tied: 0 / 0. Torch's amax.
             let ties = hit.sum_dims(&dims[..], true);
-            let share = c.grad.reshape(&kept) / ties;
-            SmallVec::from_iter([Some(hit.where_cond(share, 0.0))])
+            let won = hit.where_cond(c.grad.reshape(&kept), 0.0);
+            SmallVec::from_iter([Some(won / ties)])
         })
     } else {
         y.into_tensor()

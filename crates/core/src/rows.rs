@@ -8,7 +8,7 @@
 //!
 //! Classes:
 //! * `float`: floats; integers and bools are promoted to the default float, as in torch.
-//! * `number`: floats and integers, bools promoted to `i32`.
+//! * `number`: floats and integers, bools promoted to `i32` (but see `elementwise/bools.rs`).
 //! * `compare`: numbers in, bools out. No derivative.
 //! * `logic`: bools in and out; numbers are first compared with 0. No derivative.
 //!
@@ -28,13 +28,15 @@ macro_rules! map_rows {
                     grad |_x, _y, g| g.neg(), domain (-3.0, 3.0);
                 /// The absolute value. The derivative at 0 is 0.
                 Abs number abs, rust |x| x.abs(), wgsl "abs($0)", saves [x],
-                    grad |x, _y, g| g * x.sign(), domain (-3.0, 3.0);
+                    grad |x, _y, g| {
+                        x.gt(0.0).where_cond(g, x.lt(0.0).where_cond(g.neg(), 0.0))
+                    }, domain (-3.0, 3.0);
                 /// -1, 0 or 1; NaN stays NaN.
                 Sign number sign, rust |x| x.sign(), wgsl "sign_{t}($0)", saves [],
-                    grad |_x, _y, g| g * 0.0, domain (-3.0, 3.0);
+                    grad |_x, _y, g| g.zeros_like(), domain (-3.0, 3.0);
                 /// `1 / x`.
                 Recip float recip, rust |x| x.recip(), wgsl "(1.0 / $0)", saves [y],
-                    grad |_x, y, g| (g * y.sqr()).neg(), domain (0.3, 3.0);
+                    grad |_x, y, g| (g * y * y).neg(), domain (0.3, 3.0);
                 /// `x * x`.
                 Sqr number sqr, rust |x| x.mul(x), wgsl "($0 * $0)", saves [x],
                     grad |x, _y, g| g * (x * 2.0), domain (-3.0, 3.0);
@@ -76,20 +78,21 @@ macro_rules! map_rows {
                     grad |_x, y, g| y.le(0.0).where_cond(0.0, g), domain (-3.0, 3.0);
                 /// The Gaussian error linear unit `x Phi(x)`, exact form
                 /// ([Hendrycks and Gimpel 2016](https://arxiv.org/abs/1606.08415)).
-                Gelu float gelu, rust |x| x.gelu(), wgsl "gelu_f32($0)", saves [x],
-                    grad |x, _y, g| {
+                Gelu float gelu, rust |x| x.gelu(), wgsl "gelu_f32($0)", saves [x y],
+                    grad |x, y, g| {
+                        // Phi(x) from the result: (1 + erf) / 2 would cancel in the left tail.
+                        let cdf = x.eq(0.0).where_cond(0.5, y / x);
                         let phi = (x.sqr() * -0.5).exp() * 0.398_942_280_401_432_7;
-                        let cdf = (x * std::f64::consts::FRAC_1_SQRT_2).erf() * 0.5 + 0.5;
                         g * (cdf + x * phi)
                     }, domain (-4.0, 4.0);
                 /// The tanh approximation of [`Tensor::gelu`].
                 GeluTanh float gelu_tanh, rust |x| x.gelu_tanh(), wgsl "gelu_tanh_f32($0)", saves [x],
                     grad |x, _y, g| {
+                        // (1 + tanh u) / 2 = sigmoid(2 u), which does not cancel.
                         let x2 = x.sqr();
-                        let t = (x * (&x2 * 0.035_677_408_136_300_125 + 0.797_884_560_802_865_4)).tanh();
-                        let slope = (t.sqr() * -1.0 + 1.0)
-                            * (x2 * 0.107_032_224_408_900_37 + 0.797_884_560_802_865_4);
-                        g * ((&t + 1.0) * 0.5 + x * slope * 0.5)
+                        let u2 = x * (&x2 * 0.071_354_816_272_600_25 + 1.595_769_121_605_730_8);
+                        let slope = x2 * 0.214_064_448_817_800_75 + 1.595_769_121_605_730_8;
+                        g * (u2.sigmoid() * (x * slope * u2.neg().sigmoid() + 1.0))
                     }, domain (-4.0, 4.0);
                 /// The sigmoid linear unit `x sigmoid(x)`, also called swish.
                 Silu float silu, rust |x| x.mul(x.sigmoid()), wgsl "($0 * sigmoid_f32($0))", saves [x],
@@ -106,13 +109,13 @@ macro_rules! map_rows {
                     domain (-2.5, 2.5);
                 /// The largest integer not above `x`.
                 Floor number floor, rust |x| x.floor(), wgsl "floor_{t}($0)", saves [],
-                    grad |_x, _y, g| g * 0.0, domain (-5.0, 5.0);
+                    grad |_x, _y, g| g.zeros_like(), domain (-5.0, 5.0);
                 /// The smallest integer not below `x`.
                 Ceil number ceil, rust |x| x.ceil(), wgsl "ceil_{t}($0)", saves [],
-                    grad |_x, _y, g| g * 0.0, domain (-5.0, 5.0);
+                    grad |_x, _y, g| g.zeros_like(), domain (-5.0, 5.0);
                 /// The nearest integer, halves to even (as torch).
                 Round number round, rust |x| x.round(), wgsl "round_{t}($0)", saves [],
-                    grad |_x, _y, g| g * 0.0, domain (-5.0, 5.0);
+                    grad |_x, _y, g| g.zeros_like(), domain (-5.0, 5.0);
             }
             binary {
                 Add number add, rust |a, b| a.add(b), wgsl "($0 + $1)",
@@ -123,24 +126,24 @@ macro_rules! map_rows {
                     da [b] |_a, b, _y, g| g * b, db [a] |a, _b, _y, g| g * a, domain (-3.0, 3.0);
                 Div float div, rust |a, b| a.div(b), wgsl "($0 / $1)",
                     da [b] |_a, b, _y, g| g / b,
-                    db [a b] |a, b, _y, g| (g * a / b.sqr()).neg(), domain (0.3, 3.0);
-                // x^0 = 1 has the derivative 0 even at x = 0, and 0^p with respect to p is 0.
-                Pow float pow, rust |a, b| a.pow(b), wgsl "pow_f32($0, $1)",
+                    db [b y] |_a, b, y, g| (g * y / b).neg(), domain (0.3, 3.0);
+                // x^0 = 1 has the derivative 0 even at x = 0, and so has 0^p with respect to p >= 0.
+                Pow number pow, rust |a, b| a.pow(b), wgsl "pow_{t}($0, $1)",
                     da [a b] |a, b, _y, g| {
                         let slope = g * (b * &a.pow(b - 1.0));
                         b.eq(0.0).where_cond(0.0, slope)
                     },
-                    db [a y] |a, _b, y, g| {
+                    db [a b y] |a, b, y, g| {
                         let slope = g * (y * a.ln());
-                        y.eq(0.0).where_cond(0.0, slope)
+                        a.eq(0.0).logical_and(b.ge(0.0)).where_cond(0.0, slope)
                     }, domain (0.3, 3.0);
-                // Ties share the gradient, as in torch.
+                // Ties share the gradient, as in torch; so where an operand is NaN both get all of it.
                 Minimum number minimum, rust |a, b| a.minimum(b), wgsl "min_{t}($0, $1)",
-                    da [a b] |a, b, _y, g| extremum_grad(&a.lt(b), &a.eq(b), g),
-                    db [a b] |a, b, _y, g| extremum_grad(&b.lt(a), &a.eq(b), g), domain (-3.0, 3.0);
-                Maximum number maximum, rust |a, b| a.maximum(b), wgsl "max_{t}($0, $1)",
                     da [a b] |a, b, _y, g| extremum_grad(&a.gt(b), &a.eq(b), g),
                     db [a b] |a, b, _y, g| extremum_grad(&b.gt(a), &a.eq(b), g), domain (-3.0, 3.0);
+                Maximum number maximum, rust |a, b| a.maximum(b), wgsl "max_{t}($0, $1)",
+                    da [a b] |a, b, _y, g| extremum_grad(&a.lt(b), &a.eq(b), g),
+                    db [a b] |a, b, _y, g| extremum_grad(&b.lt(a), &a.eq(b), g), domain (-3.0, 3.0);
             }
             compare {
                 Eq eq, rust |a, b| a.eq(b), wgsl "eq_{t}($0, $1)";

@@ -472,8 +472,8 @@ fn site(item: &Taken) -> FaultSite {
         _ => None,
     };
     let (op, size) = match &item.recipe.op {
-        Op::Gather { dim } => ("gather", source(0).map_or(0, |layout| layout.shape[*dim])),
-        Op::ScatterAdd { size, .. } => ("scatter_add", *size),
+        Op::Gather { name, dim } => (*name, source(0).map_or(0, |layout| layout.shape[*dim])),
+        Op::ScatterAdd { name, size, .. } => (*name, *size),
         _ => (
             "cross_entropy",
             source(0).map_or(0, |l| l.shape.last().copied().unwrap_or(0)),

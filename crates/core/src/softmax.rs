@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::autograd::{self, Saves};
 use crate::elementwise::cast;
-use crate::error::{Place, Result};
+use crate::error::{Error, Place, Result};
 use crate::kernel::SoftmaxForm;
 use crate::node::Op;
 use crate::shape::Shape;
@@ -72,6 +72,13 @@ fn along(
             Some(d) => d,
             None => dim_of(name, value.shape(), dim, place)?,
         };
+        if form != SoftmaxForm::LogSumExp && !value.dtype().is_float() {
+            let problem = format!(
+                "takes floats, not {}; convert them with to_dtype",
+                value.dtype()
+            );
+            return Err(Error::dtype(name, place, problem));
+        }
         Ok((value, d))
     });
     let (value, d) = match checked {
@@ -128,7 +135,7 @@ fn rows(name: &'static str, x: &Value, form: SoftmaxForm, place: Place) -> Resul
     let saves = match form {
         SoftmaxForm::LogSumExp => Saves {
             inputs: SmallVec::from_iter([x.clone().into_tensor()]),
-            output: false,
+            output: true,
         },
         _ => Saves {
             inputs: SmallVec::new(),
@@ -140,8 +147,14 @@ fn rows(name: &'static str, x: &Value, form: SoftmaxForm, place: Place) -> Resul
         SmallVec::from_iter([Some(match form {
             SoftmaxForm::Softmax => y * (g - (g * y).sum_dims([1], true)),
             SoftmaxForm::LogSoftmax => g - y.exp() * g.sum_dims([1], true),
-            SoftmaxForm::LogSumExp => c.inputs[0].softmax(1) * g,
+            SoftmaxForm::LogSumExp => slope_of_sum(&c.inputs[0], y) * g,
         })])
     });
     Ok(y.to_dtype(dtype))
+}
+
+/// The derivative of `y`, the logarithm of the sum of each row of `x`: its softmax; where the sum is
+/// infinite, 0 for what is finite, as torch's `e^(x - y)` has it.
+fn slope_of_sum(x: &Tensor, y: &Tensor) -> Tensor {
+    y.eq(f64::INFINITY).where_cond((x - y).exp(), x.softmax(1))
 }

@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::element::Scalar;
 use crate::error::{Error, Place, Result};
 use crate::layout::Layout;
-use crate::node::{Node, Op, Recipe, Source, State, View};
+use crate::node::{Constant, Node, Op, Recipe, Source, State, View};
 use crate::pending;
 use crate::shape::Shape;
 use crate::variable::Variable;
@@ -82,7 +82,7 @@ impl Value {
 
     fn seen_as(&self, view: impl FnOnce() -> View) -> Source {
         match self.node.constant {
-            Some(constant) => Source::Scalar(constant, self.dtype().compute()),
+            Some(constant) => Source::Scalar(constant.value, self.dtype().compute()),
             None => Source::Node(self.node.clone(), view()),
         }
     }
@@ -278,7 +278,7 @@ pub(crate) fn record_node(
     recipe: Recipe,
     shape: Shape,
     dtype: DType,
-    constant: Option<Scalar>,
+    constant: Option<Constant>,
     place: Place,
 ) -> Result<Value> {
     check_size(name, device, &shape, dtype, place)?;
@@ -346,12 +346,7 @@ pub(crate) fn same_device(name: &'static str, a: &Value, b: &Value, place: Place
     if a.node.device == b.node.device {
         return Ok(());
     }
-    Err(Error::DeviceMismatch {
-        op: name,
-        left: a.node.device.name().to_string(),
-        right: b.node.device.name().to_string(),
-        place,
-    })
+    Err(a.node.device.mismatch(name, &b.node.device, place))
 }
 
 /// A view of `value` through `layout`: no kernel, only a derivative.

@@ -79,6 +79,29 @@ impl Variable {
 
     pub fn set_grad(&self, grad: Option<Tensor>) {
         let mut cell = lock(&self.cell);
+        let old = self.put_grad(&mut cell, grad);
+        drop(cell);
+        drop(old); // outside the lock: it may free a graph
+    }
+
+    /// Replaces the gradient if it is still `seen`. Whoever makes a new gradient from the old one
+    /// goes this way and begins again where the answer is no: another thread's may have come in
+    /// between. (No lock is held while the new one is recorded, because that may run kernels.)
+    #[must_use]
+    pub fn replace_grad(&self, seen: Option<&Tensor>, grad: Tensor) -> bool {
+        let mut cell = lock(&self.cell);
+        let same = match (&cell.grad, seen) {
+            (Some(now), Some(seen)) => now.is_same(seen),
+            (None, None) => true,
+            _ => false,
+        };
+        let old = same.then(|| self.put_grad(&mut cell, Some(grad)));
+        drop(cell);
+        old.is_some()
+    }
+
+    /// Puts the gradient into the locked cell and gives back the old one.
+    fn put_grad(&self, cell: &mut Cell, grad: Option<Tensor>) -> Option<Tensor> {
         if let Some(Inner::Value(value)) = grad.as_ref().map(|g| &*g.0)
             && value.layout().is_whole()
             && value.node.shape().numel() == self.shape.numel()
@@ -86,9 +109,7 @@ impl Variable {
             // Has an effect only the first time, and only while the node is pending.
             let _ = value.node.home.set(cell.home.clone());
         }
-        let old = std::mem::replace(&mut cell.grad, grad);
-        drop(cell);
-        drop(old);
+        std::mem::replace(&mut cell.grad, grad)
     }
 
     /// Says where gradients should be computed to.
@@ -272,12 +293,7 @@ impl Variable {
             return Err(Error::dtype(op, place, problem));
         }
         if value.node.device != self.device {
-            return Err(Error::DeviceMismatch {
-                op,
-                left: self.device.name().into(),
-                right: value.node.device.name().into(),
-                place,
-            });
+            return Err(self.device.mismatch(op, &value.node.device, place));
         }
         Ok(())
     }

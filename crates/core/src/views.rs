@@ -37,6 +37,19 @@ pub(crate) fn dim_of(op: &'static str, shape: &Shape, dim: isize, place: Place) 
     }
 }
 
+/// Checks a dimension of a tensor that has none: 0 and -1 are taken, as in torch.
+fn scalar_dim(op: &'static str, dim: isize, place: Place) -> Result<()> {
+    match dim {
+        0 | -1 => Ok(()),
+        _ => Err(Error::DimOutOfRange {
+            op,
+            dim,
+            shape: Shape::default(),
+            place,
+        }),
+    }
+}
+
 /// The dimensions of a list, ascending; all of them for `..`.
 pub(crate) fn dims_of(
     op: &'static str,
@@ -91,6 +104,8 @@ impl Tensor {
         let place = Place::caller();
         self.then(|x| {
             if x.shape().rank() == 0 {
+                scalar_dim("flatten", start, place)?;
+                scalar_dim("flatten", end, place)?;
                 return reshape(&x, Shape::from(1), place);
             }
             let a = dim_of("flatten", x.shape(), start, place)?;
@@ -142,6 +157,8 @@ impl Tensor {
         let place = Place::caller();
         self.then(|x| {
             if x.shape().rank() == 0 {
+                scalar_dim("transpose", a, place)?;
+                scalar_dim("transpose", b, place)?;
                 return Ok(x.into_tensor());
             }
             let a = dim_of("transpose", x.shape(), a, place)?;
@@ -201,6 +218,7 @@ impl Tensor {
         let place = Place::caller();
         self.then(|x| {
             if x.shape().rank() == 0 {
+                scalar_dim("squeeze", dim, place)?;
                 return Ok(x.into_tensor());
             }
             let d = dim_of("squeeze", x.shape(), dim, place)?;
@@ -355,9 +373,12 @@ pub(crate) fn materialized(x: &Value, place: Place) -> Result<Value> {
     let Some(constant) = x.node.constant else {
         return Ok(x.clone());
     };
-    let inputs = [crate::node::Source::Scalar(constant, x.dtype().compute())]
-        .into_iter()
-        .collect();
+    let inputs = [crate::node::Source::Scalar(
+        constant.value,
+        x.dtype().compute(),
+    )]
+    .into_iter()
+    .collect();
     let mut y = map(
         "full",
         MapOp::Copy,

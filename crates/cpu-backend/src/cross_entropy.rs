@@ -320,7 +320,14 @@ impl CrossEntropy {
                     let others = fold::sum(&exponentials[..t]).to_f64()
                         + fold::sum(&exponentials[t + 1..]).to_f64();
                     let total = others + exponentials[t].to_f64();
-                    let loss = most.to_f64() + total.ln() - x[t].to_f64();
+                    // The logarithm would vanish beside a large maximum, and where the target is
+                    // the maximum, ln(1 + others) keeps small losses exact.
+                    let (most, own) = (most.to_f64(), x[t].to_f64());
+                    let log_total = match own == most {
+                        true => others.ln_1p(),
+                        false => total.ln(),
+                    };
+                    let loss = log_total + (most - own);
                     put(self.loss, buffers, row, weight * loss);
                     put(self.row_weight, buffers, row, weight);
                     if let Some(grad) = self.grad {

@@ -6,6 +6,7 @@
 //! would be a slow library call).
 
 use bytemuck::Pod;
+use wgrad_core::{integer_to_odd, round_to_odd};
 
 use crate::erf;
 use crate::math;
@@ -19,6 +20,8 @@ pub(crate) trait Element: Pod + Send + Sync + PartialOrd {
     /// What stands for "no such element": NaN, or 0.
     const MISSING: Self;
     fn to_f64(self) -> f64;
+    /// An `f32` that rounds to the 16-bit floats as the element does.
+    fn to_odd(self) -> f32;
     fn from_f64(value: f64) -> Self;
     fn from_i64(value: i64) -> Self;
     fn is_nan(self) -> bool;
@@ -39,10 +42,13 @@ pub(crate) trait Lane: Copy {
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
-    /// The smaller; NaN if either is.
+    /// The smaller, the first of equal ones (zeros have signs); NaN if either is.
     fn minimum(self, other: Self) -> Self;
-    /// The larger; NaN if either is.
+    /// The larger, the first of equal ones; NaN if either is.
     fn maximum(self, other: Self) -> Self;
+    /// `self` to the power `other`. Integers wrap; to a negative power they are what is left of
+    /// the fraction: 0, and 1 or -1 of these.
+    fn pow(self, other: Self) -> Self;
     fn eq(self, other: Self) -> bool;
     fn lt(self, other: Self) -> bool;
     fn le(self, other: Self) -> bool;
@@ -68,7 +74,6 @@ pub(crate) trait FloatLane: Lane {
     fn softplus(self) -> Self;
     fn erf(self) -> Self;
     fn div(self, other: Self) -> Self;
-    fn pow(self, other: Self) -> Self;
 }
 
 /// An `f32` lane.
@@ -110,8 +115,8 @@ macro_rules! float_numbers {
         }
         #[inline(always)]
         fn relu(self) -> Self {
-            // NaN fails the comparison and stays.
-            Self(if self.0 <= 0.0 { 0.0 } else { self.0 })
+            // NaN fails the comparison and stays, and so does -0, as in torch.
+            Self(if self.0 < 0.0 { 0.0 } else { self.0 })
         }
         #[inline(always)]
         fn floor(self) -> Self {
@@ -139,12 +144,12 @@ macro_rules! float_numbers {
         }
         #[inline(always)]
         fn minimum(self, other: Self) -> Self {
-            let keep = (self.0 < other.0) | (self.0 != self.0);
+            let keep = (self.0 <= other.0) | (self.0 != self.0);
             Self(if keep { self.0 } else { other.0 })
         }
         #[inline(always)]
         fn maximum(self, other: Self) -> Self {
-            let keep = (self.0 > other.0) | (self.0 != self.0);
+            let keep = (self.0 >= other.0) | (self.0 != self.0);
             Self(if keep { self.0 } else { other.0 })
         }
         #[inline(always)]
@@ -169,11 +174,19 @@ macro_rules! float_numbers {
 #[allow(clippy::eq_op)] // x != x is the branch-free test for NaN
 impl<const FMA: bool> Lane for F32<FMA> {
     float_numbers!(f32);
+    #[inline(always)]
+    fn pow(self, other: Self) -> Self {
+        Self(math::pow::<FMA>(self.0, other.0))
+    }
 }
 
 #[allow(clippy::eq_op)]
 impl Lane for F64 {
     float_numbers!(f64);
+    #[inline(always)]
+    fn pow(self, other: Self) -> Self {
+        Self(self.0.powf(other.0))
+    }
 }
 
 impl<const FMA: bool> FloatLane for F32<FMA> {
@@ -240,10 +253,6 @@ impl<const FMA: bool> FloatLane for F32<FMA> {
     #[inline(always)]
     fn div(self, other: Self) -> Self {
         Self(self.0 / other.0)
-    }
-    #[inline(always)]
-    fn pow(self, other: Self) -> Self {
-        Self(math::pow::<FMA>(self.0, other.0))
     }
 }
 
@@ -322,10 +331,6 @@ impl FloatLane for F64 {
     fn div(self, other: Self) -> Self {
         Self(self.0 / other.0)
     }
-    #[inline(always)]
-    fn pow(self, other: Self) -> Self {
-        Self(self.0.powf(other.0))
-    }
 }
 
 macro_rules! integer_lanes {
@@ -361,6 +366,22 @@ macro_rules! integer_lanes {
             #[inline(always)]
             fn maximum(self, other: Self) -> Self { Int(self.0.max(other.0)) }
             #[inline(always)]
+            fn pow(self, other: Self) -> Self {
+                let (mut base, mut rest, mut power): ($t, $t, $t) = (self.0, other.0, 1);
+                #[allow(unused_comparisons)]
+                if rest < 0 {
+                    // 1 / 1, 1 / -1, and else a fraction.
+                    let unit = base == 1 || base.wrapping_add(1) == 0;
+                    (base, rest) = (if unit { base } else { 0 }, rest & 1 | 2);
+                }
+                while rest != 0 {
+                    power = if rest & 1 == 1 { power.wrapping_mul(base) } else { power };
+                    base = base.wrapping_mul(base);
+                    rest >>= 1;
+                }
+                Int(power)
+            }
+            #[inline(always)]
             fn eq(self, other: Self) -> bool { self.0 == other.0 }
             #[inline(always)]
             fn lt(self, other: Self) -> bool { self.0 < other.0 }
@@ -376,6 +397,8 @@ macro_rules! integer_lanes {
             const MISSING: $t = 0;
             #[inline(always)]
             fn to_f64(self) -> f64 { self as f64 }
+            #[inline(always)]
+            fn to_odd(self) -> f32 { integer_to_odd(i64::from(self)) }
             #[inline(always)]
             fn from_f64(value: f64) -> $t { value as $t }
             #[inline(always)]
@@ -400,6 +423,8 @@ macro_rules! float_elements {
             const MISSING: $t = <$t>::NAN;
             #[inline(always)]
             fn to_f64(self) -> f64 { f64::from(self) }
+            #[inline(always)]
+            fn to_odd(self) -> f32 { round_to_odd(f64::from(self)) }
             #[inline(always)]
             fn from_f64(value: f64) -> $t { value as $t }
             #[inline(always)]

@@ -421,22 +421,10 @@ unsafe fn to_bool<A: Element>(n: usize, args: [*const u8; 3], out: *mut u8) {
     }
 }
 
-/// `x` as `f32`, rounded so that a second rounding to fewer bits gives what one rounding would
-/// have: towards zero, with the last bit set where that was inexact ("round to odd",
-/// [Boldo and Melquiond 2008](https://doi.org/10.1109/TC.2007.70819)).
-fn round_to_odd(x: f64) -> f32 {
-    let y = x as f32;
-    if x.is_nan() || f64::from(y) == x {
-        return y;
-    }
-    let away = f64::from(y).abs() > x.abs();
-    f32::from_bits((y.to_bits() - u32::from(away)) | 1)
-}
-
 unsafe fn to_half<A: Element, const BRAIN: bool>(n: usize, args: [*const u8; 3], out: *mut u8) {
     slices!(n, args, out: f32, a: A = 0);
     for (o, &a) in out.iter_mut().zip(a) {
-        let x = round_to_odd(a.to_f64());
+        let x = a.to_odd();
         *o = if BRAIN {
             half::bf16::from_f32(x).to_f32()
         } else {

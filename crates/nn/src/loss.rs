@@ -64,20 +64,22 @@ pub fn linear_cross_entropy(
     x.linear_cross_entropy(weight, bias, targets)
 }
 
-/// The mean of `-log_probabilities[i, targets[i]]`: log-probabilities `[n, classes, ..]` against
-/// integer classes `[n, ..]`.
+/// The mean of `-log_probabilities[i, targets[i]]`: log-probabilities `[n, classes, ..]` (or
+/// `[classes]`) against integer classes `[n, ..]` (or no dimension). Targets of -100 do not count.
 #[track_caller]
 pub fn nll_loss(log_probabilities: &Tensor, targets: &Tensor) -> Tensor {
-    nll_loss_with(log_probabilities, targets, Reduction::Mean)
+    nll_loss_with(log_probabilities, targets, CrossEntropyOptions::default())
 }
 
-/// [`nll_loss`] with another reduction.
+/// [`nll_loss`] with class weights, another ignored class and a reduction:
+/// [`Tensor::nll_loss_with`].
 #[track_caller]
-pub fn nll_loss_with(log_probabilities: &Tensor, targets: &Tensor, reduction: Reduction) -> Tensor {
-    Place::caller().hold(|| {
-        let picked = log_probabilities.gather(1, &targets.unsqueeze(1));
-        reduce(&picked.squeeze(1).neg(), reduction)
-    })
+pub fn nll_loss_with(
+    log_probabilities: &Tensor,
+    targets: &Tensor,
+    options: CrossEntropyOptions,
+) -> Tensor {
+    log_probabilities.nll_loss_with(targets, options)
 }
 
 /// The mean of `(input - target)^2`. Both have one shape.
@@ -125,13 +127,15 @@ pub fn binary_cross_entropy_with(
     let name = "binary_cross_entropy";
     paired(name, probabilities, targets, reduction, |p, t| {
         let rest = 1.0 - p;
-        ((t * bounded_ln(p)) + (1.0 - t) * bounded_ln(&rest)).neg()
+        let hit = bounded_ln(p, |regular| regular.where_cond(p, 1.0).ln());
+        let miss = bounded_ln(&rest, |regular| regular.where_cond(p.neg(), 0.0).log1p());
+        ((t * hit) + (1.0 - t) * miss).neg()
     })
 }
 
 /// The mean of `-(t ln s(x) + (1 - t) ln(1 - s(x)))` for logits `x`, where `s` is the sigmoid, in
-/// the form `softplus(x) - x t`, which never takes the logarithm of a rounded number. Both have
-/// one shape.
+/// the form `t softplus(-x) + (1 - t) softplus(x)`: nothing in it or in its derivative cancels. Both
+/// have one shape.
 #[track_caller]
 pub fn binary_cross_entropy_with_logits(logits: &Tensor, targets: &Tensor) -> Tensor {
     binary_cross_entropy_with_logits_with(logits, targets, Reduction::Mean)
@@ -146,20 +150,20 @@ pub fn binary_cross_entropy_with_logits_with(
 ) -> Tensor {
     let name = "binary_cross_entropy_with_logits";
     paired(name, logits, targets, reduction, |x, t| {
-        x.softplus() - x * t
+        t * x.neg().softplus() + (1.0 - t) * x.softplus()
     })
 }
 
 /// `max(ln x, -100)` with the slope `1 / max(x, 1e-12)`: where x is all but zero, a straight line
 /// of that slope through the value stands for the logarithm, whose own slope would be infinite.
-fn bounded_ln(x: &Tensor) -> Tensor {
+/// `ln` gives the logarithm where it is told that x is regular, and anything without NaN in value or
+/// slope elsewhere, so that none spreads.
+fn bounded_ln(x: &Tensor, ln: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
     const SMALL: f64 = 1e-12;
     let regular = x.gt(SMALL);
     let here = x.detach();
     let line = here.ln().maximum(-100.0) + (x - &here) * (1.0 / SMALL);
-    // The logarithm sees a harmless operand where it is not chosen, so that no NaN of its
-    // derivative spreads.
-    regular.where_cond(regular.where_cond(x, 1.0).ln(), line)
+    regular.where_cond(ln(&regular), line)
 }
 
 /// A loss of two operands of equal shape: torch only warns where they broadcast, which hides
@@ -173,9 +177,20 @@ fn paired(
     loss: impl FnOnce(&Tensor, &Tensor) -> Tensor,
 ) -> Tensor {
     let place = Place::caller();
-    place.hold(|| match check_shapes(op, input, target, place) {
-        Ok(()) => reduce(&loss(input, target), reduction),
-        Err(error) => Tensor::zeros((), &wgrad_core::Device::failed(error)),
+    place.hold(|| {
+        let result = check_shapes(op, input, target, place).and_then(|()| {
+            let dtype = input.dtype()?.promote(target.dtype()?);
+            // In the type that 16-bit floats compute in until the mean is taken: squares of 300 are
+            // beyond f16's range, and so are sums.
+            let [x, t] = [input, target].map(|t| t.to_dtype(dtype.compute()));
+            let result = reduce(&loss(&x, &t), reduction);
+            if dtype.is_float() {
+                result.to_dtype(dtype).checked()
+            } else {
+                result.checked()
+            }
+        });
+        result.unwrap_or_else(|error| Tensor::zeros((), &wgrad_core::Device::failed(error)))
     })
 }
 

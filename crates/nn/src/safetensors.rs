@@ -63,7 +63,8 @@ pub fn save_with_metadata(
 }
 
 /// Reads a file's tensors onto a device. Types that the device does not have become the nearest
-/// that it has: `f64` becomes `f32`, `i64` becomes `i32` where the values fit.
+/// that it has: `f64` becomes `f32`, `i64` becomes `i32` where the values fit. A tensor of a type that
+/// wgrad does not know is a failed tensor, whose error says so; the others are read.
 ///
 /// ```
 /// # fn main() -> wgrad_core::Result<()> {
@@ -109,7 +110,10 @@ pub fn decode(bytes: &[u8], name: &str, device: &Device) -> Result<(StateDict, M
     let contents = Contents::parse(bytes, name)?;
     let mut dict = StateDict::new();
     for (tensor, entry) in contents.tensors {
-        let value = entry.upload(&tensor, name, device)?;
+        let value = match entry.upload(&tensor, name, device) {
+            Err(error) if entry.dtype.is_err() => Tensor::zeros((), &Device::failed(error)),
+            made => made?,
+        };
         dict.insert(tensor, value);
     }
     Ok((dict, contents.metadata))
@@ -134,7 +138,10 @@ pub(crate) fn load_into<M: Module + ?Sized>(module: &M, path: &Path, names: Matc
     let mut misfits = state::Misfits::of_names(wanted, given, names);
     for (name, tensor) in &leaves {
         if let Some(entry) = entries.get(name) {
-            misfits.check(name, tensor, &entry.shape, entry.dtype);
+            match &entry.dtype {
+                Ok(dtype) => misfits.check(name, tensor, &entry.shape, *dtype),
+                Err(problem) => misfits.refuse(name, problem),
+            }
         }
     }
     if let Some(summary) = misfits.summary() {
@@ -172,7 +179,8 @@ struct Contents<'a> {
 
 /// A tensor in a file.
 struct Entry<'a> {
-    dtype: DType,
+    /// `Err` names a type that tensors do not have. It hinders nobody who does not read the tensor.
+    dtype: Result<DType, String>,
     shape: Shape,
     bytes: &'a [u8],
 }
@@ -203,13 +211,14 @@ impl<'a> Entry<'a> {
     fn new(info: &TensorInfo, data: &'a [u8]) -> Result<Entry<'a>, String> {
         let (dtype, shape) = (info.dtype, &info.shape);
         let known = TYPES.iter().find(|(written, _)| *written == dtype);
-        let (_, dtype) = known.ok_or_else(|| format!("the type {dtype} is not known"))?;
+        let unknown = || format!("the type {dtype} is not known");
+        let dtype = known.map(|(_, dtype)| *dtype).ok_or_else(unknown);
         if shape.len() > MOST_DIMENSIONS {
             return Err(format!("{} dimensions are too many", shape.len()));
         }
         let (begin, end) = info.data_offsets;
         Ok(Entry {
-            dtype: *dtype,
+            dtype,
             shape: shape.iter().copied().collect(),
             bytes: data.get(begin..end).ok_or("bytes beyond the end")?,
         })
@@ -217,11 +226,12 @@ impl<'a> Entry<'a> {
 
     /// The tensor, on a device.
     fn upload(&self, name: &str, file: &str, device: &Device) -> Result<Tensor> {
-        if self.dtype == DType::Bool && self.bytes.iter().any(|&b| b > 1) {
-            let problem = format!("tensor {name}: a bool that is neither 0 nor 1");
-            return Err(file_error(file, problem));
+        let wrong = |problem: &str| file_error(file, format!("tensor {name}: {problem}"));
+        let dtype = self.dtype.as_ref().map_err(|problem| wrong(problem))?;
+        if *dtype == DType::Bool && self.bytes.iter().any(|&b| b > 1) {
+            return Err(wrong("a bool that is neither 0 nor 1"));
         }
-        upload(self.bytes, self.dtype, &self.shape, device)
+        upload(self.bytes, *dtype, &self.shape, device)
             .map_err(|e| file_error(file, format!("tensor {name}: {e}")))
     }
 }

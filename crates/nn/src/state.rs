@@ -71,6 +71,11 @@ impl Misfits {
         }
     }
 
+    /// Notes a value that cannot be used.
+    pub fn refuse(&mut self, name: &str, problem: &str) {
+        self.wrong.push(format!("{name}: {problem}"));
+    }
+
     /// One line that tells everything, if there is anything to tell.
     pub fn summary(&self) -> Option<String> {
         let mut parts = Vec::new();

@@ -3,7 +3,7 @@
 mod device;
 
 use device::{both, cpu, fill, values};
-use wgrad_core::{DType, Error, Reduction, Result, Tensor};
+use wgrad_core::{CrossEntropyOptions, DType, Error, Reduction, Result, Tensor};
 use wgrad_nn::init::{self, Fan, Gain};
 use wgrad_nn::{
     Dropout, Flatten, Forward, Func, Gelu, GeluTanh, Identity, Linear, Module, Relu, Sigmoid, Silu,
@@ -239,7 +239,11 @@ fn losses_against_formulas() -> Result<()> {
         assert!(close(loss::cross_entropy(&x, &classes).item()?, nll));
         let grid = Tensor::zeros([2, 5, 3], (DType::F64, &dev)).log_softmax(1);
         let spots = Tensor::new([[0, 1, 2], [3, 4, 0]], &dev);
-        let rows = loss::nll_loss_with(&grid, &spots, Reduction::None);
+        let each = CrossEntropyOptions {
+            reduction: Reduction::None,
+            ..Default::default()
+        };
+        let rows = loss::nll_loss_with(&grid, &spots, each);
         assert_eq!(rows.shape()?, [2, 3]);
         assert!(values(&rows).iter().all(|&v| close(v, 5f64.ln())));
     }

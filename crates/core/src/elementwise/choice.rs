@@ -2,13 +2,15 @@
 
 use smallvec::SmallVec;
 
-use super::{Class, broadcast, cast, class_dtype, constant, expanded, fit, map, promote_values};
+use super::{Class, available, broadcast, cast, class_dtype, expanded, map, promote_values};
 use crate::autograd::{self, Grads, Saves};
+use crate::create;
 use crate::dtype::DType;
 use crate::element::Scalar;
 use crate::error::{Error, Place, Result};
 use crate::node::Source;
 use crate::program::MapOp;
+use crate::shape::Shape;
 use crate::tensor::{Rhs, Tensor, Value, same_device};
 
 pub(super) fn where_cond(c: &Value, a: &Rhs, b: &Rhs, place: Place) -> Result<Tensor> {
@@ -31,10 +33,10 @@ pub(super) fn where_cond(c: &Value, a: &Rhs, b: &Rhs, place: Place) -> Result<Te
         (_, _, Rhs::Scalar(a), Rhs::Scalar(b)) => a.default_dtype().promote(b.default_dtype()),
         _ => DType::F32,
     };
-    let dtype = fit(device, dtype);
+    let dtype = available(name, device, dtype, place)?;
     let operand = |v: Option<Value>, rhs: &Rhs| match (v, rhs) {
         (Some(v), _) => cast(&v, dtype, place),
-        (None, Rhs::Scalar(s)) => constant(device, *s, dtype, place),
+        (None, Rhs::Scalar(s)) => create::constant(device, &Shape::default(), *s, dtype, place),
         (None, Rhs::Tensor(t)) => t.capture(),
     };
     let (va, vb) = (operand(va, a)?, operand(vb, b)?);
@@ -82,6 +84,7 @@ pub(super) fn where_cond(c: &Value, a: &Rhs, b: &Rhs, place: Place) -> Result<Te
 pub(super) fn clamp(x: &Value, lo: Scalar, hi: Scalar, place: Place) -> Result<Tensor> {
     let device = &x.node.device;
     let dtype = class_dtype(Class::Number, hi.promote(lo.promote(x.dtype())));
+    let (lo, hi) = (lo.saturated(dtype), hi.saturated(dtype));
     let x = cast(x, dtype, place)?;
     let of = dtype.compute();
     let inputs = [x.source(), Source::Scalar(lo, of), Source::Scalar(hi, of)]
@@ -105,7 +108,15 @@ pub(super) fn clamp(x: &Value, lo: Scalar, hi: Scalar, place: Place) -> Result<T
     };
     Ok(autograd::track("clamp", y, &[&x], saves, place, move |c| {
         let x = &c.inputs[0];
-        let inside = x.ge(Rhs::Scalar(lo)).logical_and(x.le(Rhs::Scalar(hi)));
+        // An infinite bound is none, which infinities are inside of.
+        let above = match lo.to_f64() {
+            f64::NEG_INFINITY => x.eq(x),
+            _ => x.gt(Rhs::Scalar(lo)),
+        };
+        let inside = match hi.to_f64() {
+            f64::INFINITY => above,
+            _ => above.logical_and(x.lt(Rhs::Scalar(hi))),
+        };
         SmallVec::from_iter([Some(inside.where_cond(c.grad, 0.0))])
     }))
 }

@@ -38,7 +38,7 @@ impl Planner<'_> {
                 };
                 self.push(kernel, &[], None);
             }
-            (Op::Gather { dim }, Some(source), Some(index)) => {
+            (Op::Gather { dim, .. }, Some(source), Some(index)) => {
                 self.push(
                     Kernel::Gather {
                         dim: *dim,
@@ -50,7 +50,7 @@ impl Planner<'_> {
                     Some(i),
                 );
             }
-            (Op::ScatterAdd { dim, size }, Some(source), Some(index)) => {
+            (Op::ScatterAdd { dim, size, .. }, Some(source), Some(index)) => {
                 let kernel = Kernel::ScatterAdd {
                     dim: *dim,
                     size: *size,

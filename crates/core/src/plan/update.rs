@@ -9,7 +9,7 @@ use crate::node::Node;
 use crate::update::{Role, Update};
 
 impl Planner<'_> {
-    /// The optimizer's launches: gradients that lie elsewhere are copied into their arena first.
+    /// The optimizer's launches: gradients that lie elsewhere are copied into their place first.
     pub(super) fn update(&mut self, update: &Update, index: impl Fn(&Arc<Node>) -> Option<u32>) {
         // Items by their number in the run; rewriting keeps the last of a split node under it.
         let mut item_of: HashMap<usize, usize> = HashMap::new();
@@ -26,6 +26,10 @@ impl Planner<'_> {
             let Some(&target) = buffers.get(&Role::Grad) else {
                 continue;
             };
+            // What lies in the arena already, in another parameter's place, is moved aside first: a
+            // driver refuses copies within one buffer, and two parameters may exchange places.
+            let mut aside = Vec::new();
+            let mut direct = Vec::new();
             for copy in arena.copies() {
                 let source = match index(copy.node) {
                     Some(mark) if mark & (1 << 31) != 0 => {
@@ -34,20 +38,27 @@ impl Planner<'_> {
                     Some(mark) => item_of.get(&(mark as usize)).and_then(|&i| self.stored[i]),
                     None => None,
                 };
-                if let Some(source) = source {
-                    let kernel = Kernel::Copy {
-                        source,
-                        source_offset: 0,
-                        target,
-                        target_offset: copy.offset,
-                        bytes: copy.bytes,
-                    };
-                    self.launches.push(Launch {
-                        kernel,
-                        scalars: 0..0,
-                        fault: None,
-                    });
+                let Some(mut source) = source else { continue };
+                if self.buffers[source].allocation == self.buffers[target].allocation {
+                    let scratch = self.push_buffer(copy.bytes, None, Place::Inner);
+                    aside.push((source, scratch, 0, copy.bytes));
+                    source = scratch;
                 }
+                direct.push((source, target, copy.offset, copy.bytes));
+            }
+            for (source, target, target_offset, bytes) in aside.into_iter().chain(direct) {
+                let kernel = Kernel::Copy {
+                    source,
+                    source_offset: 0,
+                    target,
+                    target_offset,
+                    bytes,
+                };
+                self.launches.push(Launch {
+                    kernel,
+                    scalars: 0..0,
+                    fault: None,
+                });
             }
             let count = arena.scalar_count();
             if let Some(kernel) = arena.kernel(&buffers) {

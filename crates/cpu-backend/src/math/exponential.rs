@@ -232,6 +232,6 @@ pub(crate) fn gelu_tanh<const FMA: bool>(x: f32) -> f32 {
     // x e^u is scaled last: e^u alone may be subnormal.
     let tail = madd::<FMA>(limited, m, limited) * first * second;
     let y = quotient::<FMA>(pick(x < 0.0, tail, x), 0.0, sum, e - (sum - 1.0));
-    // inf - inf * 0 would be NaN, and the sum of the zeros has no sign.
-    pick((x > 12.0) | (x == 0.0), x, y)
+    // inf - inf * 0 would be NaN, and the sum of zeros has lost its sign.
+    pick((x > 12.0) | (x == 0.0), x, y.copysign(x))
 }

@@ -52,14 +52,14 @@ pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<Tensor> {
             if grads.is_empty() {
                 return Tensor::zeros((), first.device()).checked();
             }
-            let squares: Tensor = grads.iter().map(|(_, g)| g.sqr().sum()).sum();
-            let norm = squares.sqrt().checked()?;
+            let norm = norm(grads.iter().map(|(_, g)| g)).checked()?;
             // As torch: a little less than max_norm, but never a division by zero.
             let scale = (max_norm / (&norm + 1e-6)).clamp(f64::NEG_INFINITY, 1.0);
             let mut clipped = Vec::with_capacity(grads.len());
             for (param, grad) in grads {
                 let dtype = grad.dtype()?;
-                clipped.push((param, (grad * &scale).to_dtype(dtype).checked()?));
+                let scaled = grad.to_dtype(dtype.compute()) * &scale;
+                clipped.push((param, scaled.to_dtype(dtype).checked()?));
             }
             for (param, grad) in clipped {
                 param.set_grad(&grad)?;
@@ -67,4 +67,26 @@ pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<Tensor> {
             Ok(norm)
         })
     })
+}
+
+/// The 2-norm of all elements of all tensors, which squares neither overflow nor underflow: they are
+/// scaled by the largest element first. In the type that 16-bit floats compute in.
+fn norm<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Tensor {
+    let computed = |x: &Tensor| match x.dtype() {
+        Ok(dtype) => x.to_dtype(dtype.compute()),
+        Err(_) => x.clone(),
+    };
+    let filled = tensors.clone().filter(|x| x.numel() != Ok(0));
+    let largest = filled.map(|x| computed(x).abs().max());
+    let largest = largest.reduce(|a, b| a.maximum(&b));
+    let scale = match &largest {
+        // Zeros are not scaled, and infinities or NaN come out as they are.
+        Some(largest) => {
+            let usable = largest.gt(0.0).logical_and(largest.lt(f64::INFINITY));
+            usable.where_cond(largest, 1.0)
+        }
+        None => return tensors.map(Tensor::sum).sum(),
+    };
+    let squares: Tensor = tensors.map(|x| (computed(x) / &scale).sqr().sum()).sum();
+    squares.sqrt() * scale
 }

@@ -1,0 +1,162 @@
+//! Counted tensors.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::from_elements;
+use crate::device::{Device, Target};
+use crate::dtype::DType;
+use crate::element::Scalar;
+use crate::elementwise::map;
+use crate::error::{Error, Place, Result};
+use crate::program::MapOp;
+use crate::shape::Shape;
+use crate::tensor::{Tensor, Value};
+
+/// What [`Tensor::arange`] counts through: a number `n` for `0..n`, a range, or
+/// `(start, end, step)`. The end is not reached.
+pub trait Progression {
+    /// Start, end and step.
+    fn progression(&self) -> [Scalar; 3];
+}
+
+macro_rules! progressions {
+    ($($t:ty: $zero:literal, $one:literal;)*) => { $(
+        impl Progression for $t {
+            fn progression(&self) -> [Scalar; 3] {
+                [($zero as $t).into(), (*self).into(), ($one as $t).into()]
+            }
+        }
+        impl Progression for Range<$t> {
+            fn progression(&self) -> [Scalar; 3] {
+                [self.start.into(), self.end.into(), ($one as $t).into()]
+            }
+        }
+        impl Progression for ($t, $t, $t) {
+            fn progression(&self) -> [Scalar; 3] {
+                [self.0.into(), self.1.into(), self.2.into()]
+            }
+        }
+    )* };
+}
+progressions! {
+    i32: 0, 1;
+    i64: 0, 1;
+    usize: 0, 1;
+    f64: 0.0, 1.0;
+}
+
+impl Tensor {
+    /// The numbers from a start to an end that is not reached, a step apart: `i32` for integers and
+    /// `f32` for floats, or the given type, which must hold them. `torch.arange`.
+    ///
+    /// ```ignore
+    /// Tensor::arange(3, &dev);                 // 0, 1, 2
+    /// Tensor::arange(2..5, &dev);              // 2, 3, 4
+    /// Tensor::arange((1.0, 0.0, -0.25), &dev); // 1, 0.75, 0.5, 0.25
+    /// ```
+    #[track_caller]
+    pub fn arange(progression: impl Progression, target: impl Target) -> Tensor {
+        let place = Place::caller();
+        let [start, end, step] = progression.progression();
+        let dtype = target.dtype().unwrap_or(start.default_dtype());
+        let device = target.device();
+        let result = arange(start, end, step, dtype, device, place);
+        Tensor::or_fail(device, result)
+    }
+
+    /// `n` evenly spaced numbers from `start` to `end`, both included and exact: each is computed in
+    /// `f64` and rounded once (for integer types, towards 0).
+    #[track_caller]
+    pub fn linspace(start: f64, end: f64, n: usize, target: impl Target) -> Tensor {
+        let place = Place::caller();
+        let dtype = target.dtype().unwrap_or(DType::F32);
+        let number = |i: usize| match i {
+            0 => start,
+            i if i + 1 == n => end,
+            // The product first, so that whole numbers come out whole.
+            i => start + (end - start) * i as f64 / (n - 1) as f64,
+        };
+        let values: Vec<f64> = (0..n).map(number).collect();
+        let device = target.device();
+        let result = from_elements("linspace", &values, n.into(), dtype, device, place);
+        Tensor::or_fail(device, result)
+    }
+
+    /// The `n x n` identity matrix.
+    #[track_caller]
+    pub fn eye(n: usize, target: impl Target) -> Tensor {
+        let place = Place::caller();
+        let dtype = target.dtype().unwrap_or(DType::F32);
+        place.hold(|| {
+            let i = Tensor::arange(n, target.device());
+            i.unsqueeze(1).eq(i.unsqueeze(0)).to_dtype(dtype)
+        })
+    }
+}
+
+fn arange(
+    start: Scalar,
+    end: Scalar,
+    step: Scalar,
+    dtype: DType,
+    device: &Device,
+    place: Place,
+) -> Result<Tensor> {
+    let count = count(start, end, step).ok_or_else(|| {
+        let [start, end, step] = [start, end, step].map(Scalar::to_f64);
+        let problem = format!("no sequence leads from {start} to {end} by steps of {step}");
+        Error::value("arange", place, problem)
+    })?;
+    if count > i32::MAX as usize {
+        let problem = format!("{count} numbers are more than positions can count");
+        return Err(Error::value("arange", place, problem));
+    }
+    let last = match (start, step) {
+        (Scalar::Integer(start), Scalar::Integer(step)) => {
+            Scalar::Integer(start + step * count.saturating_sub(1) as i64)
+        }
+        _ => Scalar::Float(start.to_f64() + step.to_f64() * count.saturating_sub(1) as f64),
+    };
+    if count > 0
+        && let Some(unfit) = [start, last].into_iter().find(|v| !v.fits(dtype))
+    {
+        return Err(super::unfit("arange", unfit, dtype, place));
+    }
+    let index = map(
+        "arange",
+        MapOp::Index,
+        device,
+        SmallVec::new(),
+        &Shape::from(count),
+        DType::I32,
+        place,
+    );
+    let index = index.map(Value::into_tensor)?;
+    place.hold(|| {
+        // Integers wrap on the way and come out right; floats are rounded to their type at the end.
+        let whole = matches!((start, step), (Scalar::Integer(_), Scalar::Integer(_)));
+        let scaled = match (dtype.compute(), whole) {
+            (compute, true) => index.to_dtype(compute).mul(step).add(start),
+            (compute @ DType::F64, false) => index.to_dtype(compute).mul(step).add(start),
+            (_, false) => index.to_dtype(DType::F32).mul(step).add(start),
+        };
+        scaled.to_dtype(dtype).checked()
+    })
+}
+
+/// How many numbers there are; `None` where the step leads away from the end, or nowhere.
+fn count(start: Scalar, end: Scalar, step: Scalar) -> Option<usize> {
+    if let (Scalar::Integer(start), Scalar::Integer(end), Scalar::Integer(step)) =
+        (start, end, step)
+    {
+        let (way, step) = (i128::from(end) - i128::from(start), i128::from(step));
+        if step == 0 || way * step < 0 {
+            return None;
+        }
+        return usize::try_from((way.abs() + step.abs() - 1) / step.abs()).ok();
+    }
+    let way = (end.to_f64() - start.to_f64()) / step.to_f64();
+    (way >= 0.0 && way.is_finite() && step.to_f64() != 0.0).then(|| way.ceil() as usize)
+}

@@ -1,0 +1,170 @@
+//! Result types of operations for every type and pair of types, against PyTorch's table
+//! (`golden/result_types.py`). Deliberate differences are listed here and in docs/guide/differences.md.
+
+mod devices;
+
+use wgrad::prelude::*;
+
+const TABLE: &str = include_str!("golden/result_types.txt");
+
+fn dtype(name: &str) -> DType {
+    let found = DType::ALL.into_iter().find(|d| d.name() == name);
+    found.unwrap_or_else(|| panic!("type {name}"))
+}
+
+fn unary(op: &str, x: &Tensor) -> Tensor {
+    match op {
+        "neg" => x.neg(),
+        "abs" => x.abs(),
+        "sign" => x.sign(),
+        "reciprocal" => x.recip(),
+        "square" => x.sqr(),
+        "sqrt" => x.sqrt(),
+        "rsqrt" => x.rsqrt(),
+        "exp" => x.exp(),
+        "expm1" => x.expm1(),
+        "log" => x.ln(),
+        "log1p" => x.log1p(),
+        "sin" => x.sin(),
+        "cos" => x.cos(),
+        "tan" => x.tan(),
+        "tanh" => x.tanh(),
+        "sigmoid" => x.sigmoid(),
+        "relu" => x.relu(),
+        "erf" => x.erf(),
+        "floor" => x.floor(),
+        "ceil" => x.ceil(),
+        "round" => x.round(),
+        "logical_not" => x.logical_not(),
+        "sum" => x.sum(),
+        "amax" => x.max(),
+        "argmax" => x.argmax(0, false),
+        "any" => x.any(),
+        "all" => x.all(),
+        other => panic!("{other} is not in this test"),
+    }
+}
+
+fn binary(op: &str, x: &Tensor, y: wgrad::Rhs) -> Tensor {
+    match op {
+        "add" => x.add(y),
+        "sub" => x.sub(y),
+        "mul" => x.mul(y),
+        "div" => x.div(y),
+        "pow" => x.pow(y),
+        "minimum" => x.minimum(y),
+        "maximum" => x.maximum(y),
+        "eq" => x.eq(y),
+        "lt" => x.lt(y),
+        "logical_and" => x.logical_and(y),
+        other => panic!("{other} is not in this test"),
+    }
+}
+
+/// What wgrad gives where torch gives `want`, for operands of the types `operands`.
+fn ours<'a>(op: &str, operands: &[&str], want: &'a str) -> &'a str {
+    let wide = operands.iter().any(|o| o.trim_end_matches('0') == "i64");
+    match (op, want) {
+        // i32 is the integer type on every device; only what is i64 already stays it.
+        ("argmax", "i64") => "i32",
+        (_, "i64") if !wide => "i32",
+        // A bool beside a number counts as 0 or 1, and the place of the first true is a place.
+        ("sub", "refused") if operands != ["bool", "bool"] && operands != ["bool", "bool0"] => {
+            match operands {
+                ["bool", "b"] => "refused",
+                [a, "bool" | "bool0" | "b"] => ["f64", "f32", "f16", "bf16", "i64", "i32", "u8"]
+                    .into_iter()
+                    .find(|name| name == a)
+                    .unwrap_or(want),
+                ["bool", "f"] => "f32",
+                ["bool", "i"] => "i32",
+                ["bool", b] => {
+                    let b = b.trim_end_matches('0').to_string();
+                    ["f64", "f32", "f16", "bf16", "i64", "i32", "u8"]
+                        .into_iter()
+                        .find(|name| *name == b)
+                        .unwrap_or(want)
+                }
+                _ => want,
+            }
+        }
+        // A power of bools is refused whatever the exponent.
+        ("pow", "bool") => "refused",
+        ("argmax", "refused") => "i32",
+        // Whether any is, is a truth value of u8 too.
+        ("any" | "all", "u8") => "bool",
+        _ => want,
+    }
+}
+
+#[test]
+fn result_types_are_torchs() {
+    let mut cases = 0;
+    for dev in devices::all() {
+        let has = |name: &str| dev.limits().unwrap().has(dtype(name));
+        for line in TABLE.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [op, operands @ .., want] = &words[..] else {
+                panic!("{line}")
+            };
+            let types = || operands.iter().filter(|o| o.len() > 1);
+            if !types().all(|o| has(o.trim_end_matches('0'))) {
+                continue;
+            }
+            let ones = |name: &str| {
+                let shape = if name.ends_with('0') { vec![] } else { vec![2] };
+                Tensor::ones(shape, (dtype(name.trim_end_matches('0')), &dev))
+            };
+            let x = ones(operands[0]);
+            let y = match operands.get(1) {
+                None => unary(op, &x),
+                Some(&"f") => binary(op, &x, 1.0.into()),
+                Some(&"i") => binary(op, &x, 1.into()),
+                Some(&"b") => binary(op, &x, true.into()),
+                Some(name) => binary(op, &x, ones(name).into()),
+            };
+            let got = match y.dtype() {
+                Ok(dtype) => dtype.name(),
+                Err(_) => "refused",
+            };
+            assert_eq!(got, ours(op, operands, want), "{line} on {dev}");
+            if got != "refused" {
+                y.to_dtype(DType::F32)
+                    .to_vec::<f32>()
+                    .unwrap_or_else(|e| panic!("{line}: {e}"));
+            }
+            cases += 1;
+        }
+    }
+    assert!(cases > 3000, "{cases} cases");
+}
+
+/// Types that torch does not promote, and i64 where a device lacks it.
+#[test]
+fn unsigned_words_promote_where_there_is_room() {
+    for dev in devices::all() {
+        let wide = dev.limits().unwrap().has(DType::I64);
+        let of = |dtype| Tensor::ones([2], (dtype, &dev));
+        let mixed = of(DType::I32) + of(DType::U32);
+        match wide {
+            true => assert_eq!(mixed.dtype().unwrap(), DType::I64),
+            false => {
+                let error = mixed.dtype().unwrap_err().to_string();
+                assert!(
+                    error.starts_with("add: the operands promote to i64, which"),
+                    "{error}"
+                );
+            }
+        }
+        assert_eq!(
+            (of(DType::U8) + of(DType::U32)).dtype().unwrap(),
+            DType::U32
+        );
+        let large = Tensor::from_vec(vec![3_000_000_000u32; 2], [2], &dev);
+        match wide {
+            true => assert_eq!(large.sum().item::<i64>().unwrap(), 6_000_000_000),
+            // It wraps, and the documentation says so.
+            false => assert_eq!(large.sum().item::<u32>().unwrap(), 1_705_032_704),
+        }
+    }
+}
