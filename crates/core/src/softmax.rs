@@ -1,11 +1,11 @@
 //! Softmax, its logarithm, and the logarithm of a sum of exponentials.
 //!
-//! Each is one kernel that reads a row once. Where the rows of a view cannot be walked with two
-//! strides, and with fusion off, they are composed of plain operations.
+//! Each is one kernel that reads a row once; with fusion off it is composed of plain operations.
 
 use smallvec::SmallVec;
 
-use crate::autograd::{self, Saves};
+use crate::autograd::{self, Saves, no_grad};
+use crate::dtype::DType;
 use crate::elementwise::cast;
 use crate::error::{Error, Place, Result};
 use crate::kernel::SoftmaxForm;
@@ -15,102 +15,68 @@ use crate::tensor::{Tensor, Value, record};
 use crate::views::{dim_of, materialized};
 
 impl Tensor {
-    /// `exp(x) / sum(exp(x))` along `dim`.
+    /// `exp(x) / sum(exp(x))` along `dim`. Only floats.
     #[track_caller]
     pub fn softmax(&self, dim: isize) -> Tensor {
-        let place = Place::caller();
-        place.hold(|| {
-            along("softmax", self, dim, SoftmaxForm::Softmax, place).unwrap_or_else(|| {
-                let e = (self - self.detach().max_dims([dim], true)).exp();
-                &e / e.sum_dims([dim], true)
-            })
-        })
+        along("softmax", self, dim, SoftmaxForm::Softmax, Place::caller())
     }
 
-    /// `ln(softmax(x))` along `dim`, without loss of precision.
+    /// `ln(softmax(x))` along `dim`, without loss of precision. Only floats.
     #[track_caller]
     pub fn log_softmax(&self, dim: isize) -> Tensor {
-        let place = Place::caller();
-        place.hold(|| {
-            along("log_softmax", self, dim, SoftmaxForm::LogSoftmax, place).unwrap_or_else(|| {
-                let shifted = self - self.detach().max_dims([dim], true);
-                let log_sum = shifted.exp().sum_dims([dim], true).ln();
-                shifted - log_sum
-            })
-        })
+        let form = SoftmaxForm::LogSoftmax;
+        along("log_softmax", self, dim, form, Place::caller())
     }
 
     /// `ln(sum(exp(x)))` along `dim`, without overflow.
     #[track_caller]
     pub fn logsumexp(&self, dim: isize, keepdim: bool) -> Tensor {
         let place = Place::caller();
-        place.hold(|| {
-            let sum = along("logsumexp", self, dim, SoftmaxForm::LogSumExp, place);
-            let sum = sum.unwrap_or_else(|| {
-                let top = self.detach().max_dims([dim], true);
-                // Where it is infinite it cannot be subtracted.
-                let top = top.abs().eq(f64::INFINITY).where_cond(0.0, top);
-                (self - &top).exp().sum_dims([dim], true).ln() + top
-            });
-            if keepdim { sum } else { sum.squeeze(dim) }
-        })
+        let sum = along("logsumexp", self, dim, SoftmaxForm::LogSumExp, place);
+        place.hold(|| if keepdim { sum } else { sum.squeeze(dim) })
     }
 }
 
-/// The result along `dim`, with `dim` kept, by the kernel, or where there is nothing to compute;
-/// `None` where the operation must be composed.
-fn along(
-    name: &'static str,
-    x: &Tensor,
-    dim: isize,
-    form: SoftmaxForm,
-    place: Place,
-) -> Option<Tensor> {
-    let checked = x.capture().and_then(|value| {
+/// The result along `dim`, with `dim` kept.
+fn along(name: &'static str, x: &Tensor, dim: isize, form: SoftmaxForm, place: Place) -> Tensor {
+    x.then(|value| {
         // A scalar has a dimension 0 here, as in torch.
         let d = match value.shape().dim(dim) {
             Some(d) => d,
             None => dim_of(name, value.shape(), dim, place)?,
         };
-        if form != SoftmaxForm::LogSumExp && !value.dtype().is_float() {
-            let problem = format!(
-                "takes floats, not {}; convert them with to_dtype",
-                value.dtype()
-            );
-            return Err(Error::dtype(name, place, problem));
-        }
-        Ok((value, d))
-    });
-    let (value, d) = match checked {
-        Ok(checked) => checked,
-        Err(error) => return Some(Tensor::fail(x.device(), error)),
-    };
-    let rank = value.shape().rank();
-    let classes = *value.shape().get(d)?;
-    if classes == 0 {
-        // The logarithm of an empty sum; else there are no elements.
-        return Some(match form {
-            SoftmaxForm::LogSumExp => x.sum_dims([dim], true).ln(),
-            _ => x.clone() * 1.0,
-        });
-    }
-    let numel = value.shape().numel();
-    if !value.node.device.fusion() || !value.dtype().is_float() || numel == 0 {
-        return None;
-    }
-    let last = x.transpose(dim, -1);
-    let shape = last.shape().ok()?;
-    let flat = Shape::from([numel / classes, classes]);
-    last.capture().ok()?.layout().reshape(&flat)?;
-    let y = last.reshape(&flat).then(|x| rows(name, &x, form, place));
-    let mut shape = shape.to_vec();
-    if form == SoftmaxForm::LogSumExp {
-        shape[rank - 1] = 1;
-    }
-    Some(y.reshape(shape).transpose(dim, -1))
+        let sums = form == SoftmaxForm::LogSumExp;
+        let value = match value.dtype() {
+            dtype if dtype.is_float() => value,
+            _ if sums => cast(&value, DType::F32, place)?,
+            dtype => {
+                let problem = format!("takes floats, not {dtype}; convert them with to_dtype");
+                return Err(Error::dtype(name, place, problem));
+            }
+        };
+        let shape = value.shape().clone();
+        let classes = shape.get(d).copied().unwrap_or(1);
+        let x = value.into_tensor();
+        Ok(place.hold(|| match classes {
+            // The logarithm of an empty sum; else there are no elements.
+            0 if sums => x.sum_dims([dim], true).ln(),
+            0 => x * 1.0,
+            _ => {
+                let last = x.transpose(dim, -1);
+                let flat = Shape::from([shape.numel() / classes, classes]);
+                let y = last.reshape(&flat).then(|x| rows(name, &x, form, place));
+                let mut shape = shape.to_vec();
+                if let Some(last) = shape.len().checked_sub(1) {
+                    shape.swap(d, last);
+                    shape[last] = if sums { 1 } else { classes };
+                }
+                y.reshape(shape).transpose(dim, -1)
+            }
+        }))
+    })
 }
 
-/// The kernel over rows `[n, classes]`.
+/// The result for rows `[n, classes]`.
 fn rows(name: &'static str, x: &Value, form: SoftmaxForm, place: Place) -> Result<Tensor> {
     let dtype = x.dtype();
     let x = materialized(&cast(x, dtype.compute(), place)?, place)?;
@@ -118,17 +84,14 @@ fn rows(name: &'static str, x: &Value, form: SoftmaxForm, place: Place) -> Resul
         SoftmaxForm::LogSumExp => Shape::from([x.shape()[0], 1]),
         _ => x.shape().clone(),
     };
-    let inputs = [x.source()].into_iter().collect();
     let device = &x.node.device;
-    let y = record(
-        name,
-        device,
-        Op::Softmax(form),
-        inputs,
-        shape,
-        x.dtype(),
-        place,
-    )?;
+    let y = if device.fusion() {
+        let inputs = [x.source()].into_iter().collect();
+        let op = Op::Softmax(form);
+        record(name, device, op, inputs, shape, x.dtype(), place)?
+    } else {
+        no_grad(|| reference(&x.clone().into_tensor(), form)).capture()?
+    };
     if !autograd::tracks(&[&x]) {
         return Ok(y.into_tensor().to_dtype(dtype));
     }
@@ -146,7 +109,7 @@ fn rows(name: &'static str, x: &Value, form: SoftmaxForm, place: Place) -> Resul
         let (y, g) = (c.output, c.grad);
         SmallVec::from_iter([Some(match form {
             SoftmaxForm::Softmax => y * (g - (g * y).sum_dims([1], true)),
-            SoftmaxForm::LogSoftmax => g - y.exp() * g.sum_dims([1], true),
+            SoftmaxForm::LogSoftmax => slope_of_logs(y, g),
             SoftmaxForm::LogSumExp => slope_of_sum(&c.inputs[0], y) * g,
         })])
     });
@@ -157,4 +120,47 @@ fn rows(name: &'static str, x: &Value, form: SoftmaxForm, place: Place) -> Resul
 /// infinite, 0 for what is finite, as torch's `e^(x - y)` has it.
 fn slope_of_sum(x: &Tensor, y: &Tensor) -> Tensor {
     y.eq(f64::INFINITY).where_cond((x - y).exp(), x.softmax(1))
+}
+
+/// The same in plain operations: what runs with fusion off, and what the kernel is tested against.
+fn reference(x: &Tensor, form: SoftmaxForm) -> Tensor {
+    if x.numel() == Ok(0) {
+        // There are classes, so there are no rows.
+        return match form {
+            SoftmaxForm::LogSumExp => x.sum_dims([1], true),
+            _ => x.clone(),
+        };
+    }
+    let top = x.max_dims([1], true);
+    match form {
+        SoftmaxForm::Softmax => {
+            let e = (x - top).exp();
+            &e / e.sum_dims([1], true)
+        }
+        SoftmaxForm::LogSoftmax => {
+            let shifted = x - top;
+            &shifted - log_total(&shifted)
+        }
+        SoftmaxForm::LogSumExp => {
+            // Where it is infinite it cannot be subtracted.
+            let top = top.abs().eq(f64::INFINITY).where_cond(0.0, top);
+            log_total(&(x - &top)) + top
+        }
+    }
+}
+
+/// `ln(sum(exp(x)))` of each row, the largest of which is 0 (or none): as `ln(1 + rest)`, so that a
+/// small rest is not lost beside the 1.
+fn log_total(x: &Tensor) -> Tensor {
+    let top = x.eq(0.0);
+    let rest = top.where_cond(0.0, x.exp()).sum_dims([1], true);
+    (rest + (top.to_dtype(DType::F32).sum_dims([1], true) - 1.0)).log1p()
+}
+
+/// The derivative of `y`, a logarithm of softmax, times `g`: `g - e^y sum(g)`, where `e^y` is near 1 as
+/// `(g - sum(g)) - (e^y - 1) sum(g)`, for the difference of a target's 1 and its probability.
+fn slope_of_logs(y: &Tensor, g: &Tensor) -> Tensor {
+    let sum = g.sum_dims([1], true);
+    let near = (g - &sum) - y.expm1() * &sum;
+    y.gt(-0.5).where_cond(near, g - y.exp() * &sum)
 }

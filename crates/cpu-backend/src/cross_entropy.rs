@@ -369,10 +369,23 @@ impl CrossEntropy {
             most = E::from_f64(0.0);
         }
         Arch::new().dispatch(ShiftedExp(x, most, &mut *exponentials));
+        let logs = log || self.loss.is_some();
+        // ln(1 + rest) without the largest, whose 1 would swallow a small rest.
+        let top = match logs {
+            true => exponentials.iter().position(|&e| e.to_f64() == 1.0),
+            false => None,
+        };
+        if let Some(top) = top {
+            exponentials[top] = E::from_f64(0.0);
+        }
         let total = fold::sum(exponentials).to_f64();
+        let log_total = match top {
+            Some(_) => total.ln_1p(),
+            None => total.ln(),
+        };
         // SAFETY: the caller's promise.
         unsafe {
-            put(self.loss, buffers, row, most.to_f64() + total.ln());
+            put(self.loss, buffers, row, most.to_f64() + log_total);
             let Some(output) = self.grad else { return };
             let start = buffers[output.buffer].start;
             let start = start.add(row * x.len() * output.dtype.size());
@@ -385,7 +398,7 @@ impl CrossEntropy {
             if log {
                 // A row that was loaded in place may lie under the output.
                 exponentials.copy_from_slice(x);
-                let log_total = E::from_f64(total.ln());
+                let log_total = E::from_f64(log_total);
                 Arch::new().dispatch(Shifted(exponentials, most, log_total, &mut *out));
             } else {
                 let scale = E::from_f64(1.0 / total);

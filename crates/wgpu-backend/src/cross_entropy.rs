@@ -253,19 +253,36 @@ impl CrossEntropy<'_> {
             );
         }
         body.push_str("var sums = vec4<f32>(0.0);\n");
-        let mut body = self.each_quad(
-            form,
-            body,
-            false,
-            "sums += select(vec4<f32>(0.0), exp_f32(x - peak), c < vec4<u32>(params.classes));\n",
-        );
+        let logs = softmax != SoftmaxForm::Softmax;
+        let add = if logs {
+            // The largest are counted apart: their 1 would swallow a small rest.
+            body.push_str("var tops = vec4<f32>(0.0);\n");
+            "let inside = c < vec4<u32>(params.classes);\n\
+             let top = inside & (x == vec4<f32>(peak));\n\
+             tops += select(vec4<f32>(0.0), vec4<f32>(1.0), top);\n\
+             sums += select(vec4<f32>(0.0), exp_f32(x - peak), inside & !top);\n"
+        } else {
+            "sums += select(vec4<f32>(0.0), exp_f32(x - peak), c < vec4<u32>(params.classes));\n"
+        };
+        let mut body = self.each_quad(form, body, false, add);
         body.push_str("var total = (sums.x + sums.y) + (sums.z + sums.w);\n");
+        if logs {
+            body.push_str("var top_count = (tops.x + tops.y) + (tops.z + tops.w);\n");
+        }
         if form != Form::Thread {
             body.push_str("total = group_sum(lane, total);\n");
+            if logs {
+                body.push_str("top_count = group_sum(lane, top_count);\n");
+            }
+        }
+        if logs {
+            body.push_str(
+                "let log_total = select(ln_f32(vec4<f32>(total)), log1p_f32(vec4<f32>(total + (top_count - 1.0))), vec4<bool>(top_count > 0.0)).x;\n",
+            );
         }
         let value = match softmax {
             SoftmaxForm::LogSumExp => {
-                let put = "put_loss(row, ln_f32(vec4<f32>(total)).x + peak);\n";
+                let put = "put_loss(row, log_total + peak);\n";
                 body.push_str(&match form {
                     Form::Thread => put.to_string(),
                     _ => format!("if lane == 0u {{\n{}}}\n", indent(put)),
@@ -276,10 +293,7 @@ impl CrossEntropy<'_> {
                 body.push_str("let scale = 1.0 / total;\n");
                 "exp_f32(x - peak) * scale"
             }
-            SoftmaxForm::LogSoftmax => {
-                body.push_str("let log_total = ln_f32(vec4<f32>(total)).x;\n");
-                "(x - peak) - log_total"
-            }
+            SoftmaxForm::LogSoftmax => "(x - peak) - log_total",
         };
         self.each_quad(
             form,
