@@ -9,14 +9,17 @@
 mod devices;
 #[path = "differential"]
 mod differential {
+    pub mod array;
     pub mod generate;
     pub mod interpret;
     pub mod movement;
     pub mod number;
     pub mod program;
+    pub mod random;
     pub mod reverse;
     pub mod rows;
     pub mod shrink;
+    pub mod sums;
 }
 
 use std::collections::BTreeMap;
@@ -24,8 +27,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use differential::array::{Array, Fault};
 use differential::generate;
-use differential::interpret::{Array, Fault, interpret};
+use differential::interpret::interpret;
 use differential::number::Rules;
 use differential::program::Program;
 use differential::{reverse, shrink};

@@ -3,39 +3,13 @@
 
 use wgrad::{DType, Reduction};
 
-use super::interpret::{Array, Fault, Outcome, apply, broadcast, inputs};
+use super::array::{Array, Fault, Outcome, broadcast};
+use super::interpret::{apply, inputs};
 use super::number::{Num, Rules, range, round, wrap};
 use super::program::{Arg, Binary, Form, Node, Op, Placement, Program, Reduce};
+use super::random::Rng;
 use super::reverse::is_differentiable;
 use super::rows::UNARY;
-
-/// SplitMix64 (Steele, Lea and Flood 2014).
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    fn unit(&mut self) -> f64 {
-        self.next() as f64 / u64::MAX as f64
-    }
-}
 
 const FLOATS: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
 const INTEGERS: [DType; 4] = [DType::I32, DType::I64, DType::U32, DType::U8];

@@ -1,7 +1,7 @@
 //! Operations that only move elements: where each element of the result comes from. The same
 //! table, read backwards, is their derivative.
 
-use super::interpret::{Array, Fault, Outcome, dim, flat, positions};
+use super::array::{Array, Fault, Outcome, dim, flat, positions};
 use super::number::Num;
 use super::program::Op;
 
@@ -32,7 +32,7 @@ fn infer(sizes: &[isize], numel: usize) -> Outcome<Vec<usize>> {
         .map(|&s| s as usize)
         .product();
     let open = sizes.iter().filter(|&&s| s < 0).count();
-    if open > 1 || (open == 1 && (known == 0 || numel % known != 0)) {
+    if open > 1 || (open == 1 && (known == 0 || !numel.is_multiple_of(known))) {
         return Err(Fault::Refused);
     }
     Ok(sizes

@@ -68,6 +68,10 @@ impl Num {
         matches!(self, Float(lo, _) if lo.is_nan())
     }
 
+    pub fn is_infinite(self) -> bool {
+        matches!(self, Float(lo, _) if lo.is_infinite())
+    }
+
     pub fn is_unknown(self) -> bool {
         matches!(self, Unknown)
     }
@@ -81,6 +85,12 @@ impl Num {
         }
         let of = dtype.compute();
         let (eps, tiny) = precision(of, rules);
+        // The ends of an f64 interval were rounded themselves.
+        let ulps = if of == DType::F64 && lo != hi {
+            ulps.max(1.0)
+        } else {
+            ulps
+        };
         let off = |v: f64| {
             if ulps == 0.0 {
                 0.0
@@ -291,7 +301,7 @@ pub fn minimum(a: Num, b: Num) -> Num {
 pub fn less(a: Num, b: Num) -> Option<bool> {
     match (a, b) {
         (Int(a), Int(b)) => Some(a < b),
-        (Float(a, b), Float(c, d)) if b < c || !(a < d) => Some(b < c),
+        (Float(a, b), Float(c, d)) if b < c || a >= d || a.is_nan() || c.is_nan() => Some(b < c),
         _ => None,
     }
 }
@@ -316,7 +326,7 @@ pub fn equal(a: Num, b: Num) -> Option<bool> {
 pub fn at_most(a: Num, b: Num) -> Option<bool> {
     match (a, b) {
         (Int(a), Int(b)) => Some(a <= b),
-        (Float(a, b), Float(c, d)) if b <= c || !(a <= d) => Some(b <= c),
+        (Float(a, b), Float(c, d)) if b <= c || a > d || a.is_nan() || c.is_nan() => Some(b <= c),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use wgrad::prelude::*;
 use wgrad::{Element, Rhs, Scalar, Slice};
 
-use super::interpret::Array;
+use super::array::Array;
 use super::number::Num;
 use super::rows::Unary;
 
@@ -288,7 +288,7 @@ fn place(array: &Array, placement: Placement, dev: &Device) -> Tensor {
             let mut shape = array.shape.clone();
             shape[d] = 1;
             put(&Array::build(array.dtype, &shape, |c| array.at(c)))
-                .expand(&Shape::from(&array.shape))
+                .expand(Shape::from(&array.shape))
         }
         Placement::Full => {
             typed!(

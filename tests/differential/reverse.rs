@@ -3,14 +3,13 @@
 
 use wgrad::{DType, Reduction};
 
-use super::interpret::{
-    Array, Fault, Input, Outcome, apply, binary, choose, inputs, matmul, positions, reduced_dims,
-    softmax,
-};
+use super::array::{Array, Fault, Outcome, dim, positions};
+use super::interpret::{Input, apply, binary, choose, inputs};
 use super::movement::movement;
-use super::number::{Num, Rules, at_most, equal, less, meet, sum};
+use super::number::{Num, Rules, at_most, equal, less, meet, precision, sum};
 use super::program::{Arg, Binary, Form, Node, Op, Program, Reduce};
 use super::rows::Unary;
+use super::sums::{matmul, reduced_dims, softmax};
 
 /// The gradients of all nodes that `root` depends on.
 pub fn backward(
@@ -36,7 +35,10 @@ pub fn backward(
             let met: Vec<Num> = met.iter().map(|t| t.load(dtype, rules)).collect();
             meet(&met, dtype, rules)
         });
-        if let Node::Step(op, args) = &program.nodes[i] {
+        if let Some(at) = same(&program.nodes[i], values, i) {
+            let met = terms[i].clone();
+            terms[at].extend(met);
+        } else if let Node::Step(op, args) = &program.nodes[i] {
             let operands = inputs(args, values)?;
             let y = values[i].as_ref().map_err(|&fault| fault)?;
             for (arg, dx) in args
@@ -51,6 +53,22 @@ pub fn backward(
         grads[i] = Some(g);
     }
     Ok(grads)
+}
+
+/// The operand that a step returns as it is: what meets at one meets at the other.
+fn same(node: &Node, values: &[Outcome], at: usize) -> Option<usize> {
+    let Node::Step(op, args) = node else {
+        return None;
+    };
+    let (Arg::Value(x), Ok(y)) = (*args.first()?, &values[at]) else {
+        return None;
+    };
+    let moves = matches!(
+        op,
+        Op::Cast(_) | Op::Reshape(_) | Op::Expand(_) | Op::Flatten(..) | Op::Squeeze(_)
+    );
+    let x_value = values[x].as_ref().ok()?;
+    (moves && x_value.dtype == y.dtype && x_value.shape == y.shape).then_some(x)
 }
 
 /// Whether a gradient flows through the operation, and this file knows how.
@@ -170,21 +188,19 @@ impl Rule {
             })
             .collect();
         // A number's place is taken by a constant; its gradient goes nowhere.
-        let array = |i: usize| -> Outcome<Array> {
-            match args[i] {
-                Input::Array(a) => Ok(a.clone()),
-                Input::Number(Arg::Float(v)) => Ok(Array {
-                    dtype: y.dtype,
-                    shape: vec![],
-                    data: vec![Num::point(v)],
-                }),
-                Input::Number(Arg::Int(v)) => Ok(Array {
-                    dtype: y.dtype,
-                    shape: vec![],
-                    data: vec![Num::point(v as f64)],
-                }),
-                Input::Number(_) => Err(Fault::Unspecified),
-            }
+        let constant = |v: f64| {
+            let data = vec![Num::point(v).convert(y.dtype.compute())];
+            Ok(Array {
+                dtype: y.dtype,
+                shape: vec![],
+                data,
+            })
+        };
+        let array = |i: usize| match args[i] {
+            Input::Array(a) => Ok(a.clone()),
+            Input::Number(Arg::Float(v)) => constant(v),
+            Input::Number(Arg::Int(v)) => constant(v as f64),
+            Input::Number(_) => Err(Fault::Unspecified),
         };
         let x = array(0)?;
         let found = match op {
@@ -203,13 +219,13 @@ impl Rule {
             Op::Clamp => {
                 let (lo, hi) = (array(1)?, array(2)?);
                 let inside = |v: &[Num]| Some(at_most(v[1], v[0])? && at_most(v[0], v[2])?);
-                // Bounds are compared, so rounded to the type.
-                let bound = |v: Array| v.map(v.dtype, |n| n.stored(x.dtype, self.rules));
-                vec![self.masked(
-                    g,
-                    &[&x.cast(y.dtype, self.rules), &bound(lo), &bound(hi)],
-                    inside,
-                )]
+                // Compared as they are or rounded to the type.
+                let rounded = |v: Num| v.stored(x.dtype, self.rules);
+                let certain = |v: &[Num]| {
+                    let exact = inside(v)?;
+                    (inside(&[v[0], rounded(v[1]), rounded(v[2])])? == exact).then_some(exact)
+                };
+                vec![self.masked(g, &[&x.cast(y.dtype, self.rules), &lo, &hi], certain)]
             }
             Op::NanToZero => vec![self.masked(g, &[&x], |v| equal(v[0], v[0]))],
             Op::Cast(_) => vec![g.clone()],
@@ -227,13 +243,31 @@ impl Rule {
             }
             _ => return self.moved(op, &arrays.iter().flatten().copied().collect::<Vec<_>>(), g),
         };
+        let written = !matches!(op, Op::Where | Op::Clamp | Op::NanToZero | Op::Cast(_));
         let back = |(i, dx): (usize, Array)| {
+            let dx = if written { self.loose(&dx) } else { dx };
             // A condition has no gradient, whatever its type.
             let operand =
                 arrays[i].filter(|a| a.dtype.is_float() && (i > 0 || !matches!(op, Op::Where)))?;
             Some(dx.cast(operand.dtype, self.rules))
         };
         Ok(found.into_iter().enumerate().map(back).collect())
+    }
+
+    /// Which formula computes a derivative is open: four roundings more, to the type it is in.
+    fn loose(self, dx: &Array) -> Array {
+        let (eps, least) = match dx.dtype {
+            DType::F16 => (2f64.powi(-11), 2f64.powi(-24)),
+            DType::BF16 => (2f64.powi(-8), 2f64.powi(-133)),
+            other => precision(other, self.rules),
+        };
+        dx.map(dx.dtype, |v| match v {
+            Num::Float(lo, hi) if lo.is_finite() && v.magnitude() > 0.0 => {
+                let off = 4.0 * (eps * v.magnitude() + least);
+                Num::Float(lo - off, hi + off).computed(dx.dtype, 0.0, self.rules)
+            }
+            other => other,
+        })
     }
 
     fn unary(self, name: &str, x: &Array, y: &Array, g: &Array) -> Outcome {
@@ -354,12 +388,29 @@ impl Rule {
             g.shape.push(1);
         }
         let t = |x: &Array| apply(self.rules, &Op::Transpose(-1, -2), &[Input::Array(x)]);
-        let da = self.sum_to(&matmul(self.rules, &g, &t(&right)?)?, &left)?;
-        let db = self.sum_to(&matmul(self.rules, &t(&left)?, &g)?, &right)?;
+        let da = self.product_sum(&g, &t(&right)?, &left)?;
+        let db = self.product_sum(&t(&left)?, &g, &right)?;
         Ok(vec![
             self.reshape(&da, &a.shape)?,
             self.reshape(&db, &b.shape)?,
         ])
+    }
+
+    /// A product summed over the batches that `like` was broadcast over, which may be one long sum.
+    fn product_sum(self, a: &Array, b: &Array, like: &Array) -> Outcome {
+        let sum = |a: &Array, b: &Array| self.sum_to(&matmul(self.rules, a, b)?, like);
+        let (total, size) = (sum(a, b)?, sum(&self.row("abs", a)?, &self.row("abs", b)?)?);
+        let eps = 32.0 * precision(like.dtype.compute(), self.rules).0;
+        Ok(Array::build(like.dtype, &like.shape, |c| {
+            match (total.at(c), size.at(c)) {
+                (Num::Float(lo, hi), Num::Float(_, most)) if lo.is_finite() && most.is_finite() => {
+                    Num::Float(lo - eps * most, hi + eps * most)
+                        .computed(like.dtype, 0.0, self.rules)
+                }
+                (Num::Float(lo, hi), Num::Float(..)) if !lo.is_finite() => Num::Float(lo, hi),
+                _ => Num::Unknown,
+            }
+        }))
     }
 
     fn softmax(self, form: Form, d: isize, x: &Array, y: &Array, g: &Array) -> Outcome {
@@ -374,10 +425,13 @@ impl Rule {
                 self.binary(Binary::Sub, g, &part)
             }
             Form::LogSumExp => {
-                let p = softmax(self.rules, Form::Softmax, x, d, true)?;
                 let mut kept = x.shape.clone();
-                kept[super::interpret::dim(d, x.shape.len())?] = 1;
-                self.times(&p, &self.reshape(g, &kept)?)
+                kept[dim(d, x.shape.len())?] = 1;
+                let (y, g) = (self.reshape(y, &kept)?, self.reshape(g, &kept)?);
+                // The kernel rounds this difference in a way of its own.
+                let depth = self.binary(Binary::Sub, x, &y)?;
+                let depth = depth.map(x.dtype, |v| v.computed(x.dtype, 1.0, self.rules));
+                self.times(&self.row("exp", &depth)?, &g)
             }
         }
     }
@@ -420,13 +474,12 @@ impl Rule {
             upstream.shape.push(1);
         }
         let dx = self.times(&slope, &upstream)?;
-        // An ignored row's gradient is 0.
-        Ok(Array::build(dx.dtype, &dx.shape, |c| {
-            if class(c).is_some() {
-                dx.at(c)
-            } else {
-                Num::point(0.0)
-            }
+        Ok(Array::build(dx.dtype, &dx.shape, |c| match class(c) {
+            // An ignored row's gradient is 0.
+            None => Num::point(0.0),
+            // Torch adds infinities of both signs there.
+            Some(t) if t == c[c.len() - 1] && upstream.at(c).is_infinite() => Num::Unknown,
+            _ => dx.at(c),
         }))
     }
 

@@ -128,6 +128,8 @@ impl Unary {
         let f = self.float;
         let (a, b, width) = (f(lo), f(hi), hi - lo);
         let y = match self.curve {
+            // The limit at -inf is -0; the formulas give NaN there, as torch's do.
+            Curve::Dip if lo == f64::NEG_INFINITY => Num::Unknown,
             _ if lo == hi || lo.is_nan() => Num::hull(&[a, b]),
             // Rising functions of an interval that begins at -0: 1 / x has another kind there.
             Curve::Monotone if self.name.contains("recip") && lo <= 0.0 && hi >= 0.0 => {

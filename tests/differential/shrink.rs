@@ -1,6 +1,7 @@
 //! Smaller programs that still disagree, greedily.
 
-use super::interpret::{Array, interpret};
+use super::array::Array;
+use super::interpret::interpret;
 use super::number::{Num, Rules, round};
 use super::program::{Arg, Node, Op, Placement, Program};
 
