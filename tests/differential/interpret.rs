@@ -183,6 +183,17 @@ fn float_pow(a: Num, b: Num, dtype: DType, rules: Rules) -> Num {
     Num::hull(&ends).computed(dtype, ulps, rules)
 }
 
+/// Whether a number makes bools i32, which it does not fit itself.
+fn chosen_by_what_does_not_fit(a: Input<'_>, b: Input<'_>) -> bool {
+    match (a, b) {
+        (Input::Array(x), Input::Number(Arg::Int(n)))
+        | (Input::Number(Arg::Int(n)), Input::Array(x)) => {
+            x.dtype == DType::Bool && i32::try_from(n).is_err()
+        }
+        _ => false,
+    }
+}
+
 pub fn binary(rules: Rules, op: Binary, a: Input<'_>, b: Input<'_>) -> Outcome {
     use Binary::*;
     let dtype = match op {
@@ -195,25 +206,39 @@ pub fn binary(rules: Rules, op: Binary, a: Input<'_>, b: Input<'_>) -> Outcome {
         Add | Sub | Mul => Outside::Wraps,
         Minimum | Maximum => Outside::Saturates,
         _ if matches!(op, Pow | Div) && dtype.is_float() => Outside::Wraps,
+        Pow => Outside::Refused,
         _ => Outside::Stays,
     };
     match (op, dtype, b) {
         (Sub, DType::Bool, _) => return Err(Fault::Refused),
         (Pow, DType::Bool, _) => return Err(Fault::Unspecified),
+        (Add | Sub | Mul, DType::I32, _) if chosen_by_what_does_not_fit(a, b) => {
+            return Err(Fault::Refused);
+        }
         (Pow, t, Input::Number(Arg::Int(n))) if t.is_integer() && n < 0 => {
             return Err(Fault::Refused);
         }
         _ => {}
     }
-    let (a, b) = (
-        operand(rules, a, dtype, outside)?,
-        operand(rules, b, dtype, outside)?,
-    );
-    let result = if matches!(op, Eq | Ne | Lt | Le | Gt | Ge) {
-        DType::Bool
-    } else {
-        dtype
+    let compares = matches!(op, Eq | Ne | Lt | Le | Gt | Ge);
+    let whole = |x: Input<'_>| matches!(x, Input::Array(x) if !x.dtype.is_float());
+    let fraction = |x: Input<'_>| matches!(x, Input::Number(Arg::Float(_)));
+    let exact = compares && (whole(a) && fraction(b) || fraction(a) && whole(b));
+    let side = |x: Input<'_>| match x {
+        // Beside a fraction an integer is compared as it is.
+        Input::Array(x) if exact => Ok(x.map(DType::F64, |v| match v {
+            Num::Int(v) if v.unsigned_abs() < 1 << 53 => Num::point(v as f64),
+            _ => Num::Unknown,
+        })),
+        Input::Number(Arg::Float(v)) if exact => Ok(Array {
+            dtype: DType::F64,
+            shape: Vec::new(),
+            data: vec![Num::point(v)],
+        }),
+        x => operand(rules, x, dtype, outside),
     };
+    let (a, b) = (side(a)?, side(b)?);
+    let result = if compares { DType::Bool } else { dtype };
     // A shader may contract `a * b + c`, and divides within 2.5 units.
     let (product, quotient) = if rules.shader { (1.0, 3.0) } else { (0.0, 1.0) };
     zip(rules, result, &[&a, &b], |v| {
@@ -291,6 +316,9 @@ pub fn apply(rules: Rules, op: &Op, args: &[Input<'_>]) -> Outcome {
             args[0],
             Input::Number(Arg::Int((*n).into())),
         ),
+        // As torch: roots.
+        Op::Powf(p) if *p == 0.5 => unary(rules, Unary::named("sqrt"), x),
+        Op::Powf(p) if *p == -0.5 => unary(rules, Unary::named("rsqrt"), x),
         Op::Powf(p) => binary(rules, Binary::Pow, args[0], Input::Number(Arg::Float(*p))),
         Op::Not => Ok(x.cast(DType::Bool, rules).map(DType::Bool, |v| match v {
             Num::Int(v) => Num::Int(1 - v),

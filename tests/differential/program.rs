@@ -149,10 +149,7 @@ impl Program {
         }
         let failed = self.backward.as_ref().and_then(|(root, seed)| {
             let seed = place(seed, Placement::Plain, dev);
-            tensors[*root]
-                .as_ref()?
-                .backward_with(&seed, GradOptions::default())
-                .err()
+            tensors[*root].as_ref()?.backward_with(&seed).err()
         });
         let mut grads = Vec::new();
         for (i, node) in self.nodes.iter().enumerate() {

@@ -9,7 +9,7 @@ use super::movement::movement;
 use super::number::{Num, Rules, at_most, equal, less, meet, precision, sum};
 use super::program::{Arg, Binary, Form, Node, Op, Program, Reduce};
 use super::rows::Unary;
-use super::sums::{matmul, reduced_dims, softmax};
+use super::sums::{dims_of, matmul, softmax};
 
 /// The gradients of all nodes that `root` depends on.
 pub fn backward(
@@ -218,7 +218,13 @@ impl Rule {
             }
             Op::Clamp => {
                 let (lo, hi) = (array(1)?, array(2)?);
-                let inside = |v: &[Num]| Some(at_most(v[1], v[0])? && at_most(v[0], v[2])?);
+                // Strictly, as torch has it; infinite bounds are none.
+                let open = |v: Num, end: f64| matches!(v, Num::Float(v, _) if v == end);
+                let inside = |v: &[Num]| {
+                    let (low, high) = (open(v[1], f64::NEG_INFINITY), open(v[2], f64::INFINITY));
+                    let real = equal(v[0], v[0])?;
+                    Some(real && (low || less(v[1], v[0])?) && (high || less(v[0], v[2])?))
+                };
                 // Compared as they are or rounded to the type.
                 let rounded = |v: Num| v.stored(x.dtype, self.rules);
                 let certain = |v: &[Num]| {
@@ -273,7 +279,13 @@ impl Rule {
     fn unary(self, name: &str, x: &Array, y: &Array, g: &Array) -> Outcome {
         match name {
             "neg" => self.row("neg", g),
-            "abs" => self.times(g, &self.row("sign", x)?),
+            "abs" => {
+                // Nothing at NaN, as torch.
+                let zero = Num::point(0.0);
+                let rising = self.masked(g, &[x], |v| less(zero, v[0]));
+                let falling = self.masked(&self.row("neg", g)?, &[x], |v| less(v[0], zero));
+                self.binary(Binary::Add, &rising, &falling)
+            }
             "sqr" => self.times(g, &self.scaled(x, 2.0)?),
             "sqrt" => self.binary(Binary::Div, g, &self.scaled(y, 2.0)?),
             "rsqrt" => self.scaled(&self.times(g, &self.times(y, &self.row("sqr", y)?)?)?, -0.5),
@@ -341,7 +353,7 @@ impl Rule {
         y: &Array,
         g: &Array,
     ) -> Outcome {
-        let dims = reduced_dims(dims, x.shape.len())?;
+        let dims = dims_of(op, dims, x.shape.len())?;
         let kept: Vec<usize> = (0..x.shape.len())
             .map(|d| if dims.contains(&d) { 1 } else { x.shape[d] })
             .collect();

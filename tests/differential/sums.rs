@@ -8,7 +8,7 @@ use super::number::{Num, Rules, at_most, div, less, maximum, minimum, mul, neg, 
 use super::program::{Form, Reduce};
 
 /// The reduced dimensions, ascending.
-pub fn reduced_dims(dims: Option<&[isize]>, rank: usize) -> Outcome<Vec<usize>> {
+fn reduced_dims(dims: Option<&[isize]>, rank: usize) -> Outcome<Vec<usize>> {
     let Some(dims) = dims else {
         return Ok((0..rank).collect());
     };
@@ -41,8 +41,14 @@ fn first_largest(lane: &[Num]) -> Num {
     (0..lane.len()).find(|&i| wins(i)).map_or(Num::Unknown, at)
 }
 
+/// The dimensions that a reduction is over: an empty list means all, but not for truths and places.
+pub fn dims_of(op: Reduce, dims: Option<&[isize]>, rank: usize) -> Outcome<Vec<usize>> {
+    let all = matches!(op, Reduce::Sum | Reduce::Mean | Reduce::Max | Reduce::Min);
+    reduced_dims(dims.filter(|dims| !(all && dims.is_empty())), rank)
+}
+
 pub fn reduce(rules: Rules, op: Reduce, x: &Array, dims: Option<&[isize]>, keep: bool) -> Outcome {
-    let dims = reduced_dims(dims, x.shape.len())?;
+    let dims = dims_of(op, dims, x.shape.len())?;
     let dtype = match (op, x.dtype) {
         (Reduce::Sum, DType::Bool | DType::U8) => DType::I32,
         (Reduce::Sum, DType::U32) if rules.wide => DType::I64,

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::dtype::DType;
 use crate::kernel::ReduceOp;
 use crate::layout::Layout;
-use crate::node::Op;
+use crate::node::{CrossEntropyPart, Op};
 use crate::program::MapOp;
 use crate::shape::Shape;
 
@@ -61,9 +61,12 @@ impl Graph {
         users
     }
 
-    /// Moves a factor of one element from the operand of a matrix product or a sum into its
-    /// epilogue: `(s X) W = s (X W)`. The gradient of a mean arrives as such a factor, and this way
-    /// the scaled matrix is never stored.
+    /// Moves a factor of one element from the gradient of a cross-entropy, where that is an operand of
+    /// a matrix product or a sum, into the epilogue: `(s X) W = s (X W)`. The gradient of a mean arrives
+    /// as such a factor, and this way the scaled matrix is never stored.
+    ///
+    /// Of no other matrix: what other kernels make is scaled as it is made, and where `X W` overflows
+    /// or `s` is 0 or infinite the two sides differ. This one's elements lie within the weights.
     pub fn hoist_factors(self) -> Graph {
         let users = self.users();
         let factors: Vec<Option<(usize, usize)>> = (0..self.items.len())
@@ -137,6 +140,11 @@ impl Graph {
         {
             return None;
         }
+        let slope = |input: &Input| {
+            let part = CrossEntropyPart::Grad;
+            matches!(input, Input::Item(p, _) if matches!(&self.items[*p].op,
+                Op::CrossEntropy { part: of, .. } if *of == part))
+        };
         let single = |input: &Input| match input {
             Input::Scalar(_) => true,
             Input::Item(_, layout) | Input::Leaf(_, layout) => layout.is_single(),
@@ -150,8 +158,8 @@ impl Graph {
             return None;
         };
         match () {
-            () if single(b) && whole(a) => Some((0, 1)),
-            () if single(a) && whole(b) => Some((1, 0)),
+            () if single(b) && whole(a) && slope(a) => Some((0, 1)),
+            () if single(a) && whole(b) && slope(b) => Some((1, 0)),
             () => None,
         }
     }

@@ -81,7 +81,8 @@ fn cat(tensors: &[&Tensor], dim: isize, place: Place) -> Result<Tensor> {
     for tensor in tensors {
         values.push(tensor.capture()?);
     }
-    // Torch skips tensors of shape [0] whatever the others' rank.
+    let dtype = values.iter().map(Value::dtype).reduce(DType::promote);
+    // Torch skips tensors of shape [0] whatever the others' rank, but for the type of the result.
     if values
         .iter()
         .any(|v| v.shape().rank() != 1 || v.shape()[0] != 0)
@@ -92,7 +93,7 @@ fn cat(tensors: &[&Tensor], dim: isize, place: Place) -> Result<Tensor> {
         return Err(Error::value("cat", place, "no tensors to join"));
     };
     let d = dim_of("cat", first.shape(), dim, place)?;
-    let mut dtype = first.dtype();
+    let dtype = dtype.unwrap_or(first.dtype());
     for v in &values[1..] {
         same_device("cat", &first, v, place)?;
         let fits = v.shape().rank() == first.shape().rank()
@@ -105,7 +106,6 @@ fn cat(tensors: &[&Tensor], dim: isize, place: Place) -> Result<Tensor> {
             );
             return Err(Error::shape("cat", place, problem));
         }
-        dtype = dtype.promote(v.dtype());
     }
     let values: Vec<Value> = values
         .iter()

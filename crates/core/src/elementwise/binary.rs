@@ -71,9 +71,9 @@ fn operate(op: MapOp, device: &Device, a: Operand, b: Operand, place: Place) -> 
         }
         (Operand::Value(t), Operand::Number(s)) | (Operand::Number(s), Operand::Value(t)) => {
             let dtype = s.promote(t.dtype());
-            let decides = s.category() > t.dtype().category();
-            let compares = matches!(class_of(op), Class::Compare);
-            if decides && !compares && !s.fits(dtype) {
+            // A number that wraps into a tensor's type must not choose one that it wraps into.
+            let wraps = matches!(op, MapOp::Add | MapOp::Sub | MapOp::Mul);
+            if wraps && t.dtype() == DType::Bool && !s.fits(dtype) {
                 let problem = format!("{} does not fit {dtype}", s.to_f64());
                 return Err(Error::value(name, place, problem));
             }
@@ -114,12 +114,20 @@ fn operate(op: MapOp, device: &Device, a: Operand, b: Operand, place: Place) -> 
         MapOp::Minimum | MapOp::Maximum => (saturated(a, dtype), saturated(b, dtype)),
         _ => (a, b),
     };
-    if let (MapOp::Pow, Operand::Number(s)) = (op, &b)
-        && dtype.is_integer()
-        && s.to_f64() < 0.0
-    {
-        let problem = "integers have no negative powers; convert them to floats with to_dtype";
-        return Err(Error::value(name, place, problem));
+    if op == MapOp::Pow && dtype.is_integer() {
+        if matches!(&b, Operand::Number(s) if s.to_f64() < 0.0) {
+            let problem = "integers have no negative powers; convert them to floats with to_dtype";
+            return Err(Error::value(name, place, problem));
+        }
+        // Nothing of a power wraps with its exponent.
+        for operand in [&a, &b] {
+            if let Operand::Number(s) = operand
+                && !s.fits(dtype)
+            {
+                let problem = format!("{} does not fit {dtype}", s.to_f64());
+                return Err(Error::value(name, place, problem));
+            }
+        }
     }
     record(op, device, a, b, dtype, place)
 }
