@@ -253,10 +253,10 @@ fn extremum(
 ) -> Result<Tensor> {
     no_elements(name, x.shape(), dims, place)?;
     let dtype = x.dtype();
-    let compute = if dtype == DType::Bool {
-        DType::I32
-    } else {
-        dtype.compute()
+    let compute = match dtype {
+        // Kernels store results of reductions one by one; several u8 share a word on a GPU.
+        DType::Bool | DType::U8 => DType::I32,
+        dtype => dtype.compute(),
     };
     let x = materialized(&cast(x, compute, place)?, place)?;
     let y = keep(

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wgrad_core::{Error, Result};
+use wgrad_core::{DType, Error, Result};
 
 use crate::counters::Counters;
 use crate::device::{Gpu, lock};
@@ -256,10 +256,36 @@ impl Gpu {
         };
         let pipeline = self
             .scoped(wgpu::ErrorFilter::Validation, compile)
-            .map_err(|e| Error::Device(format!("kernel {label}: {e}\n{}", kernel.text)))?;
+            .map_err(|e| self.refused(kernel, &e))?;
         self.check()?;
         Counters::add(&self.counters.pipelines, 1);
         Ok(pipeline)
+    }
+
+    /// What a person is told of a kernel that a driver does not take: its text goes to those who
+    /// follow events, and where shaders are dumped.
+    fn refused(&self, kernel: &Generated, problem: &wgpu::Error) -> Error {
+        tracing::error!("{problem}\n{}", kernel.text);
+        if let Some(folder) = &lock(&self.pipelines).dump {
+            write_shader(folder, &format!("refused-{}", kernel.label), &kernel.text);
+        }
+        let mut cause: &dyn std::error::Error = problem;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        let text = cause.to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let names = |types: &[DType]| {
+            let names: Vec<&str> = types.iter().map(|t| t.name()).collect();
+            names.join(", ")
+        };
+        Error::Device(format!(
+            "the kernel {} from ({}) to ({}) does not compile: {}",
+            kernel.label,
+            names(&kernel.types.0),
+            names(&kernel.types.1),
+            lines.next().unwrap_or("no reason given"),
+        ))
     }
 
     fn keep(&self, kernel: &Generated, pipeline: wgpu::ComputePipeline, layouts: Arc<Layouts>) {
@@ -269,12 +295,7 @@ impl Gpu {
         }
         let id = pipelines.by_text.len() as u64;
         if let Some(folder) = &pipelines.dump {
-            let file = folder.join(format!("{id:04}-{}.wgsl", kernel.label));
-            let written =
-                std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, &kernel.text));
-            if let Err(problem) = written {
-                tracing::warn!("{}: {problem}", file.display());
-            }
+            write_shader(folder, &format!("{id:04}-{}", kernel.label), &kernel.text);
         }
         let made = Arc::new(Pipeline {
             pipeline,
@@ -284,5 +305,13 @@ impl Gpu {
             text: kernel.text.clone(),
         });
         pipelines.by_text.insert(kernel.text.clone(), made);
+    }
+}
+
+fn write_shader(folder: &Path, name: &str, text: &str) {
+    let file = folder.join(format!("{name}.wgsl"));
+    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, text));
+    if let Err(problem) = written {
+        tracing::warn!("{}: {problem}", file.display());
     }
 }

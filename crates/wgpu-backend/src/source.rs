@@ -93,6 +93,7 @@ struct Access {
     name: String,
     binding: usize,
     dtype: DType,
+    write: bool,
 }
 
 /// How a scalar of the run becomes a parameter.
@@ -129,6 +130,8 @@ pub(crate) struct Generated {
     /// The parameter that takes the launch's fault code.
     pub fault_word: Option<usize>,
     pub groups: [u32; 3],
+    /// Element types of what it reads and of what it writes, for messages.
+    pub types: (Vec<DType>, Vec<DType>),
     /// Rough seconds on hardware, by which long runs are split into submits.
     pub seconds: f64,
 }
@@ -223,6 +226,7 @@ impl<'a> Source<'a> {
             name: name.to_string(),
             binding,
             dtype,
+            write,
         });
     }
 
@@ -364,6 +368,11 @@ impl<'a> Source<'a> {
         for access in &self.accesses {
             self.write_accessors(access, &mut accessors);
         }
+        let types = |write: bool| {
+            let some = self.accesses.iter().filter(|a| a.write == write);
+            some.map(|a| a.dtype).collect()
+        };
+        let types = (types(false), types(true));
         let mut main = std::mem::take(&mut self.declarations);
         let _ = write!(
             main,
@@ -389,6 +398,7 @@ impl<'a> Source<'a> {
             patches: self.patches,
             fault_word: self.fault_word,
             groups,
+            types,
             // 200 GB/s and 2 TFLOP/s: a modest GPU.
             seconds: self.bytes / 2.0e11 + self.flops / 2.0e12,
         }
