@@ -392,10 +392,10 @@ fn a_kernel_that_does_not_compile_is_named_in_a_line() {
     for gpu in gpus() {
         // Against the contract of reductions, whose results are stored one by one.
         let mut t = Trial::new(&gpu);
-        let x = t.dense(DType::U8, &[1.0; 20], &[5, 4]);
+        let x = t.dense(DType::U8, &[1.0; 500], &[5, 100]);
         let y = t.output(DType::U8, 5);
         let kernel = Kernel::Reduce {
-            shape: [5, 4].into(),
+            shape: [5, 100].into(),
             reduced: 1,
             inputs: vec![x],
             prologue: pass_inputs(&[DType::U8]),
@@ -410,7 +410,7 @@ fn a_kernel_that_does_not_compile_is_named_in_a_line() {
         let plan = Plan {
             buffers: vec![
                 BufferSpec {
-                    bytes: 32,
+                    bytes: 512,
                     allocation: 0,
                 },
                 BufferSpec {
