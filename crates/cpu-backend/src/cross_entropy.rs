@@ -317,8 +317,8 @@ impl CrossEntropy {
                     let most = Arch::new().dispatch(Largest(x));
                     Arch::new().dispatch(ShiftedExp(x, most, &mut *exponentials));
                     // The target's gradient is minus the sum of the other probabilities.
-                    let others = fold::sum(&exponentials[..t]).to_f64()
-                        + fold::sum(&exponentials[t + 1..]).to_f64();
+                    let others =
+                        fold::long_sum(&exponentials[..t]) + fold::long_sum(&exponentials[t + 1..]);
                     let total = others + exponentials[t].to_f64();
                     let loss = most.to_f64() + total.ln() - x[t].to_f64();
                     put(self.loss, buffers, row, weight * loss);
@@ -362,7 +362,7 @@ impl CrossEntropy {
             most = E::from_f64(0.0);
         }
         Arch::new().dispatch(ShiftedExp(x, most, &mut *exponentials));
-        let total = fold::sum(exponentials).to_f64();
+        let total = fold::long_sum(exponentials);
         // SAFETY: the caller's promise.
         unsafe {
             put(self.loss, buffers, row, most.to_f64() + total.ln());

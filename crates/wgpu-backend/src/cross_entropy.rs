@@ -15,6 +15,7 @@ use wgrad_core::{
 use crate::device::{LONGEST_WALK, Traits};
 use crate::map;
 use crate::operand::Access;
+use crate::reduce::BLOCK;
 use crate::source::{Convert, Generated, Slot, Source, indent, register};
 
 /// The kernel, as the plan has it.
@@ -45,6 +46,9 @@ enum Form {
     Registers(usize, usize),
     Long,
 }
+
+/// Classes up to which the sum of a row is one chain of additions.
+const SHORT: usize = 4096;
 
 /// Threads of a workgroup that shares a long row.
 const LONG: usize = 256;
@@ -169,13 +173,13 @@ impl CrossEntropy<'_> {
         let mut body = self.peak(form, body);
         // Exponentials of all classes but the target.
         // The target's logit is read before the last barrier: the gradient may overwrite it.
-        body.push_str("let own_logit = logit(row, chosen);\nvar rest = vec4<f32>(0.0);\n");
-        let mut body = self.each_quad(
+        body.push_str("let own_logit = logit(row, chosen);\n");
+        let mut body = self.sum_of_quads(
             form,
             body,
-            false,
-            "let other = (c < vec4<u32>(params.classes)) & (c != vec4<u32>(chosen));\n\
-             rest += select(vec4<f32>(0.0), exp_f32(x - peak), other);\n",
+            "rest",
+            "let other = (c < vec4<u32>(params.classes)) & (c != vec4<u32>(chosen));\n",
+            "select(vec4<f32>(0.0), exp_f32(x - peak), other)",
         );
         body.push_str("var others = (rest.x + rest.y) + (rest.z + rest.w);\n");
         if grouped.is_some() {
@@ -252,12 +256,12 @@ impl CrossEntropy<'_> {
                  peak = select(peak, 0.0, (bitcast<u32>(peak) & 0x7fffffffu) == 0x7f800000u);\n",
             );
         }
-        body.push_str("var sums = vec4<f32>(0.0);\n");
-        let mut body = self.each_quad(
+        let mut body = self.sum_of_quads(
             form,
             body,
-            false,
-            "sums += select(vec4<f32>(0.0), exp_f32(x - peak), c < vec4<u32>(params.classes));\n",
+            "sums",
+            "",
+            "select(vec4<f32>(0.0), exp_f32(x - peak), c < vec4<u32>(params.classes))",
         );
         body.push_str("var total = (sums.x + sums.y) + (sums.z + sums.w);\n");
         if form != Form::Thread {
@@ -287,6 +291,37 @@ impl CrossEntropy<'_> {
             false,
             &format!("put_grad(row, c.x, {value});\n"),
         )
+    }
+
+    /// Appends the sum of `term` over the quads of classes as `name`; over many as a sum of sums of
+    /// blocks, so that its error does not grow with their number.
+    fn sum_of_quads(
+        &self,
+        form: Form,
+        mut body: String,
+        name: &str,
+        work: &str,
+        term: &str,
+    ) -> String {
+        let _ = writeln!(body, "var {name} = vec4<f32>(0.0);");
+        if self.classes <= SHORT {
+            return self.each_quad(form, body, false, &format!("{work}{name} += {term};\n"));
+        }
+        let _ = write!(
+            body,
+            "var {name}_block = vec4<f32>(0.0);\nvar steps = 0u;\n"
+        );
+        let work = format!(
+            "{work}{name}_block += {term};\n\
+             steps++;\n\
+             if (steps & {}u) == 0u {{\n    \
+                 {name} += {name}_block;\n    \
+                 {name}_block = vec4<f32>(0.0);\n}}\n",
+            BLOCK - 1
+        );
+        let mut body = self.each_quad(form, body, false, &work);
+        let _ = writeln!(body, "{name} += {name}_block;");
+        body
     }
 
     /// Appends `work` for each quad of classes: `x` are its logits (the last class repeated
