@@ -21,6 +21,11 @@ use crate::readback::{self, FAULT_BYTES};
 /// busy for two seconds.
 const SUBMIT_SECONDS: f64 = 0.1;
 
+/// Compiled kernels that are kept at most, unless more were used lately. Those of software adapters
+/// are programs for the CPU, of 2 MB each.
+const KEPT_PIPELINES: usize = 1024;
+const KEPT_SOFTWARE_PIPELINES: usize = 128;
+
 /// A GPU, or a driver that plays one on the CPU, behind wgpu. Clones are the same device.
 #[derive(Clone)]
 pub struct WgpuBackend {
@@ -277,7 +282,14 @@ impl WgpuBackend {
             counters: Counters::default(),
             profile: Mutex::default(),
             pool: Mutex::new(Pool::new(options.memory_limit)),
-            pipelines: Mutex::new(Pipelines::new(std::env::var_os("WGRAD_DUMP_WGSL"))),
+            pipelines: Mutex::new(Pipelines::new(
+                if software {
+                    KEPT_SOFTWARE_PIPELINES
+                } else {
+                    KEPT_PIPELINES
+                },
+                std::env::var_os("WGRAD_DUMP_WGSL"),
+            )),
             bind_groups: Mutex::new(BindGroups::default()),
             fault,
             fault_armed: AtomicBool::new(true),
@@ -414,6 +426,11 @@ impl Backend for WgpuBackend {
 
     fn trim(&self) {
         self.gpu.trim_pool();
+        self.gpu.trim_pipelines();
+        lock(&self.gpu.traits.tuned).clear();
+        // What the driver still had work for goes when it is done.
+        #[cfg(not(target_arch = "wasm32"))]
+        let _ = self.gpu.device.poll(wgpu::PollType::Poll);
     }
 
     fn begin_profile(&self) -> Result<()> {

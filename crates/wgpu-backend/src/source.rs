@@ -118,6 +118,9 @@ pub(crate) struct Patch {
     pub convert: Convert,
 }
 
+/// Element types of what a kernel reads and of what it writes, for messages.
+pub(crate) type Types = (Vec<DType>, Vec<DType>);
+
 /// A finished kernel with the data of one launch.
 #[derive(Debug)]
 pub(crate) struct Generated {
@@ -130,8 +133,7 @@ pub(crate) struct Generated {
     /// The parameter that takes the launch's fault code.
     pub fault_word: Option<usize>,
     pub groups: [u32; 3],
-    /// Element types of what it reads and of what it writes, for messages.
-    pub types: (Vec<DType>, Vec<DType>),
+    pub types: Types,
     /// Rough seconds on hardware, by which long runs are split into submits.
     pub seconds: f64,
 }
