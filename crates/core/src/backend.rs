@@ -80,7 +80,7 @@ pub struct Limits {
     /// Most elementwise operations that are fused into one kernel; routines such as `erf` count as
     /// three.
     pub max_kernel_ops: usize,
-    /// Most elements of one tensor.
+    /// Most elements of one tensor, views of few elements by stride 0 included.
     pub max_elements: usize,
     /// Element types that the device stores and computes.
     pub dtypes: Vec<DType>,

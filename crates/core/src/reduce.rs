@@ -301,6 +301,19 @@ fn position(
         let zeros = Tensor::zeros(x.shape(), (DType::I32, &x.node.device));
         return zeros.checked();
     }
+    let places: usize = dims.iter().fold(1, |n, &d| x.shape()[d].saturating_mul(n));
+    // Positions count from 0.
+    const MOST: usize = 1 << 31;
+    if places > MOST {
+        return Err(Error::TooLarge {
+            op: name,
+            shape: x.shape().clone(),
+            bytes: places.saturating_mul(x.dtype().size()),
+            limit: MOST.saturating_mul(x.dtype().size()),
+            what: "row whose positions are i32",
+            place,
+        });
+    }
     let compute = if x.dtype() == DType::Bool {
         DType::I32
     } else {

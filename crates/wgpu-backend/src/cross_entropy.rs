@@ -44,16 +44,29 @@ enum Form {
     Thread,
     /// So many threads, each with so many quads.
     Registers(usize, usize),
-    Long,
+    /// Quads that a thread takes in one round of its loop.
+    Long(usize),
 }
 
 /// Classes up to which the sum of a row is one chain of additions.
 const SHORT: usize = 4096;
 
+/// Quads that a round of a loop takes at most: each is text that the driver compiles.
+const MOST_ROUNDS: usize = 10;
+
 /// Threads of a workgroup that shares a long row.
 const LONG: usize = 256;
 
 impl CrossEntropy<'_> {
+    /// Rounds of a workgroup's loop that one round of its text does, so that the driver does not
+    /// leave the three walks over a long row early.
+    fn rounds(&self, traits: &Traits) -> usize {
+        match traits.software {
+            true => self.classes.div_ceil(LONG * 4 * (LONGEST_WALK / 4)),
+            false => 1,
+        }
+    }
+
     fn choose(&self, traits: &Traits) -> Form {
         let quads = self.classes.div_ceil(4);
         // Three walks over the row, four elements a round.
@@ -61,7 +74,7 @@ impl CrossEntropy<'_> {
             return Form::Thread;
         }
         if self.classes > 4096 {
-            return Form::Long;
+            return Form::Long(self.rounds(traits));
         }
         let size = if quads <= 64 { 64 } else { 256 };
         Form::Registers(size, quads.div_ceil(size))
@@ -98,8 +111,14 @@ impl CrossEntropy<'_> {
         let row_weight = target(self.row_weight, self.rows);
         let grad = target(self.grad, self.rows * self.classes);
         let source = Source::new(traits, buffers);
-        let mut launches =
-            vec![self.launch(source, self.choose(traits), loss, row_weight, grad)?];
+        let form = self.choose(traits);
+        if matches!(form, Form::Long(rounds) if rounds > MOST_ROUNDS) {
+            return Err(Error::Device(format!(
+                "rows of {} elements are too long for this driver's loops",
+                self.classes
+            )));
+        }
+        let mut launches = vec![self.launch(source, form, loss, row_weight, grad)?];
         for (slot, output, count) in later {
             let shape = Shape::from([count]);
             let input = Access {
@@ -143,7 +162,7 @@ impl CrossEntropy<'_> {
                 None
             }
             Form::Registers(size, _) => Some(size),
-            Form::Long => Some(LONG),
+            Form::Long(_) => Some(LONG),
         };
         if let Some(size) = grouped {
             body.push_str("let row = group_index;\n");
@@ -346,9 +365,29 @@ impl CrossEntropy<'_> {
                     );
                 }
             }
-            Form::Thread | Form::Long => {
+            Form::Long(rounds) if rounds > 1 => {
+                let step = LONG * 4;
+                let mut quads = String::new();
+                for r in 0..rounds {
+                    let _ = write!(
+                        quads,
+                        "if first + {0}u < params.classes {{\n    \
+                             let at = first + {0}u;\n    \
+                             let x = logits4(row, at);\n{1}}}\n",
+                        r * step,
+                        indent(&format!("{CLASSES}{work}"))
+                    );
+                }
+                let _ = write!(
+                    body,
+                    "for (var first = lane * 4u; first < params.classes; first += {}u) {{\n{}}}\n",
+                    rounds * step,
+                    indent(&quads)
+                );
+            }
+            Form::Thread | Form::Long(_) => {
                 let (from, step) = match form {
-                    Form::Long => ("lane * 4u", LONG * 4),
+                    Form::Long(_) => ("lane * 4u", LONG * 4),
                     _ => ("0u", 4),
                 };
                 let _ = write!(

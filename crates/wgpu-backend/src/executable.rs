@@ -230,6 +230,17 @@ impl Program {
         for launch in &plan.launches {
             let mut needed = 0;
             let made = generate(traits, plan, &launch.kernel, &mut needed)?;
+            let most = &gpu.limits;
+            let part = made.iter().flat_map(|m| &m.bindings).map(|b| match b.slot {
+                Slot::Scratch { bytes, .. } => bytes,
+                _ => 0,
+            });
+            if needed > most.max_buffer || part.max().is_some_and(|part| part > most.max_binding) {
+                return Err(Error::Device(format!(
+                    "{} needs {needed} bytes for parts of its result, more than the device binds",
+                    launch.kernel
+                )));
+            }
             scratch = scratch.max(needed);
             counts.push(made.len());
             kernels.extend(made);
