@@ -238,6 +238,11 @@ impl<'a> Source<'a> {
         self.field(name, Word::U32, value as u32)
     }
 
+    /// The number 1, which no compiler of the text knows, nor that others are the same.
+    pub fn one(&mut self, which: usize) -> String {
+        self.field(&format!("one{which}"), Word::F32, 1f32.to_bits())
+    }
+
     /// A stride parameter.
     pub fn stride(&mut self, name: &str, value: isize) -> String {
         self.field(name, Word::U32, value as u32)
