@@ -12,6 +12,7 @@ use crate::bindings::BindGroups;
 use crate::counters::Counters;
 use crate::device::{Failure, Gpu, Traits, convert, lock};
 use crate::executable::Program;
+use crate::instance::find_adapters;
 use crate::options::{AdapterSummary, WgpuOptions};
 use crate::pipeline::Pipelines;
 use crate::pool::{GpuBuffer, Pool};
@@ -36,44 +37,13 @@ fn flag(name: &str) -> bool {
     std::env::var(name).is_ok_and(|v| !v.is_empty() && v != "0")
 }
 
-fn instance(strict: bool) -> wgpu::Instance {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    // Validation layers are for debugging wgpu itself; WGPU_VALIDATION=1 turns them on.
-    descriptor.flags = wgpu::InstanceFlags::empty().with_env();
-    if strict {
-        descriptor
-            .flags
-            .insert(wgpu::InstanceFlags::STRICT_WEBGPU_COMPLIANCE);
-    }
-    wgpu::Instance::new(descriptor)
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
-    instance.enumerate_adapters(wgpu::Backends::PRIMARY).await
-}
-
-/// A browser does not list adapters, it offers one.
-#[cfg(target_arch = "wasm32")]
-async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
-    let options = wgpu::RequestAdapterOptions {
-        power_preference: wgpu::PowerPreference::HighPerformance,
-        ..Default::default()
-    };
-    instance
-        .request_adapter(&options)
-        .await
-        .into_iter()
-        .collect()
-}
-
 fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu
 }
 
 /// The adapters of this machine.
 pub async fn adapters() -> Vec<AdapterSummary> {
-    enumerate(&instance(false))
+    find_adapters(false)
         .await
         .iter()
         .enumerate()
@@ -134,8 +104,7 @@ impl WgpuBackend {
     /// [`Error::NoAdapter`] where none fits, [`Error::Device`] where the driver refuses.
     pub async fn open(options: &WgpuOptions) -> Result<WgpuBackend> {
         let strict = options.strict || flag("WGRAD_STRICT");
-        let instance = instance(strict);
-        let adapter = choose(enumerate(&instance).await, options)?;
+        let adapter = choose(find_adapters(strict).await, options)?;
         let mut features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
         if !strict && !options.no_immediates {
             features |= adapter.features() & wgpu::Features::IMMEDIATES;
