@@ -133,3 +133,119 @@ fn many_equal_indices() {
         assert_near(&got, &want, 1e-4, dev.name());
     }
 }
+
+/// Positive numbers, none of which an f32 holds exactly as a decimal; the last few tower, so that a
+/// walk that ends early shows.
+fn positive(n: usize) -> Vec<f32> {
+    let mut data: Vec<f32> = (0..n).map(|i| 0.1 + (i % 7) as f32 * 0.01).collect();
+    data.iter_mut().rev().take(3).for_each(|v| *v = 100.0);
+    data
+}
+
+#[track_caller]
+fn assert_exact(got: f32, want: f64, what: &str) {
+    let error = (f64::from(got) - want).abs() / want;
+    assert!(
+        error < 1e-5,
+        "{what}: {got} but expected {want} ({error:e})"
+    );
+}
+
+/// Sums, means and products of up to 10^7 positive terms, in every form that a kernel has, keep five
+/// digits.
+#[test]
+fn long_sums_keep_their_digits() {
+    for dev in std::iter::once(cpu()).chain(gpu()) {
+        for n in [100_000, 1_000_000, 10_000_019] {
+            let data = positive(n);
+            let sum: f64 = data.iter().map(|&v| f64::from(v)).sum();
+            let x = Tensor::from_vec(data, n, &dev);
+            let what = |which: &str| format!("{which} of {n} on {dev}");
+            assert_exact(x.sum().item().unwrap(), sum, &what("sum"));
+            assert_exact(x.mean().item().unwrap(), sum / n as f64, &what("mean"));
+            assert_exact(
+                (&x * 3.0).sum().item().unwrap(),
+                3.0 * sum,
+                &what("scaled sum"),
+            );
+            let ones = Tensor::from_vec(vec![1f32; n], n, &dev);
+            assert_exact(x.matmul(&ones).item().unwrap(), sum, &what("dot product"));
+            // By stride 0: m rows and n columns of the same numbers.
+            for (rows, columns) in [(1, 5), (2, 1), (3, 3), (5, 20), (40, 9)] {
+                if rows * columns * n > 200_000_000 {
+                    continue;
+                }
+                let a = x.unsqueeze(0).expand([rows, n]);
+                let b = ones.unsqueeze(1).expand([n, columns]);
+                let y = a.matmul(&b);
+                let name = format!("product of {rows} rows and {columns} columns");
+                for got in [y.max(), y.min()] {
+                    assert_exact(got.item().unwrap(), sum, &what(&name));
+                }
+            }
+        }
+    }
+}
+
+/// The same where operands lie in memory as matrices do, in either direction.
+#[test]
+fn long_products_keep_their_digits() {
+    for dev in std::iter::once(cpu()).chain(gpu()) {
+        for (m, k, n) in [(1, 200_000, 40), (8, 150_000, 24), (33, 100_003, 17)] {
+            let row = positive(k);
+            let sum: f64 = row.iter().map(|&v| f64::from(v)).sum();
+            let a = Tensor::from_vec(row.repeat(m), [m, k], &dev);
+            let b = Tensor::from_vec(vec![1f32; k * n], [k, n], &dev);
+            let turned = a.t().contiguous().t();
+            for (a, b) in [
+                (a.clone(), b.clone()),
+                (a, b.t().contiguous().t()),
+                (turned, b),
+            ] {
+                let y = a.matmul(&b).to_vec::<f32>().unwrap();
+                for got in y {
+                    assert_exact(got, sum, &format!("{m} x {k} x {n} on {dev}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn long_scatters_keep_their_digits() {
+    for dev in std::iter::once(cpu()).chain(gpu()) {
+        for n in [100_000, 400_000] {
+            let table = Tensor::zeros([3, 2], &dev).requires_grad();
+            let index = Tensor::ones([n], (DType::I32, &dev)).contiguous();
+            let scale = Tensor::from_vec(positive(n), [n, 1], &dev);
+            (table.embedding(&index) * &scale).sum().backward().unwrap();
+            let want: f64 = positive(n).iter().map(|&v| f64::from(v)).sum();
+            let got = table.grad().unwrap().to_vec::<f32>().unwrap();
+            for column in [2, 3] {
+                assert_exact(got[column], want, &format!("{n} rows on {dev}"));
+            }
+            assert_eq!([got[0], got[1], got[4], got[5]], [0.0; 4]);
+        }
+    }
+}
+
+#[test]
+fn long_rows_keep_their_digits() {
+    for dev in std::iter::once(cpu()).chain(gpu()) {
+        for n in [60_000, 1_000_000] {
+            // All alike but one, which no other comes near.
+            let mut row = vec![-1.3f32; n];
+            row[n / 2] = 1.0;
+            let x = Tensor::from_vec(row, [1, n], &dev);
+            let others = (n - 1) as f64 * f64::from(-2.3f32).exp();
+            let want = 1.0 + (1.0 + others).ln();
+            let got = x.logsumexp(1, false).to_vec::<f32>().unwrap()[0];
+            assert!(
+                (f64::from(got) - want).abs() < 3e-6,
+                "{got} {want} on {dev}"
+            );
+            let share = x.softmax(1).select(1, 3).to_vec::<f32>().unwrap()[0];
+            assert_exact(share, f64::from(-2.3f32).exp() / (1.0 + others), "softmax");
+        }
+    }
+}

@@ -80,7 +80,7 @@ pub struct Limits {
     /// Most elementwise operations that are fused into one kernel; routines such as `erf` count as
     /// three.
     pub max_kernel_ops: usize,
-    /// Most elements of one tensor.
+    /// Most elements of one tensor, views of few elements by stride 0 included.
     pub max_elements: usize,
     /// Element types that the device stores and computes.
     pub dtypes: Vec<DType>,
@@ -121,6 +121,8 @@ pub struct Stats {
     pub reads: u64,
     /// Pipelines compiled.
     pub pipelines: u64,
+    /// Pipelines that are kept for their next use.
+    pub pipelines_held: u64,
     /// Bind groups made.
     pub bind_groups: u64,
     /// Buffers allocated from the driver (or the system).
@@ -147,8 +149,13 @@ impl fmt::Display for Stats {
         )?;
         writeln!(
             f,
-            "made    {} pipelines, {} bind groups, {} buffers; plans: {} replayed, {} new",
-            self.pipelines, self.bind_groups, self.allocations, self.plan_hits, self.plan_misses
+            "made    {} pipelines ({} kept), {} bind groups, {} buffers; plans: {} replayed, {} new",
+            self.pipelines,
+            self.pipelines_held,
+            self.bind_groups,
+            self.allocations,
+            self.plan_hits,
+            self.plan_misses
         )?;
         write!(
             f,
@@ -241,7 +248,7 @@ pub trait Backend: Send + Sync {
     /// The counters (`plan_hits` and `plan_misses` are the device's, not the backend's).
     fn stats(&self) -> Stats;
 
-    /// Gives pooled memory that nothing uses back to the driver.
+    /// Gives pooled memory that nothing uses back to the driver, and drops what can be made again.
     fn trim(&self);
 
     /// Starts to time every kernel.

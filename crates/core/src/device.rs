@@ -184,9 +184,11 @@ impl Device {
         self.take_fault(&read)
     }
 
-    /// Gives pooled memory that nothing uses back to the driver.
+    /// Gives back what is only kept for later: pooled memory, plans and compiled kernels. What is
+    /// needed again is made again.
     pub fn trim(&self) {
         if let Ok(open) = self.open() {
+            lock(&open.runner).forget();
             open.backend.trim();
         }
     }

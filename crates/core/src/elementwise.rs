@@ -206,8 +206,10 @@ impl Tensor {
         place.hold(|| match exponent {
             1 => self.mul(1),
             2 => self.sqr(),
-            3 => self.sqr() * self,
             -1 if !self.is_integer() => self.recip(),
+            // Steps of 16-bit floats would be rounded.
+            n if self.dtype().is_ok_and(|dtype| dtype != dtype.compute()) => self.pow(n),
+            3 => self.sqr() * self,
             // The square of the reciprocal, whose derivative stays within the range where x^-4,
             // the other way's, does not.
             -2 if !self.is_integer() => self.recip().sqr(),

@@ -75,8 +75,14 @@ fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Tens
     if dtype == DType::Bool {
         return Err(Error::dtype(name, place, "bool matrices do not multiply"));
     }
-    let a = cast(a, dtype.compute(), place)?;
-    let b = cast(b, dtype.compute(), place)?;
+    let compute = match dtype {
+        // Wraps to the same 8 bits; kernels store products one by one, and several u8 share a word
+        // on a GPU.
+        DType::U8 => DType::I32,
+        dtype => dtype.compute(),
+    };
+    let a = cast(a, compute, place)?;
+    let b = cast(b, compute, place)?;
     // Vectors become matrices of one row or one column.
     let a2 = if ra == 1 {
         a.clone().into_tensor().unsqueeze(0).capture()?

@@ -272,10 +272,10 @@ fn extremum(
 ) -> Result<Tensor> {
     no_elements(name, x.shape(), dims, place)?;
     let dtype = x.dtype();
-    let compute = if dtype == DType::Bool {
-        DType::I32
-    } else {
-        dtype.compute()
+    let compute = match dtype {
+        // Kernels store results of reductions one by one; several u8 share a word on a GPU.
+        DType::Bool | DType::U8 => DType::I32,
+        dtype => dtype.compute(),
     };
     let x = materialized(&cast(x, compute, place)?, place)?;
     let y = keep(
@@ -319,6 +319,19 @@ fn position(
         // One element each: its position is 0.
         let zeros = Tensor::zeros(x.shape(), (DType::I32, &x.node.device));
         return zeros.checked();
+    }
+    let places: usize = dims.iter().fold(1, |n, &d| x.shape()[d].saturating_mul(n));
+    // Positions count from 0.
+    const MOST: usize = 1 << 31;
+    if places > MOST {
+        return Err(Error::TooLarge {
+            op: name,
+            shape: x.shape().clone(),
+            bytes: places.saturating_mul(x.dtype().size()),
+            limit: MOST.saturating_mul(x.dtype().size()),
+            what: "row whose positions are i32",
+            place,
+        });
     }
     let compute = if x.dtype() == DType::Bool {
         DType::I32

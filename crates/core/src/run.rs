@@ -76,6 +76,12 @@ impl Runner {
         (self.hits, self.misses)
     }
 
+    /// Drops all plans; those that run now end with their runs.
+    pub fn forget(&mut self) {
+        self.plans.clear();
+        self.cached = 0;
+    }
+
     fn find(&mut self, hash: u64) -> Option<Arc<Ready>> {
         self.clock += 1;
         let clock = self.clock;

@@ -162,5 +162,7 @@ fn log_total(x: &Tensor) -> Tensor {
 fn slope_of_logs(y: &Tensor, g: &Tensor) -> Tensor {
     let sum = g.sum_dims([1], true);
     let near = (g - &sum) - y.expm1() * &sum;
-    y.gt(-0.5).where_cond(near, g - y.exp() * &sum)
+    // Infinite sums have no difference from g.
+    let near_one = y.gt(-0.5).logical_and(sum.abs().lt(f64::INFINITY));
+    near_one.where_cond(near, g - y.exp() * &sum)
 }

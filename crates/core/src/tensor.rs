@@ -282,6 +282,7 @@ pub(crate) fn record_node(
     place: Place,
 ) -> Result<Value> {
     check_size(name, device, &shape, dtype, place)?;
+    check_views(name, device, &recipe.inputs, place)?;
     let node = Node::new(
         device.clone(),
         shape,
@@ -296,6 +297,43 @@ pub(crate) fn record_node(
         pending::note(&node);
     }
     Ok(Value::new(node))
+}
+
+/// Whether the device's kernels can count the elements of views, which may be many more than are
+/// stored: a dimension that was expanded has stride 0.
+fn check_views(name: &'static str, device: &Device, inputs: &[Source], place: Place) -> Result<()> {
+    for input in inputs {
+        if let Source::Node(node, view) = input
+            && !view.is_whole()
+        {
+            let shape = &view.layout(node).shape;
+            check_count(name, device, shape, node.dtype, place)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_count(
+    name: &'static str,
+    device: &Device,
+    shape: &Shape,
+    dtype: DType,
+    place: Place,
+) -> Result<()> {
+    let limits = device.open()?.backend.limits();
+    let numel = shape.checked_numel().unwrap_or(usize::MAX);
+    if numel <= limits.max_elements {
+        return Ok(());
+    }
+    let size = limits.size(dtype);
+    Err(Error::TooLarge {
+        op: name,
+        shape: shape.clone(),
+        bytes: numel.saturating_mul(size),
+        limit: limits.max_elements.saturating_mul(size),
+        what: "tensor",
+        place,
+    })
 }
 
 /// Whether the device can hold a tensor of this shape and type.
@@ -327,18 +365,7 @@ pub(crate) fn check_size(
             });
         }
     }
-    if numel > limits.max_elements {
-        let limit = limits.max_elements;
-        return Err(Error::TooLarge {
-            op: name,
-            shape: shape.clone(),
-            bytes,
-            limit,
-            what: "tensor",
-            place,
-        });
-    }
-    Ok(())
+    check_count(name, device, shape, dtype, place)
 }
 
 /// The device of `values`, all of which must be on it.

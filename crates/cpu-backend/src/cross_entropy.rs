@@ -317,8 +317,8 @@ impl CrossEntropy {
                     let most = Arch::new().dispatch(Largest(x));
                     Arch::new().dispatch(ShiftedExp(x, most, &mut *exponentials));
                     // The target's gradient is minus the sum of the other probabilities.
-                    let others = fold::sum(&exponentials[..t]).to_f64()
-                        + fold::sum(&exponentials[t + 1..]).to_f64();
+                    let others =
+                        fold::long_sum(&exponentials[..t]) + fold::long_sum(&exponentials[t + 1..]);
                     let total = others + exponentials[t].to_f64();
                     // The logarithm would vanish beside a large maximum, and where the target is
                     // the maximum, ln(1 + others) keeps small losses exact.
@@ -378,7 +378,7 @@ impl CrossEntropy {
         if let Some(top) = top {
             exponentials[top] = E::from_f64(0.0);
         }
-        let total = fold::sum(exponentials).to_f64();
+        let total = fold::long_sum(exponentials);
         let log_total = match top {
             Some(_) => total.ln_1p(),
             None => total.ln(),

@@ -11,6 +11,9 @@ use crate::lanes::{Element, Lane};
 /// Lanes that a row is folded over: four vectors of eight, to hide the latency of an addition.
 const LANES: usize = 32;
 
+/// Elements of a long row that are added up in their own type.
+const LONG: usize = 128 * LANES;
+
 /// An accumulator between blocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State {
@@ -267,6 +270,11 @@ pub(crate) fn sum<E: Element>(row: &[E]) -> E {
     } else {
         fold_row::<E, Adding>(row)
     }
+}
+
+/// The sum of a row of any length, whose error does not grow with it.
+pub(crate) fn long_sum<E: Element>(row: &[E]) -> f64 {
+    row.chunks(LONG).map(|part| sum(part).to_f64()).sum()
 }
 
 /// A block as a slice.

@@ -2,7 +2,7 @@
 //! microkernel reads them ([Goto and van de Geijn 2008](https://doi.org/10.1145/1356052.1356053)).
 //!
 //! Every element of C is one chain of multiply-adds over ascending k, cut at multiples of
-//! [`DEPTH`] (or a dot product in a fixed order), whatever the threads and the blocks are: results
+//! [`DEPTH`] (or a dot product in a fixed order, in pieces too), whatever the threads and the blocks are: results
 //! are the same bits in every run.
 
 mod pack;
@@ -40,6 +40,8 @@ const DIRECT_B_SHALLOW: usize = 64 * 1024;
 const SHALLOW_ROWS: usize = 24;
 /// Up to so many rows a product is a sum of B's rows, or dot products with its columns.
 const VECTOR_ROWS: usize = 2;
+/// Elements of a dot product that are added up before their sum is added to the others.
+const DOT: usize = 16 * DEPTH;
 /// Columns of such a sum that stay in the first-level cache.
 const STRIP: usize = 2048;
 
@@ -214,6 +216,7 @@ impl Block<'_> {
     #[inline(always)]
     unsafe fn sum_of_rows(self, b: *const f32) {
         let Gemm { n, k, .. } = *self.gemm;
+        let part = self.scratch.slice::<f32>(STRIP);
         for i in self.rows {
             for from in self.columns.clone().step_by(STRIP) {
                 let count = STRIP.min(self.columns.end - from);
@@ -229,19 +232,28 @@ impl Block<'_> {
                     };
                     let c = std::slice::from_raw_parts_mut(self.c.add(i * n + from), count);
                     c.fill(0.0);
-                    for p in (0..k / 4 * 4).step_by(4) {
-                        let (b0, b1, b2, b3) = (row(p), row(p + 1), row(p + 2), row(p + 3));
-                        let (a0, a1) = (factor(p), factor(p + 1));
-                        let (a2, a3) = (factor(p + 2), factor(p + 3));
-                        for j in 0..count {
-                            let sum = a1.mul_add(b1[j], a0.mul_add(b0[j], c[j]));
-                            c[j] = a3.mul_add(b3[j], a2.mul_add(b2[j], sum));
+                    for start in (0..k).step_by(DEPTH) {
+                        let end = k.min(start + DEPTH);
+                        let fours = end / 4 * 4;
+                        let part = &mut part[..count];
+                        part.fill(0.0);
+                        for p in (start..fours).step_by(4) {
+                            let (b0, b1, b2, b3) = (row(p), row(p + 1), row(p + 2), row(p + 3));
+                            let (a0, a1) = (factor(p), factor(p + 1));
+                            let (a2, a3) = (factor(p + 2), factor(p + 3));
+                            for j in 0..count {
+                                let sum = a1.mul_add(b1[j], a0.mul_add(b0[j], part[j]));
+                                part[j] = a3.mul_add(b3[j], a2.mul_add(b2[j], sum));
+                            }
                         }
-                    }
-                    for p in k / 4 * 4..k {
-                        let (x, row) = (factor(p), row(p));
-                        for (sum, &y) in c.iter_mut().zip(row) {
-                            *sum = x.mul_add(y, *sum);
+                        for p in fours..end {
+                            let (x, row) = (factor(p), row(p));
+                            for (sum, &y) in part.iter_mut().zip(row) {
+                                *sum = x.mul_add(y, *sum);
+                            }
+                        }
+                        for (sum, &x) in c.iter_mut().zip(&*part) {
+                            *sum += x;
                         }
                     }
                 }
@@ -267,7 +279,8 @@ impl Block<'_> {
                 for j in self.columns.clone() {
                     let column = b.offset(j as isize * self.gemm.b.1);
                     let column = std::slice::from_raw_parts(column, k);
-                    *self.c.add(i * n + j) = dot(simd, row, column);
+                    let parts = row.chunks(DOT).zip(column.chunks(DOT));
+                    *self.c.add(i * n + j) = parts.map(|(a, b)| dot(simd, a, b)).sum();
                 }
             }
         }

@@ -9,6 +9,7 @@ use crate::executor::{Checker, Context, Launchable};
 use crate::interpreter::Bound;
 use crate::lanes::{Element, Lane};
 use crate::parallel::{self, PARALLEL_ELEMENTS};
+use crate::scratch;
 
 /// The bad index that comes first in row-major order, whichever thread finds it.
 #[derive(Default)]
@@ -240,6 +241,11 @@ impl Launchable for Gather {
     }
 }
 
+/// Most `f32` elements that are added to one in their own type.
+const CHAIN: usize = 1024;
+/// Sums of longer chains that a thread holds at a time, if its columns are more than a few.
+const LONG_SUMS: usize = 1 << 20;
+
 /// A prepared ScatterAdd.
 pub(crate) struct ScatterAdd {
     source: usize,
@@ -314,7 +320,60 @@ impl ScatterAdd {
                 let row = target.add(slab + v * self.inner);
                 std::slice::from_raw_parts_mut(row.add(from), to - from).fill(E::from_i64(0));
             }
+            self.visit::<E>(buffers, outer, (from, to), faults, |v, column, x| {
+                let place = target.add(slab + v * self.inner + column);
+                *place = E::Plain::new(*place).add(E::Plain::new(x)).raw();
+            });
         }
+    }
+
+    /// The same for long chains of `f32`, added up in `f64`.
+    ///
+    /// # Safety
+    /// As for `columns`.
+    unsafe fn long_columns(
+        &self,
+        buffers: &[Bound],
+        outer: usize,
+        (from, to): (usize, usize),
+        faults: &FirstFault,
+    ) {
+        let target = buffers[self.output.buffer].start.cast::<f32>();
+        let slab = outer * self.size * self.inner;
+        let width = to - from;
+        scratch::with(|scratch| {
+            let sums = scratch.slice::<f64>(self.size * width);
+            sums.fill(0.0);
+            // SAFETY: the caller's promise.
+            unsafe {
+                self.visit::<f32>(buffers, outer, (from, to), faults, |v, column, x| {
+                    sums[v * width + column - from] += f64::from(x);
+                });
+                for v in 0..self.size {
+                    let row = target.add(slab + v * self.inner + from);
+                    let row = std::slice::from_raw_parts_mut(row, width);
+                    for (x, sum) in row.iter_mut().zip(&sums[v * width..]) {
+                        *x = *sum as f32;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Calls `add` with place, column and value of each element, in ascending order along the
+    /// dimension.
+    ///
+    /// # Safety
+    /// Operands were checked.
+    #[inline(always)]
+    unsafe fn visit<E: Element>(
+        &self,
+        buffers: &[Bound],
+        outer: usize,
+        (from, to): (usize, usize),
+        faults: &FirstFault,
+        mut add: impl FnMut(usize, usize, E),
+    ) {
         let Some((source, index)) = &self.walks else {
             return;
         };
@@ -328,8 +387,7 @@ impl ScatterAdd {
             while column < to {
                 let ((at, stride), (index_at, index_stride), n) = walk.next_run(to - column);
                 for j in 0..n {
-                    // SAFETY: both views have the element; a good index leads to a row of the
-                    // slab, whose columns are this task's.
+                    // SAFETY: both views have the element.
                     unsafe {
                         let v = self.index.at(buffers, index_at + j as isize * index_stride);
                         if v < 0 || v as u64 >= self.size as u64 {
@@ -337,8 +395,7 @@ impl ScatterAdd {
                             continue;
                         }
                         let x = elements.offset(at + j as isize * stride).read();
-                        let place = target.add(slab + v as usize * self.inner + column + j);
-                        *place = E::Plain::new(*place).add(E::Plain::new(x)).raw();
+                        add(v as usize, column + j, x);
                     }
                 }
                 column += n;
@@ -356,6 +413,11 @@ impl Launchable for ScatterAdd {
             .inner
             .div_ceil(parallel::threads())
             .clamp(16, self.inner.max(16));
+        let long = self.dtype == DType::F32 && self.len > CHAIN;
+        let strip = match long {
+            true => (LONG_SUMS / self.size.max(1)).clamp(8, strip),
+            false => strip,
+        };
         let strips = self.inner.div_ceil(strip);
         let parallel = work >= PARALLEL_ELEMENTS;
         parallel::for_each(parallel, self.outer * strips, |item| {
@@ -368,6 +430,7 @@ impl Launchable for ScatterAdd {
                     DType::F64 => self.columns::<f64>(b, outer, columns, f),
                     DType::I64 => self.columns::<i64>(b, outer, columns, f),
                     DType::I32 => self.columns::<i32>(b, outer, columns, f),
+                    _ if long => self.long_columns(b, outer, columns, f),
                     _ => self.columns::<f32>(b, outer, columns, f),
                 }
             }

@@ -25,6 +25,10 @@ const WARM_BYTES: usize = 512 * 1024;
 /// Inner sizes up to this are cheap enough that reading the product again would show.
 const SHALLOW: usize = 128;
 
+/// Longer products are made in parts of so many steps of `k`, whose sums are added up in `f64`: the
+/// error of a chain of additions grows with its length, and what packs a factor packs a part of it.
+const LONG: usize = 1 << 16;
+
 /// A factor: its matrices as the products see them.
 struct Factor {
     buffer: usize,
@@ -126,6 +130,8 @@ struct Run<'a> {
     b: Shared<u8>,
     /// Where the products go.
     c: Shared<u8>,
+    /// Their inner size: all of it or a part.
+    k: usize,
     /// Whether they need no epilogue.
     finished: bool,
 }
@@ -216,6 +222,7 @@ impl MatMul {
         &self,
         (a, b): (*const u8, *const u8),
         c: *mut u8,
+        k: usize,
         item: usize,
         (from, to): (usize, usize),
         threads: bool,
@@ -236,7 +243,7 @@ impl MatMul {
         let shape = Product {
             m: to - from,
             n: self.n,
-            k: self.k,
+            k,
             a: (fa.rows, fa.columns),
             b: (fb.rows, fb.columns),
             threads,
@@ -362,11 +369,14 @@ impl Launchable for MatMul {
                 a: Shared(a.cast_mut()),
                 b: Shared(b.cast_mut()),
                 c: Shared(c),
+                k: self.k,
                 finished: self.plain && place.is_some(),
             };
-            match (self.tile, &self.factors) {
-                (Some(tile), Some(factors)) => self.tiles(&run, tile, factors),
-                _ => self.multiply_on_pool(&run),
+            match &self.factors {
+                Some(factors) if self.k > LONG && self.dtype == DType::F32 => {
+                    self.long(&run, factors);
+                }
+                _ => self.all(&run),
             }
         };
         scratch::with(|product| match &self.factors {
@@ -390,16 +400,67 @@ impl Launchable for MatMul {
 }
 
 impl MatMul {
+    fn all(&self, run: &Run<'_>) {
+        match (self.tile, &self.factors) {
+            (Some(tile), Some(factors)) => self.tiles(run, tile, factors),
+            _ => self.multiply_on_pool(run),
+        }
+    }
+
+    /// `f32` products of long rows and columns, in parts.
+    fn long(&self, run: &Run<'_>, (fa, fb): &(Factor, Factor)) {
+        let count = self.batch * self.m * self.n;
+        let parallel = count >= PARALLEL_ELEMENTS;
+        scratch::with(|totals| {
+            let sums = totals.slice::<f64>(count);
+            sums.fill(0.0);
+            let sums = Shared(sums.as_mut_ptr());
+            for first in (0..self.k).step_by(LONG) {
+                scratch::with(|part| {
+                    let part = Shared(part.reserve(count * 4));
+                    let from = |start: Shared<u8>, step: isize| {
+                        Shared(start.get().wrapping_offset(first as isize * step * 4))
+                    };
+                    self.all(&Run {
+                        a: from(run.a, fa.columns),
+                        b: from(run.b, fb.rows),
+                        c: part,
+                        k: LONG.min(self.k - first),
+                        finished: true,
+                        ..*run
+                    });
+                    parallel::for_ranges(parallel, count, BLOCK, |from, to| {
+                        for i in from..to {
+                            // SAFETY: both hold all results, and tasks have disjoint ranges.
+                            unsafe {
+                                *sums.get().add(i) += f64::from(*part.get().cast::<f32>().add(i));
+                            }
+                        }
+                    });
+                });
+            }
+            parallel::for_ranges(parallel, count, BLOCK, |from, to| {
+                for i in from..to {
+                    // SAFETY: as above; `c` holds the result.
+                    unsafe { *run.c.get().cast::<f32>().add(i) = *sums.get().add(i) as f32 };
+                }
+                if !run.finished {
+                    self.finish(run, std::iter::once(from..to));
+                }
+            });
+        });
+    }
+
     /// Products by the microkernel, each block followed by its epilogue.
     fn tiles(&self, run: &Run<'_>, tile: Tile, (fa, fb): &(Factor, Factor)) {
         let gemm = Gemm {
             m: self.m,
             n: self.n,
-            k: self.k,
+            k: run.k,
             a: (fa.rows, fa.columns),
             b: (fb.rows, fb.columns),
         };
-        let work = self.m * self.n * self.k;
+        let work = (self.m * self.n).saturating_mul(run.k);
         let parallel = work.saturating_mul(self.batch) >= PARALLEL_WORK;
         let threads = if parallel { parallel::threads() } else { 1 };
         let many = self.batch >= 2 * threads && work < LARGE_WORK;
@@ -421,7 +482,7 @@ impl MatMul {
         (a, b): (*mut f32, *mut f32),
         threads: usize,
     ) {
-        let (m, n, k) = (self.m, self.n, self.k);
+        let (m, n, k) = (self.m, self.n, gemm.k);
         let (a, b) = (Shared(a), Shared(b));
         // SAFETY: `c` holds all products.
         let c = Shared(unsafe { run.c.get().cast::<f32>().add(item * m * n) });
@@ -486,7 +547,11 @@ impl MatMul {
     /// The `gemm` crate shares its work out over the pool of the thread that it is called on.
     fn multiply_on_pool(&self, run: &Run<'_>) {
         #[cfg(not(target_arch = "wasm32"))]
-        if (self.m * self.n * self.k).saturating_mul(self.batch) >= PARALLEL_WORK {
+        if (self.m * self.n)
+            .saturating_mul(run.k)
+            .saturating_mul(self.batch)
+            >= PARALLEL_WORK
+        {
             return parallel::install(|| self.multiply(run));
         }
         self.multiply(run);
@@ -495,14 +560,14 @@ impl MatMul {
     /// Products by rows, each followed by its epilogue.
     fn multiply(&self, run: &Run<'_>) {
         let (m, n) = (self.m, self.n);
-        let work = m * n * self.k.max(1);
+        let work = (m * n).saturating_mul(run.k.max(1));
         let total = work.saturating_mul(self.batch);
         let parallel = total >= PARALLEL_WORK || self.batch * m * n >= PARALLEL_ELEMENTS;
         let rows = |item: usize, from: usize, to: usize, threads: bool| {
             // SAFETY: `c` holds all products, and whoever calls has these rows for itself.
             unsafe {
                 let factors = (run.a.get().cast_const(), run.b.get().cast_const());
-                self.product(factors, run.c.get(), item, (from, to), threads);
+                self.product(factors, run.c.get(), run.k, item, (from, to), threads);
             }
         };
         let finish = |from: usize, to: usize, threads: bool| {
@@ -524,7 +589,7 @@ impl MatMul {
                 rows(item, 0, m, false);
                 finish(item * m * n, (item + 1) * m * n, false);
             });
-        } else if integer || (self.k <= SHALLOW && !run.finished) {
+        } else if integer || (run.k <= SHALLOW && !run.finished) {
             // Rows few enough that the epilogue finds them in the cache.
             let step = (WARM_BYTES / (n * self.dtype.size())).clamp(64.min(m), m.max(1));
             let step = step.min(m.div_ceil(parallel::threads())).max(1);

@@ -12,6 +12,7 @@ use crate::bindings::BindGroups;
 use crate::counters::Counters;
 use crate::device::{Failure, Gpu, Traits, convert, lock};
 use crate::executable::Program;
+use crate::instance::find_adapters;
 use crate::options::{AdapterSummary, WgpuOptions};
 use crate::pipeline::Pipelines;
 use crate::pool::{GpuBuffer, Pool};
@@ -20,6 +21,11 @@ use crate::readback::{self, FAULT_BYTES};
 /// Work on hardware after which a run goes on in another submit: Windows resets a GPU that is
 /// busy for two seconds.
 const SUBMIT_SECONDS: f64 = 0.1;
+
+/// Compiled kernels that are kept at most, unless more were used lately. Those of software adapters
+/// are programs for the CPU, of 2 MB each.
+const KEPT_PIPELINES: usize = 1024;
+const KEPT_SOFTWARE_PIPELINES: usize = 128;
 
 /// A GPU, or a driver that plays one on the CPU, behind wgpu. Clones are the same device.
 #[derive(Clone)]
@@ -31,44 +37,13 @@ fn flag(name: &str) -> bool {
     std::env::var(name).is_ok_and(|v| !v.is_empty() && v != "0")
 }
 
-fn instance(strict: bool) -> wgpu::Instance {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    // Validation layers are for debugging wgpu itself; WGPU_VALIDATION=1 turns them on.
-    descriptor.flags = wgpu::InstanceFlags::empty().with_env();
-    if strict {
-        descriptor
-            .flags
-            .insert(wgpu::InstanceFlags::STRICT_WEBGPU_COMPLIANCE);
-    }
-    wgpu::Instance::new(descriptor)
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
-    instance.enumerate_adapters(wgpu::Backends::PRIMARY).await
-}
-
-/// A browser does not list adapters, it offers one.
-#[cfg(target_arch = "wasm32")]
-async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
-    let options = wgpu::RequestAdapterOptions {
-        power_preference: wgpu::PowerPreference::HighPerformance,
-        ..Default::default()
-    };
-    instance
-        .request_adapter(&options)
-        .await
-        .into_iter()
-        .collect()
-}
-
 fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu
 }
 
 /// The adapters of this machine.
 pub async fn adapters() -> Vec<AdapterSummary> {
-    enumerate(&instance(false))
+    find_adapters(false)
         .await
         .iter()
         .enumerate()
@@ -129,8 +104,7 @@ impl WgpuBackend {
     /// [`Error::NoAdapter`] where none fits, [`Error::Device`] where the driver refuses.
     pub async fn open(options: &WgpuOptions) -> Result<WgpuBackend> {
         let strict = options.strict || flag("WGRAD_STRICT");
-        let instance = instance(strict);
-        let adapter = choose(enumerate(&instance).await, options)?;
+        let adapter = choose(find_adapters(strict).await, options)?;
         let mut features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
         if !strict && !options.no_immediates {
             features |= adapter.features() & wgpu::Features::IMMEDIATES;
@@ -277,7 +251,14 @@ impl WgpuBackend {
             counters: Counters::default(),
             profile: Mutex::default(),
             pool: Mutex::new(Pool::new(options.memory_limit)),
-            pipelines: Mutex::new(Pipelines::new(std::env::var_os("WGRAD_DUMP_WGSL"))),
+            pipelines: Mutex::new(Pipelines::new(
+                if software {
+                    KEPT_SOFTWARE_PIPELINES
+                } else {
+                    KEPT_PIPELINES
+                },
+                std::env::var_os("WGRAD_DUMP_WGSL"),
+            )),
             bind_groups: Mutex::new(BindGroups::default()),
             fault,
             fault_armed: AtomicBool::new(true),
@@ -414,6 +395,11 @@ impl Backend for WgpuBackend {
 
     fn trim(&self) {
         self.gpu.trim_pool();
+        self.gpu.trim_pipelines();
+        lock(&self.gpu.traits.tuned).clear();
+        // What the driver still had work for goes when it is done.
+        #[cfg(not(target_arch = "wasm32"))]
+        let _ = self.gpu.device.poll(wgpu::PollType::Poll);
     }
 
     fn begin_profile(&self) -> Result<()> {

@@ -56,6 +56,11 @@ pub(crate) fn program(
         }
         scalars.push(name);
     }
+    let ones = ones(program);
+    for one in 0..ones.iter().flatten().max().map_or(0, |most| most + 1) {
+        let value = source.one(one);
+        let _ = writeln!(body, "let {prefix}one{one} = vec4<f32>({value});");
+    }
     let names = Names {
         inputs: scope.inputs,
         accumulators: scope.accumulators,
@@ -69,7 +74,13 @@ pub(crate) fn program(
             .map(|&a| names.of(a))
             .collect::<Result<_>>()?;
         let from = instr.args.first().map(|&a| program.dtype_of(a));
-        let value = expression(instr.op, instr.dtype, from, &args, scope)?;
+        let value = match (&args[..], ones[i]) {
+            ([a, b], Some(one)) => {
+                let sign = if instr.op == MapOp::Sub { "-" } else { "" };
+                format!("fma({a}, {prefix}one{one}, {sign}{b})")
+            }
+            _ => expression(instr.op, instr.dtype, from, &args, scope)?,
+        };
         let _ = writeln!(body, "let {prefix}v{i} = {value};");
     }
     program
@@ -77,6 +88,36 @@ pub(crate) fn program(
         .iter()
         .map(|&(arg, _)| names.of(arg))
         .collect()
+}
+
+/// For each float addition and subtraction, which of the numbers 1 it multiplies by.
+///
+/// Sums are written as multiply-adds by a 1 that the driver's compiler does not know. It would take
+/// `x - x` for 0, which it is not for infinity and NaN, and `(x + b) - x` for b, which loses what b
+/// lost in the sum. A multiply-add costs what an addition costs, and is as exact. Where a driver
+/// takes it apart again, products by the same 1 would be one value that cancels, so a sum of sums
+/// takes another 1 than these: three are enough.
+fn ones(program: &Program) -> Vec<Option<usize>> {
+    let mut ones: Vec<Option<usize>> = Vec::with_capacity(program.instrs.len());
+    // The 1 behind each value, also through a change of sign.
+    let mut behind: Vec<Option<usize>> = Vec::with_capacity(program.instrs.len());
+    for instr in &program.instrs {
+        let of = |arg: &Arg| match arg {
+            Arg::Instr(i) => behind.get(*i as usize).copied().flatten(),
+            _ => None,
+        };
+        let adds = matches!(instr.op, MapOp::Add | MapOp::Sub) && register(instr.dtype) == "f32";
+        let one = adds.then(|| {
+            let taken: Vec<usize> = instr.args.iter().filter_map(of).collect();
+            (0..).find(|one| !taken.contains(one)).unwrap_or(0)
+        });
+        ones.push(one);
+        behind.push(match instr.op {
+            MapOp::Neg | MapOp::Copy => instr.args.first().and_then(of),
+            _ => one,
+        });
+    }
+    ones
 }
 
 struct Names<'a> {

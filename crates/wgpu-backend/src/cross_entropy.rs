@@ -15,6 +15,7 @@ use wgrad_core::{
 use crate::device::{LONGEST_WALK, Traits};
 use crate::map;
 use crate::operand::Access;
+use crate::reduce::BLOCK;
 use crate::source::{Convert, Generated, Slot, Source, indent, register};
 
 /// The kernel, as the plan has it.
@@ -43,13 +44,29 @@ enum Form {
     Thread,
     /// So many threads, each with so many quads.
     Registers(usize, usize),
-    Long,
+    /// Quads that a thread takes in one round of its loop.
+    Long(usize),
 }
+
+/// Classes up to which the sum of a row is one chain of additions.
+const SHORT: usize = 4096;
+
+/// Quads that a round of a loop takes at most: each is text that the driver compiles.
+const MOST_ROUNDS: usize = 10;
 
 /// Threads of a workgroup that shares a long row.
 const LONG: usize = 256;
 
 impl CrossEntropy<'_> {
+    /// Rounds of a workgroup's loop that one round of its text does, so that the driver does not
+    /// leave the three walks over a long row early.
+    fn rounds(&self, traits: &Traits) -> usize {
+        match traits.software {
+            true => self.classes.div_ceil(LONG * 4 * (LONGEST_WALK / 4)),
+            false => 1,
+        }
+    }
+
     fn choose(&self, traits: &Traits) -> Form {
         let quads = self.classes.div_ceil(4);
         // Three walks over the row, four elements a round.
@@ -57,7 +74,7 @@ impl CrossEntropy<'_> {
             return Form::Thread;
         }
         if self.classes > 4096 {
-            return Form::Long;
+            return Form::Long(self.rounds(traits));
         }
         let size = if quads <= 64 { 64 } else { 256 };
         Form::Registers(size, quads.div_ceil(size))
@@ -94,8 +111,14 @@ impl CrossEntropy<'_> {
         let row_weight = target(self.row_weight, self.rows);
         let grad = target(self.grad, self.rows * self.classes);
         let source = Source::new(traits, buffers);
-        let mut launches =
-            vec![self.launch(source, self.choose(traits), loss, row_weight, grad)?];
+        let form = self.choose(traits);
+        if matches!(form, Form::Long(rounds) if rounds > MOST_ROUNDS) {
+            return Err(Error::Device(format!(
+                "rows of {} elements are too long for this driver's loops",
+                self.classes
+            )));
+        }
+        let mut launches = vec![self.launch(source, form, loss, row_weight, grad)?];
         for (slot, output, count) in later {
             let shape = Shape::from([count]);
             let input = Access {
@@ -139,7 +162,7 @@ impl CrossEntropy<'_> {
                 None
             }
             Form::Registers(size, _) => Some(size),
-            Form::Long => Some(LONG),
+            Form::Long(_) => Some(LONG),
         };
         if let Some(size) = grouped {
             body.push_str("let row = group_index;\n");
@@ -169,13 +192,13 @@ impl CrossEntropy<'_> {
         let mut body = self.peak(form, body);
         // Exponentials of all classes but the target.
         // The target's logit is read before the last barrier: the gradient may overwrite it.
-        body.push_str("let own_logit = logit(row, chosen);\nvar rest = vec4<f32>(0.0);\n");
-        let mut body = self.each_quad(
+        body.push_str("let own_logit = logit(row, chosen);\n");
+        let mut body = self.sum_of_quads(
             form,
             body,
-            false,
-            "let other = (c < vec4<u32>(params.classes)) & (c != vec4<u32>(chosen));\n\
-             rest += select(vec4<f32>(0.0), exp_f32(x - peak), other);\n",
+            "rest",
+            "let other = (c < vec4<u32>(params.classes)) & (c != vec4<u32>(chosen));\n",
+            "select(vec4<f32>(0.0), exp_f32(x - peak), other)",
         );
         body.push_str("var others = (rest.x + rest.y) + (rest.z + rest.w);\n");
         if grouped.is_some() {
@@ -252,19 +275,25 @@ impl CrossEntropy<'_> {
                  peak = select(peak, 0.0, (bitcast<u32>(peak) & 0x7fffffffu) == 0x7f800000u);\n",
             );
         }
-        body.push_str("var sums = vec4<f32>(0.0);\n");
         let logs = softmax != SoftmaxForm::Softmax;
-        let add = if logs {
+        let inside = "let inside = c < vec4<u32>(params.classes);\n";
+        let (work, term) = if logs {
             // The largest are counted apart: their 1 would swallow a small rest.
             body.push_str("var tops = vec4<f32>(0.0);\n");
-            "let inside = c < vec4<u32>(params.classes);\n\
-             let top = inside & (x == vec4<f32>(peak));\n\
-             tops += select(vec4<f32>(0.0), vec4<f32>(1.0), top);\n\
-             sums += select(vec4<f32>(0.0), exp_f32(x - peak), inside & !top);\n"
+            (
+                format!(
+                    "{inside}let top = inside & (x == vec4<f32>(peak));\n\
+                     tops += select(vec4<f32>(0.0), vec4<f32>(1.0), top);\n"
+                ),
+                "select(vec4<f32>(0.0), exp_f32(x - peak), inside & !top)",
+            )
         } else {
-            "sums += select(vec4<f32>(0.0), exp_f32(x - peak), c < vec4<u32>(params.classes));\n"
+            (
+                inside.to_string(),
+                "select(vec4<f32>(0.0), exp_f32(x - peak), inside)",
+            )
         };
-        let mut body = self.each_quad(form, body, false, add);
+        let mut body = self.sum_of_quads(form, body, "sums", &work, term);
         body.push_str("var total = (sums.x + sums.y) + (sums.z + sums.w);\n");
         if logs {
             body.push_str("var top_count = (tops.x + tops.y) + (tops.z + tops.w);\n");
@@ -303,6 +332,37 @@ impl CrossEntropy<'_> {
         )
     }
 
+    /// Appends the sum of `term` over the quads of classes as `name`; over many as a sum of sums of
+    /// blocks, so that its error does not grow with their number.
+    fn sum_of_quads(
+        &self,
+        form: Form,
+        mut body: String,
+        name: &str,
+        work: &str,
+        term: &str,
+    ) -> String {
+        let _ = writeln!(body, "var {name} = vec4<f32>(0.0);");
+        if self.classes <= SHORT {
+            return self.each_quad(form, body, false, &format!("{work}{name} += {term};\n"));
+        }
+        let _ = write!(
+            body,
+            "var {name}_block = vec4<f32>(0.0);\nvar steps = 0u;\n"
+        );
+        let work = format!(
+            "{work}{name}_block += {term};\n\
+             steps++;\n\
+             if (steps & {}u) == 0u {{\n    \
+                 {name} += {name}_block;\n    \
+                 {name}_block = vec4<f32>(0.0);\n}}\n",
+            BLOCK - 1
+        );
+        let mut body = self.each_quad(form, body, false, &work);
+        let _ = writeln!(body, "{name} += {name}_block;");
+        body
+    }
+
     /// Appends `work` for each quad of classes: `x` are its logits (the last class repeated
     /// beyond the end), `c` the classes. `loads` is set for the first of several such loops: in
     /// the register form, it is the one that reads.
@@ -325,9 +385,29 @@ impl CrossEntropy<'_> {
                     );
                 }
             }
-            Form::Thread | Form::Long => {
+            Form::Long(rounds) if rounds > 1 => {
+                let step = LONG * 4;
+                let mut quads = String::new();
+                for r in 0..rounds {
+                    let _ = write!(
+                        quads,
+                        "if first + {0}u < params.classes {{\n    \
+                             let at = first + {0}u;\n    \
+                             let x = logits4(row, at);\n{1}}}\n",
+                        r * step,
+                        indent(&format!("{CLASSES}{work}"))
+                    );
+                }
+                let _ = write!(
+                    body,
+                    "for (var first = lane * 4u; first < params.classes; first += {}u) {{\n{}}}\n",
+                    rounds * step,
+                    indent(&quads)
+                );
+            }
+            Form::Thread | Form::Long(_) => {
                 let (from, step) = match form {
-                    Form::Long => ("lane * 4u", LONG * 4),
+                    Form::Long(_) => ("lane * 4u", LONG * 4),
                     _ => ("0u", 4),
                 };
                 let _ = write!(

@@ -230,6 +230,17 @@ impl Program {
         for launch in &plan.launches {
             let mut needed = 0;
             let made = generate(traits, plan, &launch.kernel, &mut needed)?;
+            let most = &gpu.limits;
+            let part = made.iter().flat_map(|m| &m.bindings).map(|b| match b.slot {
+                Slot::Scratch { bytes, .. } => bytes,
+                _ => 0,
+            });
+            if needed > most.max_buffer || part.max().is_some_and(|part| part > most.max_binding) {
+                return Err(Error::Device(format!(
+                    "{} needs {needed} bytes for parts of its result, more than the device binds",
+                    launch.kernel
+                )));
+            }
             scratch = scratch.max(needed);
             counts.push(made.len());
             kernels.extend(made);
@@ -406,7 +417,13 @@ impl Program {
         Ok(())
     }
 
-    fn encode(&self, state: &State, bound: &[(&Block, usize)]) {
+    fn encode(
+        &self,
+        state: &State,
+        bound: &[(&Block, usize)],
+        pipelines: &[wgpu::ComputePipeline],
+    ) {
+        let mut pipelines = pipelines.iter();
         let gpu = &self.gpu;
         let counters = &gpu.counters;
         let mut encoder = gpu.encoder();
@@ -454,8 +471,11 @@ impl Program {
                 if seconds > most {
                     break;
                 }
-                if current != dispatch.pipeline.id {
-                    pass.set_pipeline(&dispatch.pipeline.pipeline);
+                // One for each dispatch, in their order.
+                if let Some(pipeline) = pipelines.next()
+                    && current != dispatch.pipeline.id
+                {
+                    pass.set_pipeline(pipeline);
                     current = dispatch.pipeline.id;
                 }
                 if let Some((_, group)) = &state.bound[at] {
@@ -502,6 +522,11 @@ impl Executable for Program {
         if self.steps.is_empty() {
             return Ok(());
         }
+        let dispatches = self.steps.iter().filter_map(|step| match step {
+            Step::Dispatch(dispatch) => Some(&dispatch.pipeline),
+            Step::Copy { .. } => None,
+        });
+        let pipelines = gpu.ready(dispatches)?;
         let mut bound: SmallVec<[(&Block, usize); 32]> = SmallVec::new();
         for (binding, &bytes) in bindings.iter().zip(&self.sizes) {
             let own = GpuBuffer::of(gpu, &binding.buffer, binding.offset, bytes)?;
@@ -531,7 +556,7 @@ impl Executable for Program {
         if self.faults > 0 {
             gpu.fault_armed.store(true, Ordering::Relaxed);
         }
-        self.encode(state, &bound);
+        self.encode(state, &bound, &pipelines);
         gpu.check()
     }
 }

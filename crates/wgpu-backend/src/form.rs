@@ -165,13 +165,18 @@ impl Product<'_> {
             }
             _ => 1,
         };
-        Way::Form(form, parts.max(self.least_parts(traits)))
+        Way::Form(form, parts.max(self.short_parts()))
+    }
+
+    /// Parts of `k` so short that the blocks of a thread's sums need no blocks of their own.
+    fn short_parts(&self) -> usize {
+        self.k.div_ceil(LONGEST_WALK).max(1)
     }
 
     /// Parts of `k` that no thread walks for too long.
-    fn least_parts(&self, traits: &Traits) -> usize {
+    pub fn least_parts(&self, traits: &Traits) -> usize {
         match traits.software {
-            true => self.k.div_ceil(LONGEST_WALK).max(1),
+            true => self.short_parts(),
             false => 1,
         }
     }
@@ -209,7 +214,7 @@ impl Product<'_> {
         for form in forms {
             // Each part at least 128 deep.
             let parts = [1, 2, 4, 8, 16, 32];
-            let least = self.least_parts(traits);
+            let least = self.short_parts();
             let parts = parts.into_iter().filter(|&p| p == 1 || self.k >= 128 * p);
             let parts = parts.map(|p| p.max(least));
             ways.extend(parts.map(|parts| Way::Form(form, parts)));

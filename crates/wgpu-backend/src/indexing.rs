@@ -8,6 +8,7 @@ use wgrad_core::{BufferSpec, DType, Layout, Operand, Output, Shape};
 
 use crate::device::Traits;
 use crate::operand::sum;
+use crate::reduce::BLOCK;
 use crate::source::{Generated, Slot, Source, indent, register};
 
 const GROUP: usize = 64;
@@ -71,21 +72,25 @@ fn declare_index(source: &mut Source<'_>, index: &Operand) {
     ));
 }
 
+fn place_of(output: &Output) -> (Slot, DType) {
+    (Slot::Plan(output.buffer), output.dtype)
+}
+
 /// The kernel that stores `element(e)` everywhere.
 fn finish(
     mut source: Source<'_>,
     label: &str,
     what: &str,
-    output: &Output,
+    (slot, dtype): (Slot, DType),
     count: usize,
     element: &str,
 ) -> Generated {
-    let t = register(output.dtype);
+    let t = register(dtype);
     source.declare(&format!(
         "fn element(e: u32) -> {t} {{\n{}}}\n",
         indent(element)
     ));
-    source.output("y", Slot::Plan(output.buffer), output.dtype, true);
+    source.output("y", slot, dtype, true);
     let n = source.u32("n", count);
     let body = format!(
         "let i = (group_index * {GROUP}u + lane) * 4u;\n\
@@ -133,7 +138,14 @@ pub(crate) fn gather(
          return load_from({base} + u32(value) * {step});\n"
     );
     let what = "elements by an index along a dimension";
-    vec![finish(source, "gather", what, output, shape.numel(), &body)]
+    vec![finish(
+        source,
+        "gather",
+        what,
+        place_of(output),
+        shape.numel(),
+        &body,
+    )]
 }
 
 /// `out[.., v, ..] = sum of source[.., i, ..] where index[.., i, ..] == v`, ascending `i`.
@@ -165,18 +177,67 @@ pub(crate) fn scatter_add(
             .slice(dim, start, most.min(length - start), 1),
         ..operand.clone()
     };
+    let result: usize = {
+        let mut dims = from.layout.shape.to_vec();
+        dims[dim] = size;
+        dims.iter().product()
+    };
+    // Many pieces are summed in batches: the error of one chain of additions grows with its length.
+    let batches = length > BATCH * most;
+    let target = if batches {
+        let bytes = (result.max(1) * 4).next_multiple_of(256);
+        let offset = *scratch;
+        *scratch += bytes;
+        (Slot::Scratch { offset, bytes }, output.dtype)
+    } else {
+        place_of(output)
+    };
     // All pieces use the same scratch, one after the other. A source of nothing is one piece.
     let first = *scratch;
     let mut launches = Vec::new();
-    for start in (0..length.max(1)).step_by(most) {
+    for (i, start) in (0..length.max(1)).step_by(most).enumerate() {
         let mut end = first;
         let (from, index) = (part(from, start), part(index, start));
-        let (to, fresh) = ((dim, size), start == 0);
-        let piece = scatter_piece(traits, buffers, to, &from, &index, output, &mut end, fresh);
+        let fresh = i % BATCH == 0;
+        let to = (dim, size);
+        let piece = scatter_piece(traits, buffers, to, &from, &index, target, &mut end, fresh);
         launches.extend(piece);
         *scratch = end.max(*scratch);
+        if batches && result > 0 && ((i + 1) % BATCH == 0 || start + most >= length) {
+            let source = Source::new(traits, buffers);
+            launches.push(join(source, target, output, result, i < BATCH));
+        }
     }
     launches
+}
+
+/// Pieces of a long source that are summed before their sum is added to the others.
+const BATCH: usize = 64;
+
+/// Adds a batch of pieces to what the batches before gave, if it is not the `first`.
+fn join(
+    mut source: Source<'_>,
+    (batch, dtype): (Slot, DType),
+    output: &Output,
+    count: usize,
+    first: bool,
+) -> Generated {
+    source.input("batch", batch, dtype, false);
+    let element = if first {
+        "return load_batch(e);\n"
+    } else {
+        source.input("before", Slot::Plan(output.buffer), output.dtype, false);
+        "return load_before(e) + load_batch(e);\n"
+    };
+    let what = "adds up batches";
+    finish(
+        source,
+        "scatter_join",
+        what,
+        place_of(output),
+        count,
+        element,
+    )
 }
 
 /// Most elements along the dimension that chains of kernels without barriers hold: sorting so many
@@ -191,7 +252,7 @@ fn scatter_piece(
     (dim, size): (usize, usize),
     from: &Operand,
     index: &Operand,
-    output: &Output,
+    target: (Slot, DType),
     scratch: &mut usize,
     fresh: bool,
 ) -> Vec<Generated> {
@@ -238,7 +299,7 @@ fn scatter_piece(
         launches.push(scatter.link(Source::new(traits, buffers), index));
         launches.push(scatter.sort(Source::new(traits, buffers)));
     }
-    launches.push(scatter.add(Source::new(traits, buffers), from, &result, output));
+    launches.push(scatter.add(Source::new(traits, buffers), from, &result, target));
     launches
 }
 
@@ -355,7 +416,7 @@ impl Scatter {
         mut source: Source<'_>,
         from: &Operand,
         result: &Shape,
-        output: &Output,
+        target: (Slot, DType),
     ) -> Generated {
         source.input("from", Slot::Plan(from.buffer), from.dtype, false);
         source.input("head", self.heads, DType::U32, false);
@@ -367,27 +428,42 @@ impl Scatter {
         let size = source.u32("size", self.size);
         let length = source.u32("length", self.length);
         let step = source.stride("from_dim", from.layout.strides[self.dim]);
+        let t = register(from.dtype);
         let start = if self.fresh {
-            format!("{}(0)", register(from.dtype))
+            format!("{t}(0)")
         } else {
-            let slot = Slot::Plan(output.buffer);
-            source.input("before", slot, output.dtype, false);
+            source.input("before", target.0, target.1, false);
             "load_before(e)".to_string()
         };
         let _ = write!(
             body,
             "let chain = {chain};\n\
              let base = {base};\n\
-             var total = {start};\n\
+             // Sums of blocks of sums of blocks: the error of one chain grows with its length.\n\
+             var total = {t}(0);\n\
+             var blocks = {t}(0);\n\
+             var block = {t}(0);\n\
+             var steps = 0u;\n\
              var link = load_head(chain * {size} + c{dim});\n\
              while link != 0u {{\n    \
-                 total += load_from(base + (link - 1u) * {step});\n    \
-                 link = load_next(chain * {length} + link - 1u);\n}}\n\
-             return total;\n",
-            dim = self.dim
+                 block += load_from(base + (link - 1u) * {step});\n    \
+                 link = load_next(chain * {length} + link - 1u);\n    \
+                 steps++;\n    \
+                 if (steps & {most}u) == 0u {{\n        \
+                     blocks += block;\n        \
+                     block = {t}(0);\n        \
+                     if (steps & {many}u) == 0u {{\n            \
+                         total += blocks;\n            \
+                         blocks = {t}(0);\n        \
+                     }}\n    \
+                 }}\n}}\n\
+             return {start} + (total + (blocks + block));\n",
+            dim = self.dim,
+            most = BLOCK - 1,
+            many = BLOCK * BLOCK - 1
         );
         let what = "sums along chains";
-        finish(source, "scatter_add", what, output, result.numel(), &body)
+        finish(source, "scatter_add", what, target, result.numel(), &body)
     }
 }
 
@@ -425,7 +501,14 @@ pub(crate) fn concat(
     }
     let _ = writeln!(body, "return {};", zero(output.dtype));
     let what = "tensors one after the other";
-    vec![finish(source, "concat", what, output, count, &body)]
+    vec![finish(
+        source,
+        "concat",
+        what,
+        place_of(output),
+        count,
+        &body,
+    )]
 }
 
 /// A view laid into zeros.
@@ -447,7 +530,14 @@ pub(crate) fn place(
     if from.layout.shape.numel() == 0 {
         let _ = writeln!(body, "return {nothing};");
         let what = "zeros";
-        return vec![finish(source, "place", what, output, shape.numel(), &body)];
+        return vec![finish(
+            source,
+            "place",
+            what,
+            place_of(output),
+            shape.numel(),
+            &body,
+        )];
     }
     source.input("from", Slot::Plan(from.buffer), from.dtype, false);
     body.push_str("var rest = e;\n");
@@ -474,5 +564,12 @@ pub(crate) fn place(
     let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
     let _ = writeln!(body, "return load_from({});", sum(&terms));
     let what = "a view laid into zeros";
-    vec![finish(source, "place", what, output, shape.numel(), &body)]
+    vec![finish(
+        source,
+        "place",
+        what,
+        place_of(output),
+        shape.numel(),
+        &body,
+    )]
 }

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use crate::source::indent;
-use crate::tiles::{Walk, multiply_add};
+use crate::tiles::{Walk, declare_sums, in_blocks, multiply_add};
 
 /// `rows` rows and, per lane, `quads` times four columns; a workgroup is a subgroup of `size`.
 pub(crate) fn lanes_body(
@@ -15,6 +15,7 @@ pub(crate) fn lanes_body(
     [rows, quads]: [usize; 2],
     size: usize,
     [a, b]: [Walk; 2],
+    deep: bool,
     body: &mut String,
 ) {
     let columns = quads * 4;
@@ -51,17 +52,12 @@ pub(crate) fn lanes_body(
             ),
         };
     }
-    for r in 0..rows {
-        for q in 0..quads {
-            let _ = writeln!(body, "var c{r}_{q} = vec4<{t}>(0);");
-        }
-    }
+    let sums = declare_sums(t, [rows, quads], body);
     let mut two = String::new();
     step_operands(t, quads, b, &mut two);
     step_products(t, [rows, quads], 0, "x", &mut two);
     step_products(t, [rows, quads], 1, "y", &mut two);
-    let _ = write!(
-        body,
+    let walk = format!(
         "for (var first = k_begin; first < k_end; first += {}u) {{\n{}    \
              let pairs = min({size}u, (k_end - first + 1u) / 2u);\n    \
              for (var step = 0u; step < pairs; step++) {{\n        \
@@ -70,6 +66,7 @@ pub(crate) fn lanes_body(
         indent(&own_elements(t, rows, a)),
         indent(&indent(&two)),
     );
+    in_blocks(t, deep, &sums, &walk, body);
     for r in 0..rows {
         for q in 0..quads {
             let _ = writeln!(

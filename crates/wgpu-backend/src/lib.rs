@@ -22,6 +22,7 @@ mod device;
 mod executable;
 mod form;
 mod indexing;
+mod instance;
 mod lanes;
 mod map;
 mod matmul;

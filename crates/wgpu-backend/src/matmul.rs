@@ -27,7 +27,7 @@ use crate::map::{accesses, targets};
 use crate::operand::{Access, Axis, Lanes, load, start, sum};
 use crate::reduce::Reduction;
 use crate::source::{Generated, Slot, Source, indent, register};
-use crate::tiles::{Walk, registers_body, tiled_body};
+use crate::tiles::{DEEP, Walk, registers_body, tiled_body};
 
 /// The product, as the plan has it.
 pub(crate) struct Product<'a> {
@@ -101,8 +101,9 @@ impl Product<'_> {
             }
             Way::Form(form, parts) => (form, parts),
         };
-        while parts > 1 && parts * results > 16 << 20 {
-            parts /= 2;
+        let least = self.least_parts(traits);
+        while parts > least && parts * results > 16 << 20 {
+            parts = (parts / 2).max(least);
         }
         let chunk = self.k.div_ceil(parts).next_multiple_of(16);
         let parts = self.k.div_ceil(chunk.max(1)).max(1);
@@ -350,16 +351,18 @@ impl Product<'_> {
             let _ = writeln!(body, "let {name}_base = {base};");
         }
         let t = register(self.element());
+        let walks = [a_walk, b_walk];
+        let deep = t == "f32" && split.map_or(self.k, |s| s.chunk) > DEEP;
         match form {
             Form::Registers { rows, quads } => {
-                registers_body(t, rows, quads, a_walk, b_walk, &mut body);
+                registers_body(t, [rows, quads], walks, deep, &mut body);
             }
             Form::Lanes { rows, quads, size } => {
-                lanes_body(t, [rows, quads], size, [a_walk, b_walk], &mut body);
+                lanes_body(t, [rows, quads], size, walks, deep, &mut body);
             }
             Form::Tiled { tile, block, depth } => {
                 let sizes = [tile, block, depth];
-                tiled_body(&mut source, t, sizes, [a_walk, b_walk], &mut body);
+                tiled_body(&mut source, t, sizes, walks, deep, &mut body);
             }
         }
         source.flops = 2.0 * (self.batches() * self.m * self.n) as f64 * self.k as f64;

@@ -1,15 +1,18 @@
-//! Compiled kernels, kept by their text.
+//! Kernels by their text, compiled for as long as they are used.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
-use wgrad_core::{Error, Result};
+use smallvec::SmallVec;
+use wgrad_core::{DType, Error, Result};
 
+use crate::bindings::BindGroups;
 use crate::counters::Counters;
 use crate::device::{Gpu, lock};
-use crate::source::Generated;
+use crate::source::{Generated, Types};
 
 /// How a kernel gets its parameters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -36,32 +39,53 @@ pub(crate) struct Layouts {
     pipeline: wgpu::PipelineLayout,
 }
 
-/// A compiled kernel.
+/// A kernel: its text, and what the driver made of it for as long as it is used.
 pub(crate) struct Pipeline {
-    pub pipeline: wgpu::ComputePipeline,
     pub layouts: Arc<Layouts>,
     pub id: u64,
     label: String,
     text: String,
+    types: Types,
+    compiled: Mutex<Option<wgpu::ComputePipeline>>,
+    /// The run that used it last.
+    used: AtomicU64,
 }
 
 /// The caches.
 pub(crate) struct Pipelines {
     by_text: HashMap<String, Arc<Pipeline>>,
     layouts: HashMap<Interface, Arc<Layouts>>,
+    /// Numbers given to pipelines and layouts.
+    next: u64,
+    /// Counts runs.
+    clock: u64,
+    /// Compiled pipelines beyond which those that were not used lately are dropped.
+    most: usize,
     params_layout: Option<wgpu::BindGroupLayout>,
     dump: Option<PathBuf>,
 }
 
+/// Runs for which a pipeline is kept after its last use, however many there are: a program that goes
+/// round in longer circles, through more kernels than are kept, compiles again.
+const KEPT_RUNS: u64 = 64;
+
 impl Pipelines {
-    /// Empty caches; shaders are written to `dump`.
-    pub fn new(dump: Option<OsString>) -> Pipelines {
+    /// Empty caches for `most` pipelines; shaders are written to `dump`.
+    pub fn new(most: usize, dump: Option<OsString>) -> Pipelines {
         Pipelines {
             by_text: HashMap::new(),
             layouts: HashMap::new(),
+            next: 0,
+            clock: 0,
+            most,
             params_layout: None,
             dump: dump.map(PathBuf::from),
         }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
     }
 
     /// Label and text of each pipeline, in the order of compilation.
@@ -71,6 +95,30 @@ impl Pipelines {
         all.iter()
             .map(|p| (p.label.clone(), p.text.clone()))
             .collect()
+    }
+
+    /// Drops compiled pipelines, the longest unused first, until there are no more than `most`;
+    /// those used in the last `kept` runs stay. Forgets what no plan refers to. Returns how many
+    /// pipelines were dropped.
+    fn shrink(&mut self, most: usize, kept: u64) -> u64 {
+        let mut made: Vec<&Arc<Pipeline>> = self
+            .by_text
+            .values()
+            .filter(|p| lock(&p.compiled).is_some())
+            .collect();
+        made.sort_by_key(|p| p.used.load(Relaxed));
+        let surplus = made.len().saturating_sub(most);
+        let mut dropped = 0;
+        for pipeline in made.into_iter().take(surplus) {
+            if pipeline.used.load(Relaxed) + kept <= self.clock {
+                *lock(&pipeline.compiled) = None;
+                dropped += 1;
+            }
+        }
+        self.by_text
+            .retain(|_, p| Arc::strong_count(p) > 1 || lock(&p.compiled).is_some());
+        self.layouts.retain(|_, l| Arc::strong_count(l) > 1);
+        dropped
     }
 }
 
@@ -141,7 +189,7 @@ impl Gpu {
             });
         let mut pipelines = lock(&self.pipelines);
         let made = Arc::new(Layouts {
-            id: pipelines.layouts.len() as u64,
+            id: pipelines.number(),
             group: group.clone(),
             pipeline,
         });
@@ -149,50 +197,109 @@ impl Gpu {
         made
     }
 
-    /// The compiled kernels, in the order given. What is missing is compiled on all cores: a
-    /// driver takes tens of milliseconds for each.
+    /// The kernels in the order given, compiled.
     pub fn pipelines(&self, kernels: &[Generated]) -> Result<Vec<Arc<Pipeline>>> {
-        let missing: Vec<&Generated> = {
-            let known = lock(&self.pipelines);
-            let mut texts: HashSet<&str> = HashSet::new();
-            let mut missing = Vec::new();
-            for kernel in kernels {
-                if !known.by_text.contains_key(&kernel.text) && texts.insert(&kernel.text) {
-                    missing.push(kernel);
+        let found: Vec<Arc<Pipeline>> = kernels.iter().map(|k| self.pipeline(k)).collect();
+        self.ready(found.iter())?;
+        Ok(found)
+    }
+
+    fn pipeline(&self, kernel: &Generated) -> Arc<Pipeline> {
+        if let Some(known) = lock(&self.pipelines).by_text.get(&kernel.text) {
+            return known.clone();
+        }
+        let layouts = self.layouts(&kernel.interface);
+        let mut pipelines = lock(&self.pipelines);
+        let id = pipelines.number();
+        pipelines
+            .by_text
+            .entry(kernel.text.clone())
+            // Another thread may have been faster.
+            .or_insert_with(|| {
+                Arc::new(Pipeline {
+                    layouts,
+                    id,
+                    label: kernel.label.clone(),
+                    text: kernel.text.clone(),
+                    types: kernel.types.clone(),
+                    compiled: Mutex::new(None),
+                    used: AtomicU64::new(0),
+                })
+            })
+            .clone()
+    }
+
+    /// What a run needs of the driver, in the order given. What is missing is compiled on all cores:
+    /// a driver takes tens of milliseconds for each.
+    pub fn ready<'p>(
+        &self,
+        wanted: impl Iterator<Item = &'p Arc<Pipeline>>,
+    ) -> Result<SmallVec<[wgpu::ComputePipeline; 16]>> {
+        let now = {
+            let mut pipelines = lock(&self.pipelines);
+            pipelines.clock += 1;
+            pipelines.clock
+        };
+        let wanted: SmallVec<[&Arc<Pipeline>; 16]> = wanted.collect();
+        let mut found: SmallVec<[Option<wgpu::ComputePipeline>; 16]> = SmallVec::new();
+        for pipeline in &wanted {
+            pipeline.used.store(now, Relaxed);
+            found.push(lock(&pipeline.compiled).clone());
+        }
+        if found.iter().any(Option::is_none) {
+            let mut numbers = HashSet::new();
+            let missing: Vec<&Pipeline> = wanted
+                .iter()
+                .zip(&found)
+                .filter(|(p, made)| made.is_none() && numbers.insert(p.id))
+                .map(|(p, _)| p.as_ref())
+                .collect();
+            for (pipeline, made) in missing.iter().zip(self.compile_all(&missing)) {
+                let made = made?;
+                // Unless another thread was faster.
+                if lock(&pipeline.compiled).replace(made).is_none() {
+                    Counters::add(&self.counters.pipelines_held, 1);
                 }
             }
-            missing
-        };
-        // Layouts and numbers are given in order, so that they do not depend on who is faster.
-        let layouts: Vec<Arc<Layouts>> =
-            missing.iter().map(|k| self.layouts(&k.interface)).collect();
-        let jobs: Vec<(&Generated, &Arc<Layouts>)> =
-            missing.iter().copied().zip(&layouts).collect();
-        for (pipeline, (kernel, layouts)) in self.compile_all(&jobs).into_iter().zip(&jobs) {
-            self.keep(kernel, pipeline?, (*layouts).clone());
+            for (pipeline, found) in wanted.iter().zip(&mut found) {
+                found.clone_from(&lock(&pipeline.compiled));
+            }
+            self.shrink_pipelines();
         }
-        let known = lock(&self.pipelines);
-        let find = |k: &Generated| known.by_text.get(&k.text).cloned();
-        let found: Option<Vec<_>> = kernels.iter().map(find).collect();
+        let found: Option<_> = found.into_iter().collect();
         found.ok_or_else(|| Error::Device("a kernel was compiled and lost".into()))
     }
 
+    /// Drops some of the pipelines if there are too many; an eighth more than has to be, because
+    /// looking for them takes time.
+    fn shrink_pipelines(&self) {
+        let mut pipelines = lock(&self.pipelines);
+        let most = pipelines.most;
+        let held = self.counters.pipelines_held.load(Relaxed);
+        if held as usize > most {
+            let dropped = pipelines.shrink(most - most / 8, KEPT_RUNS);
+            self.counters.pipelines_held.fetch_sub(dropped, Relaxed);
+        }
+    }
+
+    /// Drops every pipeline, to be compiled again by plans that still need it, and all that is kept
+    /// for reuse.
+    pub fn trim_pipelines(&self) {
+        let dropped = lock(&self.pipelines).shrink(0, 0);
+        self.counters.pipelines_held.fetch_sub(dropped, Relaxed);
+        *lock(&self.bind_groups) = BindGroups::default();
+    }
+
     #[cfg(not(target_arch = "wasm32"))]
-    fn compile_all(
-        &self,
-        jobs: &[(&Generated, &Arc<Layouts>)],
-    ) -> Vec<Result<wgpu::ComputePipeline>> {
+    fn compile_all(&self, jobs: &[&Pipeline]) -> Vec<Result<wgpu::ComputePipeline>> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let share = jobs
             .len()
             .div_ceil(threads.clamp(1, jobs.len().max(1)))
             .max(1);
         std::thread::scope(|scope| {
-            let compile = |part: &[(&Generated, &Arc<Layouts>)]| -> Vec<_> {
-                part.iter()
-                    .map(|(k, layouts)| self.compile(k, layouts))
-                    .collect()
-            };
+            let compile =
+                |part: &[&Pipeline]| -> Vec<_> { part.iter().map(|p| self.compile(p)).collect() };
             let mut parts = jobs.chunks(share);
             let own = parts.next();
             let others: Vec<_> = parts
@@ -210,16 +317,11 @@ impl Gpu {
     }
 
     #[cfg(target_arch = "wasm32")]
-    fn compile_all(
-        &self,
-        jobs: &[(&Generated, &Arc<Layouts>)],
-    ) -> Vec<Result<wgpu::ComputePipeline>> {
-        jobs.iter()
-            .map(|(k, layouts)| self.compile(k, layouts))
-            .collect()
+    fn compile_all(&self, jobs: &[&Pipeline]) -> Vec<Result<wgpu::ComputePipeline>> {
+        jobs.iter().map(|p| self.compile(p)).collect()
     }
 
-    fn compile(&self, kernel: &Generated, layouts: &Layouts) -> Result<wgpu::ComputePipeline> {
+    fn compile(&self, kernel: &Pipeline) -> Result<wgpu::ComputePipeline> {
         let label = kernel.label.as_str();
         let compile = || {
             let descriptor = wgpu::ShaderModuleDescriptor {
@@ -244,7 +346,7 @@ impl Gpu {
             self.device
                 .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                     label: Some(label),
-                    layout: Some(&layouts.pipeline),
+                    layout: Some(&kernel.layouts.pipeline),
                     module: &module,
                     entry_point: Some("main"),
                     compilation_options: wgpu::PipelineCompilationOptions {
@@ -256,33 +358,46 @@ impl Gpu {
         };
         let pipeline = self
             .scoped(wgpu::ErrorFilter::Validation, compile)
-            .map_err(|e| Error::Device(format!("kernel {label}: {e}\n{}", kernel.text)))?;
+            .map_err(|e| self.refused(kernel, &e))?;
         self.check()?;
         Counters::add(&self.counters.pipelines, 1);
+        if let Some(folder) = &lock(&self.pipelines).dump {
+            write_shader(folder, &format!("{:04}-{label}", kernel.id), &kernel.text);
+        }
         Ok(pipeline)
     }
 
-    fn keep(&self, kernel: &Generated, pipeline: wgpu::ComputePipeline, layouts: Arc<Layouts>) {
-        let mut pipelines = lock(&self.pipelines);
-        if pipelines.by_text.contains_key(&kernel.text) {
-            return; // another thread was faster
+    /// What a person is told of a kernel that a driver does not take: its text goes to those who
+    /// follow events, and where shaders are dumped.
+    fn refused(&self, kernel: &Pipeline, problem: &wgpu::Error) -> Error {
+        tracing::error!("{problem}\n{}", kernel.text);
+        if let Some(folder) = &lock(&self.pipelines).dump {
+            write_shader(folder, &format!("refused-{}", kernel.label), &kernel.text);
         }
-        let id = pipelines.by_text.len() as u64;
-        if let Some(folder) = &pipelines.dump {
-            let file = folder.join(format!("{id:04}-{}.wgsl", kernel.label));
-            let written =
-                std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, &kernel.text));
-            if let Err(problem) = written {
-                tracing::warn!("{}: {problem}", file.display());
-            }
+        let mut cause: &dyn std::error::Error = problem;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
         }
-        let made = Arc::new(Pipeline {
-            pipeline,
-            layouts,
-            id,
-            label: kernel.label.clone(),
-            text: kernel.text.clone(),
-        });
-        pipelines.by_text.insert(kernel.text.clone(), made);
+        let text = cause.to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let names = |types: &[DType]| {
+            let names: Vec<&str> = types.iter().map(|t| t.name()).collect();
+            names.join(", ")
+        };
+        Error::Device(format!(
+            "the kernel {} from ({}) to ({}) does not compile: {}",
+            kernel.label,
+            names(&kernel.types.0),
+            names(&kernel.types.1),
+            lines.next().unwrap_or("no reason given"),
+        ))
+    }
+}
+
+fn write_shader(folder: &Path, name: &str, text: &str) {
+    let file = folder.join(format!("{name}.wgsl"));
+    let written = std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&file, text));
+    if let Err(problem) = written {
+        tracing::warn!("{}: {problem}", file.display());
     }
 }

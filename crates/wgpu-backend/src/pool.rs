@@ -32,8 +32,10 @@ pub(crate) struct Block {
 
 /// The unused buffers.
 pub(crate) struct Pool {
-    free: BTreeMap<(Purpose, usize), Vec<Block>>,
+    /// With the time when each was given back; the last one in is the first one out.
+    free: BTreeMap<(Purpose, usize), Vec<(u64, Block)>>,
     free_bytes: usize,
+    clock: u64,
     next_id: u64,
     limit: Option<usize>,
 }
@@ -52,6 +54,7 @@ impl Pool {
         Pool {
             free: BTreeMap::new(),
             free_bytes: 0,
+            clock: 0,
             next_id: 1,
             limit,
         }
@@ -64,9 +67,39 @@ impl Pool {
     }
 
     fn take(&mut self, purpose: Purpose, size: usize) -> Option<Block> {
-        let block = self.free.get_mut(&(purpose, size))?.pop()?;
+        let (_, block) = self.free.get_mut(&(purpose, size))?.pop()?;
         self.free_bytes -= block.size;
         Some(block)
+    }
+
+    fn give(&mut self, purpose: Purpose, block: Block) {
+        self.free_bytes += block.size;
+        self.clock += 1;
+        let class = self.free.entry((purpose, block.size)).or_default();
+        class.push((self.clock, block));
+    }
+
+    /// The buffers that have been unused for longest, so many that `bytes` fit in.
+    fn make_room(&mut self, bytes: usize) -> Vec<Block> {
+        let mut gone = Vec::new();
+        while self.free_bytes + bytes > KEEP {
+            let oldest = self
+                .free
+                .iter()
+                .filter_map(|(class, blocks)| Some((blocks.first()?.0, *class)))
+                .min();
+            let Some((_, class)) = oldest else { break };
+            let Some(blocks) = self.free.get_mut(&class) else {
+                break;
+            };
+            let (_, block) = blocks.remove(0);
+            if blocks.is_empty() {
+                self.free.remove(&class);
+            }
+            self.free_bytes -= block.size;
+            gone.push(block);
+        }
+        gone
     }
 
     fn drain(&mut self) -> Vec<Block> {
@@ -74,6 +107,7 @@ impl Pool {
         std::mem::take(&mut self.free)
             .into_values()
             .flatten()
+            .map(|(_, block)| block)
             .collect()
     }
 }
@@ -158,16 +192,17 @@ impl Gpu {
     pub fn give_block(&self, purpose: Purpose, block: Block) {
         self.counters.live_shrank(block.size);
         let mut pool = lock(&self.pool);
-        if self.failure.lost().is_some() || pool.free_bytes + block.size > KEEP {
+        if self.failure.lost().is_some() || block.size > KEEP {
             drop(pool);
             self.destroy(&[block]);
             return;
         }
-        pool.free_bytes += block.size;
-        pool.free
-            .entry((purpose, block.size))
-            .or_default()
-            .push(block);
+        let gone = pool.make_room(block.size);
+        pool.give(purpose, block);
+        drop(pool);
+        if !gone.is_empty() {
+            self.destroy(&gone);
+        }
     }
 
     /// Returns all unused buffers to the driver.

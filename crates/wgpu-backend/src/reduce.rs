@@ -17,15 +17,16 @@ use std::fmt::Write;
 use wgrad_core::{Accumulator, Arg, BufferSpec, DType, Kernel, Layout, Program, Result, Shape};
 
 use crate::accumulate::{is_position, running, running_dtype};
-use crate::device::Traits;
+use crate::device::{LONGEST_WALK, Traits};
 use crate::map::{accesses, targets};
 use crate::operand::{Access, Axis};
 use crate::source::{Generated, Slot, Source};
 
 /// Threads of a workgroup that do not cooperate.
 const GROUP: u32 = 64;
-/// Steps after which a running f32 sum is put aside, so that its error does not grow with length.
-const BLOCK: u32 = 64;
+/// Steps after which a running f32 sum is put aside, so that its error does not grow with length;
+/// so many of these sums are put aside in turn.
+pub(crate) const BLOCK: u32 = 64;
 /// Bytes of the partial results of a long reduction at most.
 const MOST_PARTIAL: usize = 64 << 20;
 
@@ -34,6 +35,18 @@ enum Form {
     Columns,
     Rows,
     Group(u32),
+}
+
+impl Form {
+    /// Elements of a part that take a thread without barriers a quarter of [`LONGEST_WALK`] steps:
+    /// few enough that a sum of sums of [`BLOCK`] is still exact to some units in the last place.
+    fn longest(self) -> usize {
+        match self {
+            Form::Columns => LONGEST_WALK / 4,
+            Form::Rows => LONGEST_WALK,
+            Form::Group(size) => LONGEST_WALK * size as usize,
+        }
+    }
 }
 
 /// A reduction, whoever asks for it.
@@ -202,9 +215,14 @@ impl<'a> Reduction<'a> {
         let (form, parts) = self.choose(traits, &kept, &reduced);
         let pitch = self.results().next_multiple_of(4);
         let words = |parts: usize| parts * pitch * 8 * self.accumulators.len();
-        let mut parts = parts;
-        while parts > 1 && words(parts) > MOST_PARTIAL {
-            parts /= 2;
+        let least = if traits.software {
+            self.length().div_ceil(form.longest()).max(1)
+        } else {
+            1
+        };
+        let mut parts = parts.max(least);
+        while parts > least && words(parts) > MOST_PARTIAL {
+            parts = (parts / 2).max(least);
         }
         let chunk = self.length().div_ceil(parts.max(1)).next_multiple_of(4);
         let parts = self.length().div_ceil(chunk.max(1)).max(1);
@@ -419,6 +437,9 @@ impl<'a> Reduction<'a> {
             let _ = writeln!(body, "var a{i} = vec4<{t}>(0);");
             if t == "f32" {
                 let _ = writeln!(body, "var a{i}_block = vec4<f32>(0.0);");
+                if !source.traits.software {
+                    let _ = writeln!(body, "var a{i}_blocks = vec4<f32>(0.0);");
+                }
             }
             if is_position(accumulator.op) {
                 let _ = writeln!(body, "var a{i}_at = vec4<u32>(0xffffffffu);");

@@ -93,6 +93,7 @@ struct Access {
     name: String,
     binding: usize,
     dtype: DType,
+    write: bool,
 }
 
 /// How a scalar of the run becomes a parameter.
@@ -117,6 +118,9 @@ pub(crate) struct Patch {
     pub convert: Convert,
 }
 
+/// Element types of what a kernel reads and of what it writes, for messages.
+pub(crate) type Types = (Vec<DType>, Vec<DType>);
+
 /// A finished kernel with the data of one launch.
 #[derive(Debug)]
 pub(crate) struct Generated {
@@ -129,6 +133,7 @@ pub(crate) struct Generated {
     /// The parameter that takes the launch's fault code.
     pub fault_word: Option<usize>,
     pub groups: [u32; 3],
+    pub types: Types,
     /// Rough seconds on hardware, by which long runs are split into submits.
     pub seconds: f64,
 }
@@ -223,6 +228,7 @@ impl<'a> Source<'a> {
             name: name.to_string(),
             binding,
             dtype,
+            write,
         });
     }
 
@@ -230,6 +236,11 @@ impl<'a> Source<'a> {
     pub fn u32(&mut self, name: &str, value: usize) -> String {
         // Negative strides come as their two's complement: index arithmetic wraps.
         self.field(name, Word::U32, value as u32)
+    }
+
+    /// The number 1, which no compiler of the text knows, nor that others are the same.
+    pub fn one(&mut self, which: usize) -> String {
+        self.field(&format!("one{which}"), Word::F32, 1f32.to_bits())
     }
 
     /// A stride parameter.
@@ -364,6 +375,11 @@ impl<'a> Source<'a> {
         for access in &self.accesses {
             self.write_accessors(access, &mut accessors);
         }
+        let types = |write: bool| {
+            let some = self.accesses.iter().filter(|a| a.write == write);
+            some.map(|a| a.dtype).collect()
+        };
+        let types = (types(false), types(true));
         let mut main = std::mem::take(&mut self.declarations);
         let _ = write!(
             main,
@@ -389,6 +405,7 @@ impl<'a> Source<'a> {
             patches: self.patches,
             fault_word: self.fault_word,
             groups,
+            types,
             // 200 GB/s and 2 TFLOP/s: a modest GPU.
             seconds: self.bytes / 2.0e11 + self.flops / 2.0e12,
         }

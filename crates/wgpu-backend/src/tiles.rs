@@ -27,15 +27,62 @@ pub(crate) fn multiply_add(t: &str, c: &str, a: &str, b: &str) -> String {
     }
 }
 
+/// Products up to this depth are one chain of additions. Longer ones are sums of sums of
+/// [`BLOCK`] products: the error of a chain grows with its length.
+pub(crate) const DEEP: usize = 2048;
+const BLOCK: u32 = 256;
+
+/// Declares the totals of registers `sums`, into which `put` empties them.
+fn declare_totals(t: &str, sums: &[String], body: &mut String) -> String {
+    let mut put = String::new();
+    for c in sums {
+        let _ = writeln!(body, "var total_{c} = vec4<{t}>(0);");
+        let _ = write!(put, "total_{c} += {c};\n{c} = vec4<{t}>(0);\n");
+    }
+    put
+}
+
+/// Appends `walk`, which adds the products from `k_begin` to `k_end` to registers `sums`; where it
+/// is deep, block by block.
+pub(crate) fn in_blocks(t: &str, deep: bool, sums: &[String], walk: &str, body: &mut String) {
+    if !deep {
+        body.push_str(walk);
+        return;
+    }
+    let put = declare_totals(t, sums, body);
+    let walk = walk.replace("k_begin", "block").replace("k_end", "until");
+    let _ = write!(
+        body,
+        "for (var block = k_begin; block < k_end; block += {BLOCK}u) {{\n    \
+             let until = min(block + {BLOCK}u, k_end);\n{}{}}}\n",
+        indent(&walk),
+        indent(&put)
+    );
+    for c in sums {
+        let _ = writeln!(body, "{c} = total_{c};");
+    }
+}
+
+/// The registers that hold `rows` rows of `quads` quads, declared as 0.
+pub(crate) fn declare_sums(t: &str, [rows, quads]: [usize; 2], body: &mut String) -> Vec<String> {
+    let mut sums = Vec::new();
+    for r in 0..rows {
+        for q in 0..quads {
+            let _ = writeln!(body, "var c{r}_{q} = vec4<{t}>(0);");
+            sums.push(format!("c{r}_{q}"));
+        }
+    }
+    sums
+}
+
 const LANES: [&str; 4] = ["x", "y", "z", "w"];
 
 /// The barrier-free form: `rows` rows and `quads` times four columns per thread.
 pub(crate) fn registers_body(
     t: &str,
-    rows: usize,
-    quads: usize,
-    a: Walk,
-    b: Walk,
+    [rows, quads]: [usize; 2],
+    [a, b]: [Walk; 2],
+    deep: bool,
     body: &mut String,
 ) {
     let columns = quads * 4;
@@ -72,12 +119,8 @@ pub(crate) fn registers_body(
             );
         }
     }
-    for r in 0..rows {
-        for q in 0..quads {
-            let _ = writeln!(body, "var c{r}_{q} = vec4<{t}>(0);");
-        }
-    }
-    body.push_str("var k = k_begin;\n");
+    let sums = declare_sums(t, [rows, quads], body);
+    let mut walk = String::from("var k = k_begin;\n");
     let mut four = String::new();
     for r in 0..rows {
         if a != Walk::Across {
@@ -100,7 +143,7 @@ pub(crate) fn registers_body(
         registers_step(t, [rows, quads], [a, b], kk, lane, &mut four);
     }
     let _ = write!(
-        body,
+        walk,
         "for (; k + 4u <= k_end; k += 4u) {{\n{}}}\n",
         indent(&four)
     );
@@ -110,7 +153,8 @@ pub(crate) fn registers_body(
     }
     let walks = [Walk::Single, if b == Walk::K { Walk::Single } else { b }];
     registers_step(t, [rows, quads], walks, 0, "x", &mut one);
-    let _ = write!(body, "for (; k < k_end; k++) {{\n{}}}\n", indent(&one));
+    let _ = write!(walk, "for (; k < k_end; k++) {{\n{}}}\n", indent(&one));
+    in_blocks(t, deep, &sums, &walk, body);
     for r in 0..rows {
         for q in 0..quads {
             let _ = writeln!(
@@ -337,6 +381,7 @@ pub(crate) fn tiled_body(
     t: &str,
     [tile, block, depth]: [usize; 3],
     walks: [Walk; 2],
+    deep: bool,
     body: &mut String,
 ) {
     let halves = block / 4;
@@ -372,10 +417,16 @@ pub(crate) fn tiled_body(
     }
     let fetch: String = loaders.iter().map(|l| l.fetch(t)).collect();
     let put: String = loaders.iter().map(Loader::put).collect();
-    for r in 0..block {
-        for q in 0..halves {
-            let _ = writeln!(body, "var c{r}_{q} = vec4<{t}>(0);");
-        }
+    let sums = declare_sums(t, [block, halves], body);
+    let mut put_aside = String::new();
+    if deep {
+        // Within the loop over tiles, so that the next tile is on its way here too.
+        let put = declare_totals(t, &sums, body);
+        put_aside = format!(
+            "if ((next - k_begin) & {}u) == 0u {{\n{}}}\n",
+            BLOCK - 1,
+            indent(&put)
+        );
     }
     let mut inner = String::new();
     for (name, at) in [("l", "a_tile"), ("r", "b_tile")] {
@@ -413,7 +464,7 @@ pub(crate) fn tiled_body(
          for (; k + {depth}u <= k_end; k += {depth}u) {{\n{1}    \
              workgroupBarrier();\n    \
              next = k + {depth}u;\n    \
-             if next < k_end {{\n{2}    }}\n{3}    \
+             if next < k_end {{\n{2}    }}\n{3}{5}    \
              workgroupBarrier();\n}}\n\
          if k < k_end {{\n{1}    \
              workgroupBarrier();\n{4}}}\n",
@@ -422,7 +473,13 @@ pub(crate) fn tiled_body(
         indent(&indent(&fetch)),
         indent(&multiply(&format!("{depth}u"))),
         indent(&multiply("k_end - k")),
+        indent(&put_aside),
     );
+    if deep {
+        for c in &sums {
+            let _ = writeln!(body, "{c} += total_{c};");
+        }
+    }
     for r in 0..block {
         for q in 0..halves {
             let _ = writeln!(

@@ -22,6 +22,8 @@ use crate::matmul::Product;
 /// How long a way is timed, and how often at most.
 const TIME: Duration = Duration::from_millis(20);
 const RUNS: usize = 50;
+/// Shapes that are remembered.
+const KEPT: usize = 4096;
 /// How many elements of a result the host computes.
 const CHECKED: usize = 64;
 
@@ -53,7 +55,11 @@ impl Gpu {
                     trial.product().by_table(&self.traits)
                 }
             };
-            lock(&self.traits.tuned).insert(sizes, way);
+            let mut tuned = lock(&self.traits.tuned);
+            if tuned.len() >= KEPT {
+                tuned.clear(); // found again where met again
+            }
+            tuned.insert(sizes, way);
         }
         Ok(())
     }

@@ -386,3 +386,54 @@ fn a_run_must_bind_what_its_plan_needs() {
     t.bindings[0].buffer = other.allocate(64).unwrap();
     assert!(made.run(&t.bindings, &t.scalars, &[1]).is_err());
 }
+
+#[test]
+fn a_kernel_that_does_not_compile_is_named_in_a_line() {
+    for gpu in gpus() {
+        // Against the contract of reductions, whose results are stored one by one.
+        let mut t = Trial::new(&gpu);
+        let x = t.dense(DType::U8, &[1.0; 500], &[5, 100]);
+        let y = t.output(DType::U8, 5);
+        let kernel = Kernel::Reduce {
+            shape: [5, 100].into(),
+            reduced: 1,
+            inputs: vec![x],
+            prologue: pass_inputs(&[DType::U8]),
+            accumulators: vec![Accumulator {
+                op: ReduceOp::Max,
+                dtype: DType::U8,
+            }],
+            epilogue_inputs: Vec::new(),
+            epilogue: pass_on(DType::U8),
+            outputs: vec![y],
+        };
+        let plan = Plan {
+            buffers: vec![
+                BufferSpec {
+                    bytes: 512,
+                    allocation: 0,
+                },
+                BufferSpec {
+                    bytes: 16,
+                    allocation: 1,
+                },
+            ],
+            launches: vec![Launch {
+                kernel,
+                scalars: 0..0,
+                fault: None,
+            }],
+        };
+        let Err(error) = gpu.compile(&plan) else {
+            panic!("single bytes were stored")
+        };
+        let text = error.to_string();
+        assert!(
+            text.contains("the kernel reduce from (u8) to (u8) does not compile: "),
+            "{text}"
+        );
+        assert!(text.lines().count() == 1 && text.len() < 300, "{text}");
+        // Nothing else is harmed.
+        gpu.synchronize().unwrap();
+    }
+}

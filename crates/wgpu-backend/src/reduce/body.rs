@@ -8,7 +8,7 @@ use super::{BLOCK, Form, Partials, Reduction};
 use crate::accumulate::{is_position, running, running_dtype};
 use crate::codegen::{self, Scope};
 use crate::operand::{Axis, Lanes, load, start, sum};
-use crate::source::{Slot, Source, register};
+use crate::source::{Slot, Source, indent, register};
 
 impl Reduction<'_> {
     /// The loop over the reduced part.
@@ -88,24 +88,47 @@ impl Reduction<'_> {
         let sums: Vec<usize> = (0..self.accumulators.len())
             .filter(|&i| running(&self.accumulators[i]) == "f32")
             .collect();
+        // Kernels without barriers never walk so far that the sums of blocks need blocks.
+        let deep = !source.traits.software;
         if !sums.is_empty() {
             body.push_str("var steps = 0u;\n");
-            let _ = write!(inner, "steps++;\nif (steps & {}u) == 0u {{\n", BLOCK - 1);
+            let into = if deep { "_blocks" } else { "" };
+            let (mut put, mut put_blocks) = (String::new(), String::new());
             for i in &sums {
                 let _ = write!(
-                    inner,
-                    "    a{i} += a{i}_block;\n    a{i}_block = vec4<f32>(0.0);\n"
+                    put,
+                    "a{i}{into} += a{i}_block;\na{i}_block = vec4<f32>(0.0);\n"
+                );
+                let _ = write!(
+                    put_blocks,
+                    "a{i} += a{i}_blocks;\na{i}_blocks = vec4<f32>(0.0);\n"
                 );
             }
-            inner.push_str("}\n");
+            if deep {
+                let _ = write!(
+                    put,
+                    "if (steps & {}u) == 0u {{\n{}}}\n",
+                    BLOCK * BLOCK - 1,
+                    indent(&put_blocks)
+                );
+            }
+            let _ = write!(
+                inner,
+                "steps++;\nif (steps & {}u) == 0u {{\n{}}}\n",
+                BLOCK - 1,
+                indent(&put)
+            );
         }
         let _ = write!(
             body,
             "for (var r = {from}; r < end; {step}) {{\n{}}}\n",
-            crate::source::indent(&inner)
+            indent(&inner)
         );
         for i in &sums {
-            let _ = writeln!(body, "a{i} += a{i}_block;");
+            let _ = match deep {
+                true => writeln!(body, "a{i} += a{i}_blocks + a{i}_block;"),
+                false => writeln!(body, "a{i} += a{i}_block;"),
+            };
         }
         Ok(())
     }
