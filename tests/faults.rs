@@ -378,6 +378,40 @@ fn tensors_above_the_limits() {
     }
 }
 
+/// What a kernel computes on its way may be larger than a tensor, and a result that is too large fails
+/// alone.
+#[test]
+fn only_what_is_stored_must_fit() {
+    let Some(dev) = devices::gpu() else { return };
+    let limit = dev.limits().unwrap().max_binding;
+    if limit > 1 << 28 {
+        return; // too large for a test
+    }
+    let n = limit / 4 + 4;
+    let mut values = vec![half::f16::from_f32(0.5); n];
+    values[n - 2] = half::f16::from_f32(2.5);
+    // As f32, which it is reduced in, it does not fit.
+    let x = Tensor::from_vec(values, [n], &dev);
+    assert_eq!(x.max().to_dtype(DType::F32).item::<f32>().unwrap(), 2.5);
+    let large = x.to_dtype(DType::F32) + 1.0;
+    let dependent = &large * 2.0;
+    let other = Tensor::new([1.0, 2.0], &dev) + 1.0;
+    assert_eq!(other.to_vec::<f32>().unwrap(), [2.0, 3.0]);
+    for failed in [&large, &dependent] {
+        let error = failed.sum().item::<f32>().unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+        named(&error, &["faults.rs", &limit.to_string()]);
+    }
+    let w = Tensor::ones([2], &dev).requires_grad();
+    let mut sgd = wgrad::optim::Sgd::new(vec![w.clone()], Default::default());
+    use wgrad::optim::Optimizer;
+    // A gradient that cannot be computed makes the step fail, and changes nothing.
+    let slope = large.narrow(0, 0, 2);
+    assert!((&w * &slope).sum().backward().is_ok());
+    assert!(matches!(sgd.step().unwrap_err(), Error::TooLarge { .. }));
+    assert_eq!(w.to_vec::<f32>().unwrap(), [1.0; 2]);
+}
+
 #[test]
 fn more_elements_than_one_row_of_workgroups() {
     for dev in [Some(cpu()), devices::gpu()].into_iter().flatten() {

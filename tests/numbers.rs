@@ -145,7 +145,7 @@ fn numbers_are_not_rounded_to_16_bits() {
             close(slope(&x / 1e5), 1e-5);
             close(slope(x.sum() / 70_000.0), 1.0 / 70_000.0);
             close(slope((&x * 1e5) * 1e-5), 1.0);
-            close(slope(x.pow(3.14159)), 3.14159);
+            close(slope(x.pow(3.3)), 3.3);
             close(slope(x.powf(2.5) * 0.1), 0.25);
             // A base: d 3^x = ln 3 3^x.
             let three = Tensor::scalar(3.0, &dev);

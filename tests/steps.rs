@@ -53,7 +53,7 @@ fn shared_gradients_of_matrices() {
             lr: 0.05,
             ..Default::default()
         };
-        let mut both = Adam::new(vec![w1.clone(), w2.clone()], options.clone());
+        let mut both = Adam::new(vec![w1.clone(), w2.clone()], options);
         let twice = AdamOptions { lr: 0.1, ..options };
         let mut one = Adam::new(vec![alone.clone()], twice);
         for _ in 0..3 {

@@ -98,6 +98,12 @@ impl Limits {
         }
     }
 
+    /// The limit that a tensor of so many bytes exceeds, and of what it is the limit.
+    pub(crate) fn exceeded_by(&self, bytes: usize) -> Option<(usize, &'static str)> {
+        let limits = [(self.max_buffer, "buffer"), (self.max_binding, "binding")];
+        limits.into_iter().find(|(limit, _)| bytes > *limit)
+    }
+
     /// Whether the device has the type.
     pub fn has(&self, dtype: DType) -> bool {
         self.dtypes.contains(&dtype)

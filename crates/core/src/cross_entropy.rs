@@ -269,7 +269,8 @@ pub(crate) fn rows(x: &Value, o: &Operands, place: Place) -> Result<(Tensor, Ten
         // A row that does not count has the gradient 0, whatever comes from above. What comes from a
         // sum or a mean is one factor for all rows, which moves behind products; means see to it
         // that it is 0 where no row counts.
-        let one = c.grad.capture().is_ok_and(|g| g.layout().is_single());
+        let several = |g: &Value| g.layout().is_single() && g.shape().numel() > 1;
+        let one = c.grad.capture().is_ok_and(|g| several(&g));
         let grad = match one {
             true => c.grad.clone(),
             false => counted.ne(0.0).where_cond(c.grad, 0.0),
@@ -312,7 +313,12 @@ pub(crate) fn rows_grad(x: &Value, o: &Operands, place: Place) -> Result<Tensor>
 
 /// The same in plain operations: what runs with fusion off, and what the kernel is tested against.
 fn reference(x: &Value, o: &Operands, place: Place) -> Result<(Tensor, Tensor)> {
-    let log_p = x.clone().into_tensor().log_softmax(1);
+    // A row that does not count has no gradient, whatever it holds.
+    let targets = o.targets.clone().into_tensor().unsqueeze(1);
+    let counts = targets.ne(Scalar::Integer(o.ignore));
+    let log_p = counts
+        .where_cond(x.clone().into_tensor(), 0.0)
+        .log_softmax(1);
     picked("cross_entropy", &log_p, o, place)
 }
 

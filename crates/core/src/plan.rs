@@ -43,6 +43,8 @@ pub(crate) struct Planned {
     pub scalars: Vec<ScalarRef>,
     /// Items whose launches report bad indices, in the order of their codes.
     pub faults: Vec<usize>,
+    /// Nodes whose results must be stored and are larger than the device takes. Then there is no plan.
+    pub oversized: Vec<usize>,
     /// Bytes of the results, without leaves and arenas, and the most of them needed at one time.
     pub bytes: usize,
     pub live: usize,
@@ -77,6 +79,7 @@ pub(crate) fn build(
         places: planner.places,
         scalars: planner.scalars,
         faults: planner.faults,
+        oversized: planner.oversized,
         bytes: planner.shared.iter().map(|shared| shared.bytes).sum(),
         live: planner.live,
     }
@@ -106,6 +109,7 @@ struct Planner<'a> {
     launches: Vec<Launch>,
     scalars: Vec<ScalarRef>,
     faults: Vec<usize>,
+    oversized: Vec<usize>,
 }
 
 /// Builds a program and collects its operands.
@@ -194,6 +198,7 @@ impl<'a> Planner<'a> {
             launches: Vec::new(),
             scalars: Vec::new(),
             faults: Vec::new(),
+            oversized: Vec::new(),
         };
         planner.share(groups, &last_use);
         planner
@@ -281,6 +286,9 @@ impl<'a> Planner<'a> {
     /// The buffer of an item's result: a part of an arena, its own, or shared memory.
     fn output(&mut self, i: usize) -> Output {
         let item = &self.graph.items[i];
+        if self.limits.exceeded_by(self.bytes(item)).is_some() {
+            self.oversized.push(item.origin);
+        }
         let buffer = match self.shared_of.get(&i) {
             Some(&shared) => self.shared_buffer(shared),
             None => self.push_buffer(self.bytes(item), item.home, Place::Root(item.origin)),

@@ -133,12 +133,26 @@ pub(crate) fn run(
     let open = device.open()?;
     let mut runner = lock(&open.runner);
     let list = pending::take(device);
-    let mut collected = collect(&mut runner, &list, targets, update.as_deref());
+    let (collected, outcome) = loop {
+        let mut collected = collect(&mut runner, &list, targets, update.as_deref());
+        if collected.items.is_empty() && update.is_none() {
+            pending::give_back(device, list);
+            return Ok(());
+        }
+        if let Some(error) = update.as_deref().and_then(Update::error) {
+            // There is nothing to step with; what else is pending may run later.
+            collected.fail(open, &[]);
+            pending::give_back(device, list);
+            return Err(error);
+        }
+        match execute(device, open, &mut runner, &mut collected, &mut update) {
+            // What is too large fails alone, and the rest runs.
+            Err(Failure::Oversized(items)) => collected.fail(open, &items),
+            Err(Failure::Run(error)) => break (collected, Err(error)),
+            Ok(stored) => break (collected, Ok(stored)),
+        }
+    };
     pending::give_back(device, list);
-    if collected.items.is_empty() && update.is_none() {
-        return Ok(());
-    }
-    let outcome = execute(device, open, &mut runner, &mut collected, &mut update);
     for (i, item) in collected.items.into_iter().enumerate() {
         let state = match &outcome {
             Ok(stored) => match &stored[i] {
@@ -154,6 +168,19 @@ pub(crate) fn run(
         drop(item.recipe);
     }
     outcome.map(drop)
+}
+
+/// Why a run does not take place.
+enum Failure {
+    Run(Error),
+    /// The results of these items are larger than the device takes.
+    Oversized(Vec<usize>),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Run(error)
+    }
 }
 
 /// Takes the recipes of all pending nodes that the run consists of, operands before users.
@@ -313,6 +340,32 @@ impl Collected {
         });
     }
 
+    /// Gives all recipes back but those of the oversized items, whose nodes fail.
+    fn fail(self, open: &Open, oversized: &[usize]) {
+        let limits = open.backend.limits();
+        for (i, item) in self.items.into_iter().enumerate() {
+            let node = item.node;
+            *node.state() = if oversized.contains(&i) {
+                let bytes = node.bytes();
+                let (limit, what) = limits.exceeded_by(bytes).unwrap_or((0, "buffer"));
+                State::Failed(Error::TooLarge {
+                    op: match &item.recipe.op {
+                        Op::Map(op) => op.name(),
+                        // Looked at when they were recorded.
+                        _ => "run",
+                    },
+                    shape: node.shape().clone(),
+                    bytes,
+                    limit,
+                    what,
+                    place: node.place,
+                })
+            } else {
+                State::Pending(item.recipe)
+            };
+        }
+    }
+
     /// The mark of a node of this run.
     fn index(&self, node: &Node) -> Option<u32> {
         node.mark(self.stamp)
@@ -326,7 +379,7 @@ fn execute(
     runner: &mut Runner,
     c: &mut Collected,
     update: &mut Option<&mut Update>,
-) -> Result<Vec<Option<Storage>>> {
+) -> Result<Vec<Option<Storage>>, Failure> {
     if let Some(update) = update {
         // Parameters whose old value someone else still holds are written elsewhere.
         update.resolve(|node| {
@@ -375,6 +428,9 @@ fn execute(
             let planned = plan::build(&graph, open.fusion, limits, update.as_deref(), |node| {
                 c.index(node)
             });
+            if !planned.oversized.is_empty() {
+                return Err(Failure::Oversized(planned.oversized));
+            }
             tracing::debug!(
                 device = open.backend.name(),
                 nodes = c.items.len(),
@@ -392,7 +448,7 @@ fn execute(
             ready
         }
     };
-    submit(device, open, &ready, c, update.as_deref())
+    Ok(submit(device, open, &ready, c, update.as_deref())?)
 }
 
 /// Binds buffers and scalars, and runs.

@@ -281,7 +281,13 @@ pub(crate) fn record_node(
     constant: Option<Constant>,
     place: Place,
 ) -> Result<Value> {
-    check_size(name, device, &shape, dtype, place)?;
+    match &recipe.op {
+        // Most of these are never stored; what is, is looked at when it is planned.
+        Op::Map(_) if device.fusion() && constant.is_none() => {
+            check_type(name, device, &shape, dtype, place)?;
+        }
+        _ => check_size(name, device, &shape, dtype, place)?,
+    }
     check_views(name, device, &recipe.inputs, place)?;
     let node = Node::new(
         device.clone(),
@@ -336,6 +342,20 @@ fn check_count(
     })
 }
 
+/// Whether the device can compute a tensor of this shape and type.
+fn check_type(
+    name: &'static str,
+    device: &Device,
+    shape: &Shape,
+    dtype: DType,
+    place: Place,
+) -> Result<()> {
+    if !device.open()?.backend.limits().has(dtype) {
+        return Err(Error::unsupported(name, place, dtype, device.name()));
+    }
+    check_count(name, device, shape, dtype, place)
+}
+
 /// Whether the device can hold a tensor of this shape and type.
 pub(crate) fn check_size(
     name: &'static str,
@@ -344,28 +364,21 @@ pub(crate) fn check_size(
     dtype: DType,
     place: Place,
 ) -> Result<()> {
+    check_type(name, device, shape, dtype, place)?;
     let limits = device.open()?.backend.limits();
-    if !limits.has(dtype) {
-        return Err(Error::unsupported(name, place, dtype, device.name()));
-    }
     let numel = shape.checked_numel().unwrap_or(usize::MAX);
     let bytes = numel.saturating_mul(limits.size(dtype));
-    for (limit, what) in [
-        (limits.max_buffer, "buffer"),
-        (limits.max_binding, "binding"),
-    ] {
-        if bytes > limit {
-            return Err(Error::TooLarge {
-                op: name,
-                shape: shape.clone(),
-                bytes,
-                limit,
-                what,
-                place,
-            });
-        }
+    match limits.exceeded_by(bytes) {
+        None => Ok(()),
+        Some((limit, what)) => Err(Error::TooLarge {
+            op: name,
+            shape: shape.clone(),
+            bytes,
+            limit,
+            what,
+            place,
+        }),
     }
-    check_count(name, device, shape, dtype, place)
 }
 
 /// The device of `values`, all of which must be on it.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::backend::{Binding, Buffer};
 use crate::device::Open;
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernel::{Kernel, ScalarBits};
-use crate::node::Node;
+use crate::node::{Node, State};
 
 /// Which update a step applies. Numbers (learning rate and so on) are data of each step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -179,6 +179,14 @@ impl Update {
         self.arenas
             .iter()
             .flat_map(|a| a.values.iter().chain(a.grads.iter().map(|(g, _, _)| g)))
+    }
+
+    /// Why a value or a gradient cannot be computed, if one cannot.
+    pub fn error(&self) -> Option<Error> {
+        self.nodes().find_map(|node| match &*node.state() {
+            State::Failed(error) => Some(error.clone()),
+            _ => None,
+        })
     }
 
     /// Finds out whether old values are still held by others.

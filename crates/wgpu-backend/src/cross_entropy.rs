@@ -278,11 +278,15 @@ impl CrossEntropy<'_> {
         let logs = softmax != SoftmaxForm::Softmax;
         let inside = "let inside = c < vec4<u32>(params.classes);\n";
         let (work, term) = if logs {
-            // The largest are counted apart: their 1 would swallow a small rest.
-            body.push_str("var tops = vec4<f32>(0.0);\n");
+            // The largest are counted apart: their 1 would swallow a small rest. (An infinite one has
+            // no exponential but NaN.)
+            body.push_str(
+                "let finite = (bitcast<u32>(peak) & 0x7fffffffu) < 0x7f800000u;\n\
+                 var tops = vec4<f32>(0.0);\n",
+            );
             (
                 format!(
-                    "{inside}let top = inside & (x == vec4<f32>(peak));\n\
+                    "{inside}let top = inside & (x == vec4<f32>(peak)) & vec4<bool>(finite);\n\
                      tops += select(vec4<f32>(0.0), vec4<f32>(1.0), top);\n"
                 ),
                 "select(vec4<f32>(0.0), exp_f32(x - peak), inside & !top)",
