@@ -257,6 +257,8 @@ pub(crate) struct ScatterAdd {
     size: usize,
     walks: Option<(Walk, Walk)>,
     index: Integers,
+    /// Whether one index serves all of the inner dimensions.
+    shared: bool,
     output: Output,
 }
 
@@ -296,8 +298,40 @@ impl ScatterAdd {
             inner,
             size,
             walks: (numel > 0).then(|| (Walk::new(&source.layout), Walk::new(&index.layout))),
+            shared: (dim + 1..shape.rank()).all(|d| shape[d] == 1 || index.layout.strides[d] == 0),
             index: Integers::new(index)?,
             output,
+        })
+    }
+
+    /// Whether more than [`CHAIN`] elements are added to one.
+    ///
+    /// # Safety
+    /// Operands were checked.
+    unsafe fn is_long(&self, buffers: &[Bound]) -> bool {
+        let Some((_, index)) = &self.walks else {
+            return false;
+        };
+        if self.dtype != DType::F32 || self.len <= CHAIN || !self.shared {
+            return self.dtype == DType::F32 && self.len > CHAIN;
+        }
+        scratch::with(|scratch| {
+            let counts = scratch.slice::<u32>(self.size);
+            let mut cursor = Cursor::new(index);
+            (0..self.outer).any(|outer| {
+                counts.fill(0);
+                (0..self.len).any(|i| {
+                    cursor.seek((outer * self.len + i) * self.inner);
+                    let (at, ..) = cursor.next_run(1);
+                    // SAFETY: the index lies in its view.
+                    let v = unsafe { self.index.at(buffers, at) };
+                    let count = usize::try_from(v).ok().and_then(|v| counts.get_mut(v));
+                    count.is_some_and(|count| {
+                        *count += 1;
+                        *count as usize > CHAIN
+                    })
+                })
+            })
         })
     }
 
@@ -413,7 +447,8 @@ impl Launchable for ScatterAdd {
             .inner
             .div_ceil(parallel::threads())
             .clamp(16, self.inner.max(16));
-        let long = self.dtype == DType::F32 && self.len > CHAIN;
+        // SAFETY: the operands were checked.
+        let long = unsafe { self.is_long(context.buffers) };
         let strip = match long {
             true => (LONG_SUMS / self.size.max(1)).clamp(8, strip),
             false => strip,

@@ -30,12 +30,19 @@ pub(crate) struct Block {
     pub size: usize,
 }
 
+/// What is unused, by purpose and size: the last one in is the first one out, unless it takes too
+/// much room, when those that lie there for longest go.
+struct Shelf<T> {
+    /// With the time when each was given back.
+    free: BTreeMap<(Purpose, usize), Vec<(u64, T)>>,
+    bytes: usize,
+    most: usize,
+    clock: u64,
+}
+
 /// The unused buffers.
 pub(crate) struct Pool {
-    /// With the time when each was given back; the last one in is the first one out.
-    free: BTreeMap<(Purpose, usize), Vec<(u64, Block)>>,
-    free_bytes: usize,
-    clock: u64,
+    shelf: Shelf<Block>,
     next_id: u64,
     limit: Option<usize>,
 }
@@ -48,13 +55,62 @@ pub(crate) fn size_class(bytes: usize) -> usize {
     bytes.div_ceil(step).saturating_mul(step)
 }
 
+impl<T> Shelf<T> {
+    fn new(most: usize) -> Shelf<T> {
+        Shelf {
+            free: BTreeMap::new(),
+            bytes: 0,
+            most,
+            clock: 0,
+        }
+    }
+
+    fn take(&mut self, purpose: Purpose, size: usize) -> Option<T> {
+        let (_, item) = self.free.get_mut(&(purpose, size))?.pop()?;
+        self.bytes -= size;
+        Some(item)
+    }
+
+    /// Puts one back; returns those that had to make room for it, and itself if it is too large.
+    fn give(&mut self, purpose: Purpose, size: usize, item: T) -> Vec<T> {
+        if size > self.most {
+            return vec![item];
+        }
+        let mut gone = Vec::new();
+        while self.bytes + size > self.most {
+            let oldest = self
+                .free
+                .iter()
+                .filter_map(|(class, items)| Some((items.first()?.0, *class)))
+                .min();
+            let Some((_, class)) = oldest else { break };
+            if let Some(items) = self.free.get_mut(&class) {
+                gone.push(items.remove(0).1);
+                self.bytes -= class.1;
+            }
+        }
+        self.bytes += size;
+        self.clock += 1;
+        let class = self.free.entry((purpose, size)).or_default();
+        class.push((self.clock, item));
+        gone
+    }
+
+    fn drain(&mut self) -> Vec<T> {
+        self.bytes = 0;
+        std::mem::take(&mut self.free)
+            .into_values()
+            .flatten()
+            .map(|(_, item)| item)
+            .collect()
+    }
+}
+
 impl Pool {
     /// An empty pool that holds at most `limit` bytes.
     pub fn new(limit: Option<usize>) -> Pool {
         Pool {
-            free: BTreeMap::new(),
-            free_bytes: 0,
-            clock: 0,
+            shelf: Shelf::new(KEEP),
             next_id: 1,
             limit,
         }
@@ -64,51 +120,6 @@ impl Pool {
     pub fn number(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id - 1
-    }
-
-    fn take(&mut self, purpose: Purpose, size: usize) -> Option<Block> {
-        let (_, block) = self.free.get_mut(&(purpose, size))?.pop()?;
-        self.free_bytes -= block.size;
-        Some(block)
-    }
-
-    fn give(&mut self, purpose: Purpose, block: Block) {
-        self.free_bytes += block.size;
-        self.clock += 1;
-        let class = self.free.entry((purpose, block.size)).or_default();
-        class.push((self.clock, block));
-    }
-
-    /// The buffers that have been unused for longest, so many that `bytes` fit in.
-    fn make_room(&mut self, bytes: usize) -> Vec<Block> {
-        let mut gone = Vec::new();
-        while self.free_bytes + bytes > KEEP {
-            let oldest = self
-                .free
-                .iter()
-                .filter_map(|(class, blocks)| Some((blocks.first()?.0, *class)))
-                .min();
-            let Some((_, class)) = oldest else { break };
-            let Some(blocks) = self.free.get_mut(&class) else {
-                break;
-            };
-            let (_, block) = blocks.remove(0);
-            if blocks.is_empty() {
-                self.free.remove(&class);
-            }
-            self.free_bytes -= block.size;
-            gone.push(block);
-        }
-        gone
-    }
-
-    fn drain(&mut self) -> Vec<Block> {
-        self.free_bytes = 0;
-        std::mem::take(&mut self.free)
-            .into_values()
-            .flatten()
-            .map(|(_, block)| block)
-            .collect()
     }
 }
 
@@ -131,7 +142,7 @@ impl Gpu {
         if size > self.limits.max_buffer {
             return Err(self.out_of_memory(bytes));
         }
-        let pooled = lock(&self.pool).take(purpose, size);
+        let pooled = lock(&self.pool).shelf.take(purpose, size);
         let block = match pooled {
             Some(block) => block,
             None => self.create_block(purpose, size)?,
@@ -191,15 +202,10 @@ impl Gpu {
     /// next owner asks for.
     pub fn give_block(&self, purpose: Purpose, block: Block) {
         self.counters.live_shrank(block.size);
-        let mut pool = lock(&self.pool);
-        if self.failure.lost().is_some() || block.size > KEEP {
-            drop(pool);
-            self.destroy(&[block]);
-            return;
-        }
-        let gone = pool.make_room(block.size);
-        pool.give(purpose, block);
-        drop(pool);
+        let gone = match self.failure.lost() {
+            Some(_) => vec![block],
+            None => lock(&self.pool).shelf.give(purpose, block.size, block),
+        };
         if !gone.is_empty() {
             self.destroy(&gone);
         }
@@ -207,7 +213,7 @@ impl Gpu {
 
     /// Returns all unused buffers to the driver.
     pub fn trim_pool(&self) {
-        let blocks = lock(&self.pool).drain();
+        let blocks = lock(&self.pool).shelf.drain();
         self.destroy(&blocks);
     }
 
@@ -281,7 +287,26 @@ impl RawBuffer for GpuBuffer {
 
 #[cfg(test)]
 mod tests {
-    use super::size_class;
+    use super::{Purpose, Shelf, size_class};
+
+    #[test]
+    fn what_lies_there_for_longest_makes_room() {
+        let mut shelf = Shelf::new(1000);
+        let class = Purpose::Storage;
+        for (size, item) in [(400, 'a'), (300, 'b'), (300, 'c')] {
+            assert_eq!(shelf.give(class, size, item), []);
+        }
+        // The last one in is the first one out.
+        assert_eq!(shelf.take(class, 300), Some('c'));
+        assert_eq!(shelf.give(class, 300, 'c'), []);
+        assert_eq!(shelf.give(class, 500, 'd'), ['a', 'b']);
+        assert_eq!(shelf.give(class, 2000, 'e'), ['e']);
+        assert_eq!(shelf.take(class, 400), None);
+        assert_eq!(shelf.take(Purpose::Staging, 300), None);
+        assert_eq!(shelf.give(class, 900, 'f'), ['c', 'd']);
+        assert_eq!(shelf.drain(), ['f']);
+        assert_eq!(shelf.give(class, 1000, 'g'), []);
+    }
 
     #[test]
     fn classes_are_multiples_of_256_and_waste_at_most_a_sixteenth() {

@@ -207,6 +207,9 @@ impl Draft {
             [1, 64, 512],
             [2, 3, 1000],
             [256, 256, 64],
+            // Deep: sums of sums.
+            [8, 8, 40_000],
+            [1024, 1024, 4096],
         ] {
             for turned in [[false, false], [false, true], [true, false]] {
                 let lay = |rows: usize, columns: usize, turned: bool| {
@@ -238,7 +241,7 @@ impl Draft {
     }
 
     fn structured(&mut self) {
-        for classes in [10usize, 65, 300, 4096, 10_001] {
+        for classes in [10usize, 65, 300, 4096, 10_001, 70_000] {
             let kernel = Kernel::CrossEntropy {
                 rows: 9,
                 classes,

@@ -400,6 +400,60 @@ fn epilogues_and_batches() {
     }
 }
 
+/// Products so deep that each form sums sums: right, and exact to five digits where all terms are
+/// positive.
+#[test]
+fn deep_products() {
+    for choice in [
+        MatmulChoice::Lanes,
+        MatmulChoice::Registers,
+        MatmulChoice::Tile64,
+        MatmulChoice::Tile128,
+        MatmulChoice::SplitK,
+        MatmulChoice::Dot,
+    ] {
+        let Some(gpu) = with_matmul(choice) else {
+            return;
+        };
+        let mut rng = Rng(91);
+        for (lies, k) in [
+            ([Lie::Rows, Lie::Rows], 5003),
+            ([Lie::Columns, Lie::Columns], 2304),
+            ([Lie::Rows, Lie::Columns], 4096),
+            ([Lie::Gaps, Lie::Gaps], 2111),
+        ] {
+            check(&gpu, [5, 6, k], lies, DType::F32, &mut rng);
+        }
+        check(&gpu, [5, 6, 3001], [Lie::Rows; 2], DType::I32, &mut rng);
+        let (m, n, k) = (3, 5, 70_003);
+        for lies in [[Lie::Rows, Lie::Rows], [Lie::Columns, Lie::Columns]] {
+            let mut t = Trial::new(&gpu);
+            let a = t.operand(DType::F32, &vec![0.1; m * k], layout(lies[0], m, k).0);
+            let b = t.operand(DType::F32, &vec![1.0; k * n], layout(lies[1], k, n).0);
+            let y = t.output(DType::F32, m * n);
+            t.launch(
+                Kernel::MatMul {
+                    batch: ().into(),
+                    m,
+                    n,
+                    k,
+                    a,
+                    b,
+                    epilogue_inputs: vec![],
+                    epilogue: pass_on(DType::F32),
+                    outputs: vec![y],
+                    sums: None,
+                },
+                &[],
+            );
+            t.run();
+            let want = vec![f64::from(0.1f32) * k as f64; m * n];
+            let what = format!("{choice:?} {lies:?}");
+            close(&t.read(y, m * n), &want, 1e-5, 0.0, &what);
+        }
+    }
+}
+
 #[test]
 fn tuned_products_are_right() {
     for family in families() {
