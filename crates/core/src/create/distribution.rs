@@ -97,15 +97,13 @@ impl Tensor {
         let dtype = target.dtype().unwrap_or(DType::I32);
         let device = target.device();
         let span = i64::from(hi) - i64::from(lo);
-        let problem = if !(1..=1 << 24).contains(&span) {
-            Some(format!("the range {lo}..{hi} must hold 1 to 2^24 integers"))
-        } else if !holds(dtype, lo.into()) || !holds(dtype, i64::from(hi) - 1) {
-            Some(format!("{dtype} does not hold all integers in {lo}..{hi}"))
-        } else {
-            None
-        };
-        if let Some(problem) = problem {
+        if !(1..=1 << 24).contains(&span) {
+            let problem = format!("the range {lo}..{hi} must hold 1 to 2^24 integers");
             return Tensor::fail(device, Error::value("randint", place, problem));
+        }
+        if !holds(dtype, lo.into()) || !holds(dtype, i64::from(hi) - 1) {
+            let problem = format!("{dtype} does not hold all integers in {lo}..{hi}");
+            return Tensor::fail(device, Error::dtype("randint", place, problem));
         }
         place.hold(|| {
             // Below span even rounded: span (1 - 2^-24) lies half a step or more under it.
