@@ -66,7 +66,7 @@ fn two_thousand_structures_leave_no_more_than_some_hundred() {
             assert!(stats.pipelines >= 2000, "{stats}");
             assert!(held <= 192 && stats.pipelines_held <= 192, "{stats}");
         }
-        // 1,500 kernels of a software adapter are 3 GB.
+        // 1,500 of these kernels take a software adapter half a gigabyte.
         if let (Some(before), Some(after)) = (before, resident()) {
             let grown = after.saturating_sub(before) >> 20;
             assert!(grown < 300, "{grown} MiB more on {dev}");

@@ -23,7 +23,7 @@ use crate::readback::{self, FAULT_BYTES};
 const SUBMIT_SECONDS: f64 = 0.1;
 
 /// Compiled kernels that are kept at most, unless more were used lately. Those of software adapters
-/// are programs for the CPU, of 2 MB each.
+/// are programs for the CPU, of up to 2 MB each.
 const KEPT_PIPELINES: usize = 1024;
 const KEPT_SOFTWARE_PIPELINES: usize = 128;
 

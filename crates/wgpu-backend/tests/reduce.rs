@@ -190,6 +190,52 @@ fn long_reductions_are_split() {
     }
 }
 
+/// Sums of up to 20 million positive terms, in every form, keep five digits. The terms lie in memory
+/// once, by stride 0.
+#[test]
+fn positive_sums_keep_their_digits() {
+    for gpu in gpus() {
+        for (kept, length) in [
+            (1usize, 20_000_000usize),
+            (4, 5_000_000),
+            (600, 80_000),
+            (9, 131_073),
+        ] {
+            for column in [false, true] {
+                let mut t = Trial::new(&gpu);
+                let layout = Layout {
+                    shape: [kept, length].into(),
+                    // Neighbouring results beside each other, or not.
+                    strides: if column { [1, 0] } else { [0, 0] }.into_iter().collect(),
+                    offset: 0,
+                };
+                let x = t.operand(DType::F32, &vec![0.1; kept], layout);
+                let y = t.output(DType::F32, kept);
+                t.launch(
+                    Kernel::Reduce {
+                        shape: [kept, length].into(),
+                        reduced: 1,
+                        inputs: vec![x],
+                        prologue: pass_inputs(&[DType::F32]),
+                        accumulators: vec![Accumulator {
+                            op: ReduceOp::Sum,
+                            dtype: DType::F32,
+                        }],
+                        epilogue_inputs: vec![],
+                        epilogue: pass_on(DType::F32),
+                        outputs: vec![y],
+                    },
+                    &[],
+                );
+                t.run();
+                let want = vec![f64::from(0.1f32) * length as f64; kept];
+                let what = format!("{kept} x {length}, columns: {column}");
+                close(&t.read(y, kept), &want, 1e-5, 0.0, &what);
+            }
+        }
+    }
+}
+
 #[test]
 fn nan_infinity_and_ties() {
     let (inf, nan) = (f64::INFINITY, f64::NAN);
