@@ -240,7 +240,7 @@ fn norms_neither_overflow_nor_underflow() {
             let w = Tensor::zeros([2], (dtype, &dev)).requires_grad();
             w.set_grad(&Tensor::new([3.0 * value, 4.0 * value], (dtype, &dev)))
                 .unwrap();
-            let norm = wgrad::optim::clip_grad_norm(&[w.clone()], value).unwrap();
+            let norm = wgrad::optim::clip_grad_norm(std::slice::from_ref(&w), value).unwrap();
             let norm = norm.item::<f32>().unwrap();
             assert!(
                 (f64::from(norm) / (5.0 * value) - 1.0).abs() < 1e-3,
@@ -256,7 +256,7 @@ fn norms_neither_overflow_nor_underflow() {
         }
         let w = Tensor::zeros([2], &dev).requires_grad();
         w.set_grad(&Tensor::zeros([2], &dev)).unwrap();
-        let norm = wgrad::optim::clip_grad_norm(&[w.clone()], 1.0).unwrap();
+        let norm = wgrad::optim::clip_grad_norm(std::slice::from_ref(&w), 1.0).unwrap();
         assert_eq!(norm.item::<f32>().unwrap(), 0.0);
         w.set_grad(&Tensor::new([f32::INFINITY, 1.0], &dev))
             .unwrap();
