@@ -41,6 +41,8 @@ pub(crate) struct Planned {
     pub places: Vec<Place>,
     /// Where the nodes' scalars are found; the update's follow them.
     pub scalars: Vec<ScalarRef>,
+    /// For each launch the node that it was made for; fewer than launches, as an update has none.
+    pub origins: Vec<usize>,
     /// Items whose launches report bad indices, in the order of their codes.
     pub faults: Vec<usize>,
     /// Nodes whose results must be stored and are larger than the device takes. Then there is no plan.
@@ -78,6 +80,7 @@ pub(crate) fn build(
         },
         places: planner.places,
         scalars: planner.scalars,
+        origins: planner.origins,
         faults: planner.faults,
         oversized: planner.oversized,
         bytes: planner.shared.iter().map(|shared| shared.bytes).sum(),
@@ -108,6 +111,9 @@ struct Planner<'a> {
     places: Vec<Place>,
     launches: Vec<Launch>,
     scalars: Vec<ScalarRef>,
+    /// The node that the launches in the making are for.
+    origin: usize,
+    origins: Vec<usize>,
     faults: Vec<usize>,
     oversized: Vec<usize>,
 }
@@ -197,6 +203,8 @@ impl<'a> Planner<'a> {
             places: Vec::new(),
             launches: Vec::new(),
             scalars: Vec::new(),
+            origin: 0,
+            origins: Vec::new(),
             faults: Vec::new(),
             oversized: Vec::new(),
         };
@@ -320,6 +328,7 @@ impl<'a> Planner<'a> {
             self.faults.push(self.graph.items[item].origin);
             self.faults.len() - 1
         });
+        self.origins.push(self.origin);
         self.launches.push(Launch {
             kernel,
             scalars: start..self.scalars.len(),
@@ -328,6 +337,9 @@ impl<'a> Planner<'a> {
     }
 
     fn launch(&mut self, group: &Group) {
+        if let Some(&i) = group.members.first() {
+            self.origin = self.graph.items[i].origin;
+        }
         match group.kind {
             Kind::Map => self.map(group),
             Kind::Reduce => self.reduce(group),

@@ -10,7 +10,7 @@ use crate::device::{Device, FaultSite, Open, lock};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Input, Item, ScalarRef};
 use crate::hash::NumberMap;
-use crate::kernel::ScalarBits;
+use crate::kernel::{Plan, ScalarBits};
 use crate::node::{Node, Op, Recipe, Source, State, Storage, Tenancy};
 use crate::pending;
 use crate::plan::{self, Place as BufferPlace, Planned};
@@ -439,7 +439,8 @@ fn execute(
                 live = planned.live,
                 "planned"
             );
-            let executable = open.backend.compile(&planned.plan)?;
+            let compiled = open.backend.compile(&planned.plan);
+            let executable = compiled.map_err(|error| located(open, &planned, c, error))?;
             let ready = Arc::new(Ready {
                 executable,
                 planned,
@@ -449,6 +450,29 @@ fn execute(
         }
     };
     Ok(submit(device, open, &ready, c, update.as_deref())?)
+}
+
+/// A kernel that the device refuses, with the line that recorded it.
+fn located(open: &Open, planned: &Planned, c: &Collected, error: Error) -> Error {
+    let Error::Device(problem) = &error else {
+        return error;
+    };
+    let plan = &planned.plan;
+    let refused = plan.launches.iter().zip(&planned.origins);
+    let refused = refused.into_iter().find(|(launch, _)| {
+        let alone = Plan {
+            buffers: plan.buffers.clone(),
+            launches: vec![(*launch).clone()],
+        };
+        open.backend.compile(&alone).is_err()
+    });
+    match refused {
+        Some((_, &origin)) => {
+            let place = c.items[origin].node.place;
+            Error::Device(format!("{problem} ({place})"))
+        }
+        None => error,
+    }
 }
 
 /// Binds buffers and scalars, and runs.

@@ -17,6 +17,7 @@ use crate::options::{AdapterSummary, WgpuOptions};
 use crate::pipeline::Pipelines;
 use crate::pool::{GpuBuffer, Pool};
 use crate::readback::{self, FAULT_BYTES};
+use crate::recent::Recent;
 
 /// Work on hardware after which a run goes on in another submit: Windows resets a GPU that is
 /// busy for two seconds.
@@ -396,7 +397,7 @@ impl Backend for WgpuBackend {
     fn trim(&self) {
         self.gpu.trim_pool();
         self.gpu.trim_pipelines();
-        lock(&self.gpu.traits.tuned).clear();
+        *lock(&self.gpu.traits.tuned) = Recent::default();
         // What the driver still had work for goes when it is done.
         #[cfg(not(target_arch = "wasm32"))]
         let _ = self.gpu.device.poll(wgpu::PollType::Poll);

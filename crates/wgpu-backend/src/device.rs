@@ -1,6 +1,5 @@
 //! The open device that everything shares: queue, limits, errors.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +14,7 @@ use crate::form::{Sizes, Way};
 use crate::options::{KernelSet, MatmulChoice};
 use crate::pipeline::Pipelines;
 use crate::pool::Pool;
+use crate::recent::Recent;
 use crate::timer::Timed;
 
 /// Locks, also after a panic elsewhere: what the locks protect is whole at every moment.
@@ -98,7 +98,7 @@ pub(crate) struct Traits {
     pub wide: bool,
     pub matmul: MatmulChoice,
     /// What tuning found.
-    pub tuned: Arc<Mutex<HashMap<Sizes, Way>>>,
+    pub tuned: Arc<Mutex<Recent<Sizes, Way>>>,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: usize,
     /// Most workgroups per dimension.

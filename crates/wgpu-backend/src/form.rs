@@ -83,7 +83,7 @@ impl Product<'_> {
 
     /// What tuning found for these sizes, else the table's answer.
     pub fn way(&self, traits: &Traits) -> Way {
-        let tuned = lock(&traits.tuned).get(&self.sizes()).copied();
+        let tuned = lock(&traits.tuned).get(&self.sizes());
         tuned.unwrap_or_else(|| self.by_table(traits))
     }
 

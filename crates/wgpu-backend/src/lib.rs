@@ -32,6 +32,7 @@ mod options;
 mod pipeline;
 mod pool;
 mod readback;
+mod recent;
 mod reduce;
 mod source;
 mod tiles;

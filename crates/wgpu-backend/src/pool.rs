@@ -223,7 +223,7 @@ impl Gpu {
             self.counters.held_shrank(block.size);
             block.buffer.destroy();
         }
-        lock(&self.bind_groups).forget(|id| blocks.iter().any(|b| b.id == id));
+        lock(&self.bind_groups).forget_buffers(|id| blocks.iter().any(|b| b.id == id));
     }
 }
 

@@ -22,8 +22,6 @@ use crate::matmul::Product;
 /// How long a way is timed, and how often at most.
 const TIME: Duration = Duration::from_millis(20);
 const RUNS: usize = 50;
-/// Shapes that are remembered.
-const KEPT: usize = 4096;
 /// How many elements of a result the host computes.
 const CHECKED: usize = 64;
 
@@ -43,7 +41,7 @@ impl Gpu {
                 continue;
             };
             let sizes = trial.product().sizes();
-            if lock(&self.traits.tuned).contains_key(&sizes) {
+            if lock(&self.traits.tuned).get(&sizes).is_some() {
                 continue;
             }
             let way = match trial.fastest(self) {
@@ -55,11 +53,7 @@ impl Gpu {
                     trial.product().by_table(&self.traits)
                 }
             };
-            let mut tuned = lock(&self.traits.tuned);
-            if tuned.len() >= KEPT {
-                tuned.clear(); // found again where met again
-            }
-            tuned.insert(sizes, way);
+            lock(&self.traits.tuned).insert(sizes, way);
         }
         Ok(())
     }
