@@ -36,8 +36,8 @@ mod devices;
 pub use devices::*;
 pub use wgrad_core::{
     Category, Coefficients, CrossEntropyOptions, DType, Data, Device, DimList, Element, Error,
-    GradOptions, Limits, Place, Profile, Reduction, ReshapeTo, Result, Rhs, Scalar, Shape, Size,
-    Slice, SliceList, Span, Stats, Target, Tensor, UpdateRule, Updater, no_grad, s,
+    GradOptions, Limits, Place, Profile, Progression, Reduction, ReshapeTo, Result, Rhs, Scalar,
+    Shape, Size, Slice, SliceList, Span, Stats, Target, Tensor, UpdateRule, Updater, no_grad, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),

@@ -204,6 +204,13 @@ fn what_no_type_holds_is_refused() {
                 "{lo}, {hi}"
             );
         }
+        for (lo, hi) in [(0.0, 1e5), (1e5, 2e5)] {
+            assert!(
+                Tensor::uniform([2], lo, hi, (DType::F16, &dev))
+                    .error()
+                    .is_some()
+            );
+        }
         for dtype in [DType::I32, DType::U8, DType::Bool] {
             assert!(Tensor::rand([2], (dtype, &dev)).error().is_some());
             assert!(Tensor::randn([2], (dtype, &dev)).error().is_some());

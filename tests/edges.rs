@@ -78,6 +78,37 @@ fn dimensions_that_are_not_there_are_refused() {
     }
 }
 
+/// Views of few elements may have any shape, but not one whose elements no number counts.
+#[test]
+fn shapes_beyond_counting_are_refused() {
+    for dev in all() {
+        let one = Tensor::ones([1], &dev);
+        let h = 1usize << 33;
+        for wrong in [
+            one.expand([h, h]),
+            one.expand([h, h, 4]),
+            one.expand([isize::MAX as usize]),
+            Tensor::zeros([h, h, 0], &dev),
+            Tensor::ones([h, 1], &dev) + Tensor::ones([1, h], &dev),
+        ] {
+            assert!(wrong.error().is_some());
+            for failed in [
+                wrong.mean(),
+                wrong.flatten(0, -1),
+                wrong.reshape((-1,)),
+                wrong.matmul(&wrong),
+                Tensor::cat(&[wrong.clone(), wrong.clone()], 0),
+            ] {
+                assert!(failed.error().is_some());
+            }
+        }
+        // Large ones are all right until somebody stores them.
+        let large = one.expand([1usize << 20, 1 << 20]);
+        assert_eq!(large.flatten(0, 1).numel().unwrap(), 1 << 40);
+        assert!(large.contiguous().to_vec::<f32>().is_err());
+    }
+}
+
 #[test]
 fn a_bad_index_is_reported_for_what_was_called() {
     for dev in all() {

@@ -214,6 +214,8 @@ fn means_of_16_bit_floats_are_taken_in_f32() {
         // A leaf, which is no constant.
         let twos = Tensor::from_vec(vec![half::f16::from_f32(2.0); 70_000], [70_000], &dev);
         assert_eq!(read(twos.mean()), 2.0);
+        let ones = Tensor::from_vec(vec![1.0f32; 41], [41], &dev);
+        assert_eq!(ones.mean().item::<f32>().unwrap(), 1.0);
         assert_eq!(
             read(twos.reshape([7, 10_000]).mean_dims([1], false).max()),
             2.0
@@ -403,6 +405,27 @@ fn losses_refuse_what_does_not_fit() {
             ),
             "{error}"
         );
+        // A weight of NaN is one.
+        let x = Tensor::new([[-1.0, -2.0], [-3.0, -4.0]], &dev);
+        let t = Tensor::new([0, 1], &dev);
+        let options = || CrossEntropyOptions {
+            weight: Some(Tensor::new([f32::NAN, 1.0], &dev)),
+            ..Default::default()
+        };
+        assert!(
+            x.nll_loss_with(&t, options())
+                .item::<f32>()
+                .unwrap()
+                .is_nan()
+        );
+        assert!(
+            x.cross_entropy_with(&t, options())
+                .item::<f32>()
+                .unwrap()
+                .is_nan()
+        );
+        let bytes = |v: u8| Tensor::from_vec(vec![v], [1], &dev);
+        assert!(loss::l1_loss(&bytes(1), &bytes(3)).error().is_some());
         // -100 counts for nothing.
         let some = loss::nll_loss(
             &Tensor::new([[-1.0, -2.0], [-5.0, -6.0]], &dev),

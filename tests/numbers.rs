@@ -168,6 +168,27 @@ fn wide_numbers_are_rounded_once() {
         assert_eq!(made.to_dtype(DType::F32).to_vec::<f32>().unwrap(), [above]);
         let full = Tensor::full([1], x, (DType::F16, &dev));
         assert_eq!(full.to_dtype(DType::F32).to_vec::<f32>().unwrap(), [above]);
+        // Integers of more digits than an f32 has.
+        for (n, up) in [
+            (
+                (1i32 << 30) + (1 << 22) + 1,
+                ((1i32 << 30) + (1 << 23)) as f32,
+            ),
+            (
+                -(1i32 << 30) - (1 << 22) - 1,
+                -(((1i32 << 30) + (1 << 23)) as f32),
+            ),
+            ((1i32 << 30) + (1 << 22), (1i32 << 30) as f32),
+            (i32::MIN, -(2f32.powi(31))),
+            (12_345, 12_352.0),
+        ] {
+            let cast = Tensor::new([n], &dev).to_dtype(DType::BF16);
+            assert_eq!(
+                cast.to_dtype(DType::F32).to_vec::<f32>().unwrap(),
+                [up],
+                "{n}"
+            );
+        }
         if dev.limits().unwrap().has(DType::F64) {
             let cast = Tensor::from_vec(vec![x], [1], &dev).to_dtype(DType::F16);
             assert_eq!(cast.to_dtype(DType::F32).to_vec::<f32>().unwrap(), [above]);
@@ -259,6 +280,27 @@ fn sequences_reach_their_ends() {
             Tensor::arange(3, (DType::U8, &dev)).to_vec::<u8>().unwrap(),
             [0, 1, 2]
         );
+        // Near 0 as exact as elsewhere.
+        let tenths = Tensor::arange((-1000.0, 1000.0, 0.1), &dev)
+            .to_vec::<f32>()
+            .unwrap();
+        for (i, &x) in tenths.iter().enumerate() {
+            assert_eq!(x, (-1000.0 + 0.1 * i as f64) as f32, "{i}");
+        }
+        let large = Tensor::arange(16_777_217..16_777_220, (DType::F32, &dev));
+        assert_eq!(
+            large.to_vec::<f32>().unwrap(),
+            [16777216.0, 16777218.0, 16777220.0]
+        );
+        assert!(Tensor::arange(-1..2, (DType::Bool, &dev)).error().is_some());
+        let far = Tensor::arange((i64::MIN, i64::MAX, i64::MAX), (DType::F32, &dev));
+        assert_eq!(far.numel().unwrap(), 3);
+        assert!(
+            Tensor::linspace(0.0, 1.0, usize::MAX, &dev)
+                .error()
+                .is_some()
+        );
+        assert!(Tensor::linspace(0.0, 1.0, 1 << 40, &dev).error().is_some());
         assert!(Tensor::arange((0, 3, -1), &dev).error().is_some());
         assert!(Tensor::arange((0, 3, 0), &dev).error().is_some());
         assert!(Tensor::arange(300, (DType::U8, &dev)).error().is_some());

@@ -117,6 +117,30 @@ fn gradients_may_be_given_on() {
     }
 }
 
+/// Clipping beside backward passes of other threads: none is lost.
+#[test]
+fn clipping_loses_no_gradient() {
+    for dev in all() {
+        let w = variable(&[1.0, 2.0], &dev);
+        (&w * 0.0).sum().backward().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        (&w * 1.0).sum().backward().unwrap();
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    wgrad::optim::clip_grad_norm(std::slice::from_ref(&w), 1e30).unwrap();
+                }
+            });
+        });
+        assert_eq!(w.grad().unwrap().to_vec::<f32>().unwrap(), [300.0; 2]);
+    }
+}
+
 /// Backward passes of several threads over one variable: none is lost.
 #[test]
 fn threads_add_to_one_gradient() {

@@ -215,6 +215,21 @@ fn f32_to_bool(x: vec4<f32>) -> vec4<bool> {
     return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) != vec4<u32>(0u);
 }
 
+// An integer as an f32 that rounds to the 16-bit floats as the integer itself does: of more than 24
+// digits the others are cut off, and where they were not 0 the last one is set ("round to odd").
+fn u32_to_odd(x: vec4<u32>) -> vec4<f32> {
+    let surplus = vec4<u32>(8u) - min(countLeadingZeros(x), vec4<u32>(8u));
+    let kept = x >> surplus;
+    let sticky = select(vec4<u32>(0u), vec4<u32>(1u), (kept << surplus) != x);
+    return vec4<f32>((kept | sticky) << surplus);
+}
+
+fn i32_to_odd(x: vec4<i32>) -> vec4<f32> {
+    // The smallest is its own absolute value, and as an unsigned number right.
+    let value = u32_to_odd(bitcast<vec4<u32>>(abs(x)));
+    return select(value, -value, x < vec4<i32>(0));
+}
+
 // The bits of an f16, rounded to nearest even, overflowing to infinity, NaN kept. Below the
 // normal range, adding 0.5 (whose last place is 2^-24, f16's smallest step) makes the adder round.
 fn f16_bits(x: vec4<f32>) -> vec4<u32> {

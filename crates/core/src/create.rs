@@ -238,7 +238,8 @@ pub(crate) fn constant(
     )
 }
 
-fn unfit(name: &'static str, value: Scalar, dtype: DType, place: Place) -> Error {
+/// The error for a number that a type does not hold.
+pub(crate) fn unfit(name: &'static str, value: Scalar, dtype: DType, place: Place) -> Error {
     let problem = match value {
         Scalar::Integer(v) => format!("{v} does not fit {dtype}"),
         other => format!("{} does not fit {dtype}", other.to_f64()),

@@ -306,7 +306,10 @@ pub(crate) fn rows_grad(x: &Value, o: &Operands, place: Place) -> Result<Tensor>
             });
             let p = x.softmax(1);
             let along = (c.grad * &p).sum_dims([1], true);
-            SmallVec::from_iter([Some(p * (c.grad - along) * weights.unsqueeze(1))])
+            let weights = weights.unsqueeze(1);
+            let slope = p * (c.grad - along) * &weights;
+            // A row that does not count has no gradient, whatever it holds.
+            SmallVec::from_iter([Some(weights.ne(0.0).where_cond(slope, 0.0))])
         },
     ))
 }
@@ -336,7 +339,9 @@ fn picked(
     let weights = match &o.weight {
         Some(weight) => {
             let w = index_select(name, &weight.clone().into_tensor(), 0, &classes, place);
-            counts.where_cond(w.nan_to_zero(), 0.0)
+            // A class that is not there weighs 1; its loss is NaN.
+            let inside = classes.ge(0).logical_and(classes.lt(weight.shape()[0]));
+            counts.where_cond(inside.where_cond(w, 1.0), 0.0)
         }
         None => counts.to_dtype(log_p.dtype()?),
     };

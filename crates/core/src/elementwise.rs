@@ -345,7 +345,8 @@ pub(crate) fn map(
 
 /// The type that two operands promote to, where the device has it: `i32` and `u32` need `i64`.
 fn available(name: &'static str, device: &Device, dtype: DType, place: Place) -> Result<DType> {
-    if device.open()?.backend.limits().has(dtype) {
+    // Every other type is one that an operand has already.
+    if dtype != DType::I64 || device.open()?.backend.limits().has(dtype) {
         return Ok(dtype);
     }
     let problem = format!(

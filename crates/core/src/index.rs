@@ -43,12 +43,6 @@ impl Tensor {
             }
             let shape = index.shape()?;
             let flat = place.hold(|| index.reshape((-1,)));
-            // An empty index leaves -1 nothing to be inferred from.
-            let flat = if shape.numel() == 0 {
-                place.hold(|| index.reshape([0usize]))
-            } else {
-                flat
-            };
             let index = integer("embedding", &flat, &x, place)?;
             let (n, width) = (index.shape()[0], x.shape()[1]);
             let strides = SmallVec::from_iter([index.layout().strides[0], 0]);

@@ -84,6 +84,9 @@ impl Layout {
     /// The view broadcast to `shape`, `None` where it does not fit.
     pub fn expand(&self, shape: &Shape) -> Option<Layout> {
         let pad = shape.rank().checked_sub(self.shape.rank())?;
+        if !shape.is_countable() {
+            return None;
+        }
         let mut strides: Strides = SmallVec::from_elem(0, pad);
         for (i, (&dim, &stride)) in self.shape.iter().zip(&self.strides).enumerate() {
             match shape[pad + i] {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
+use crate::backend::Limits;
 use crate::device::{Device, lock};
 use crate::error::Result;
 use crate::node::{Node, State};
@@ -24,6 +25,16 @@ thread_local! {
     static PENDING: RefCell<Vec<Pending>> = const { RefCell::new(Vec::new()) };
 }
 
+/// What a pending node will take. A result that is larger than the device takes is never stored.
+fn stored_bytes(node: &Node) -> usize {
+    let bytes = node.bytes();
+    let stored = |limits: &Limits| limits.exceeded_by(bytes).is_none();
+    match node.device.open() {
+        Ok(open) if bytes > MAX_PENDING_BYTES / 8 && !stored(open.backend.limits()) => 0,
+        _ => bytes,
+    }
+}
+
 /// Notes a node for this thread's next run; runs if much is pending.
 pub(crate) fn note(node: &Arc<Node>) {
     let device = node.device.id();
@@ -43,7 +54,7 @@ pub(crate) fn note(node: &Arc<Node>) {
         };
         let list = &mut pending[at];
         list.nodes.push(Arc::downgrade(node));
-        list.bytes = list.bytes.saturating_add(node.bytes());
+        list.bytes = list.bytes.saturating_add(stored_bytes(node));
         list.nodes.len() >= MAX_PENDING || list.bytes > MAX_PENDING_BYTES
     });
     if full == Ok(true) {
@@ -66,7 +77,7 @@ fn flush_if_full(device: &Device) -> Result<()> {
             let living = |w: &Weak<Node>| {
                 w.upgrade()
                     .filter(|n| matches!(&*n.state(), State::Pending(_)))
-                    .map(|n| n.bytes())
+                    .map(|n| stored_bytes(&n))
             };
             let mut bytes = 0usize;
             list.nodes.retain(|w| match living(w) {
@@ -104,15 +115,23 @@ pub(crate) fn take(device: &Device) -> Vec<Weak<Node>> {
         .unwrap_or_default()
 }
 
-/// Gives the emptied list back, so that its memory is reused.
+/// Gives the list of what has run back, so that its memory is reused.
 pub(crate) fn give_back(device: &Device, mut nodes: Vec<Weak<Node>>) {
     nodes.clear();
+    put_back(device, nodes);
+}
+
+/// Gives the list back as it was.
+pub(crate) fn put_back(device: &Device, nodes: Vec<Weak<Node>>) {
+    let bytes = nodes.iter().filter_map(Weak::upgrade);
+    let bytes = bytes.map(|node| stored_bytes(&node));
+    let bytes = bytes.fold(0usize, usize::saturating_add);
     let _ = PENDING.try_with(|pending| {
         let mut pending = pending.borrow_mut();
         if let Some(list) = pending.iter_mut().find(|p| p.device == device.id())
             && list.nodes.is_empty()
         {
-            list.nodes = nodes;
+            (list.nodes, list.bytes) = (nodes, bytes);
         }
     });
 }

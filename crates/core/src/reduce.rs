@@ -44,7 +44,7 @@ impl Tensor {
         let place = Place::caller();
         self.then(|x| {
             let list = dims_or_all("mean", x.shape(), &dims, place)?;
-            let n: usize = list.iter().map(|&d| x.shape()[d]).product();
+            let n: f64 = list.iter().map(|&d| x.shape()[d] as f64).product();
             let dtype = match x.dtype() {
                 float if float.is_float() => float,
                 _ => DType::F32,
@@ -52,16 +52,8 @@ impl Tensor {
             // In the compute type until the end: the sum may be beyond the range of f16.
             let x = cast(&x, dtype.compute(), place)?;
             let total = sum(&x, &list, keepdim, place)?;
-            // 0 / 0 for the mean of nothing; a product elsewhere, which fuses into the sum.
-            let n = n as f64;
-            Ok(place.hold(|| {
-                let mean = if n > 0.0 {
-                    total * (1.0 / n)
-                } else {
-                    total / 0.0
-                };
-                mean.to_dtype(dtype)
-            }))
+            // 0 / 0 for the mean of nothing.
+            Ok(place.hold(|| (total / n).to_dtype(dtype)))
         })
     }
 

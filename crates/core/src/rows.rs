@@ -8,7 +8,7 @@
 //!
 //! Classes:
 //! * `float`: floats; integers and bools are promoted to the default float, as in torch.
-//! * `number`: floats and integers, bools promoted to `i32` (but see `elementwise/bools.rs`).
+//! * `number`: floats and integers, bools promoted to `i32` (but see ``of_bools` in elementwise/binary.rs`).
 //! * `compare`: numbers in, bools out. No derivative.
 //! * `logic`: bools in and out; numbers are first compared with 0. No derivative.
 //!

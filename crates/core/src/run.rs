@@ -5,7 +5,7 @@ mod key;
 
 use std::sync::{Arc, Weak};
 
-use crate::backend::{Binding, Executable};
+use crate::backend::{Binding, Executable, Limits};
 use crate::device::{Device, FaultSite, Open, lock};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Input, Item, ScalarRef};
@@ -51,6 +51,8 @@ struct Taken {
     /// How many operands of this run's nodes it is.
     uses: usize,
     root: bool,
+    /// Whether it is too large to be stored, and pending again after the run.
+    put_off: bool,
     /// The place in an arena that the result goes into.
     tenancy: Option<Arc<Tenancy>>,
 }
@@ -123,8 +125,10 @@ impl Runner {
 /// Runs what this thread has recorded on `device`, what `targets` need from other threads, and
 /// then the optimizer's update. Returns when the work is submitted.
 ///
-/// On an error no kernel has run; every node of the run has failed with it, and no variable has
-/// changed.
+/// A result that is larger than the device takes fails alone if it is asked for or cannot be done
+/// without, and stays pending where only a handle holds it. On an error no kernel has run, and no
+/// variable has changed; every node of the run has failed with the error, unless it is that of a
+/// gradient, without which there is no update: then all stay pending.
 pub(crate) fn run(
     device: &Device,
     targets: &[&Arc<Node>],
@@ -133,16 +137,18 @@ pub(crate) fn run(
     let open = device.open()?;
     let mut runner = lock(&open.runner);
     let list = pending::take(device);
+    let limits = open.backend.limits();
     let (collected, outcome) = loop {
-        let mut collected = collect(&mut runner, &list, targets, update.as_deref());
+        let mut collected = collect(&mut runner, &list, targets, update.as_deref(), limits);
         if collected.items.is_empty() && update.is_none() {
             pending::give_back(device, list);
             return Ok(());
         }
-        if let Some(error) = update.as_deref().and_then(Update::error) {
+        let failed = |u: &Update| u.error(|node| collected.index(node).is_some());
+        if let Some(error) = update.as_deref().and_then(failed) {
             // There is nothing to step with; what else is pending may run later.
             collected.fail(open, &[]);
-            pending::give_back(device, list);
+            pending::put_back(device, list);
             return Err(error);
         }
         match execute(device, open, &mut runner, &mut collected, &mut update) {
@@ -157,6 +163,7 @@ pub(crate) fn run(
         let state = match &outcome {
             Ok(stored) => match &stored[i] {
                 Some(storage) => State::Done(storage.clone()),
+                None if item.put_off => State::Pending(item.recipe),
                 // An inner result that nobody can ask for.
                 None => State::Failed(Error::Device(
                     "the value of an inner result was not kept".into(),
@@ -165,7 +172,6 @@ pub(crate) fn run(
             Err(error) => State::Failed(error.clone()),
         };
         *item.node.state() = state;
-        drop(item.recipe);
     }
     outcome.map(drop)
 }
@@ -189,6 +195,7 @@ fn collect(
     list: &[Weak<Node>],
     targets: &[&Arc<Node>],
     update: Option<&Update>,
+    limits: &Limits,
 ) -> Collected {
     runner.stamp = runner.stamp.wrapping_add(1).max(1);
     let mut c = Collected {
@@ -207,10 +214,11 @@ fn collect(
     for node in update.into_iter().flat_map(Update::nodes) {
         c.visit(node.clone());
     }
+    c.put_off(limits, targets);
     for i in 0..c.items.len() {
         let external = Arc::strong_count(&c.items[i].node) > 1 + c.items[i].uses;
-        c.items[i].root = external;
-        if external
+        c.items[i].root |= external && !c.items[i].put_off;
+        if c.items[i].root
             && let Some(home) = c.items[i].node.home.get().and_then(Weak::upgrade)
             && home.bytes == c.items[i].node.bytes()
         {
@@ -336,8 +344,40 @@ impl Collected {
             recipe,
             uses: 0,
             root: false,
+            put_off: false,
             tenancy: None,
         });
+    }
+
+    /// Finds results that are too large to be stored but need not be: a handle holds them, nobody has
+    /// asked for them. They take part in the run where others use them, and are pending again
+    /// afterwards. What they are computed from is kept for that.
+    fn put_off(&mut self, limits: &Limits, targets: &[&Arc<Node>]) {
+        for i in (0..self.items.len()).rev() {
+            let node = &self.items[i].node;
+            if limits.exceeded_by(node.bytes()).is_none() {
+                continue;
+            }
+            let external = Arc::strong_count(node) > 1 + self.items[i].uses;
+            let asked_for = targets.iter().any(|target| Arc::ptr_eq(target, node));
+            if asked_for || !(external || self.items[i].put_off) {
+                continue;
+            }
+            self.items[i].put_off = true;
+            for j in 0..self.items[i].recipe.inputs.len() {
+                let Source::Node(operand, _) = &self.items[i].recipe.inputs[j] else {
+                    continue;
+                };
+                let large = limits.exceeded_by(operand.bytes()).is_some();
+                if let Some(mark) = operand.mark(self.stamp)
+                    && mark & LEAF == 0
+                {
+                    let operand = &mut self.items[mark as usize];
+                    operand.put_off |= large;
+                    operand.root |= !large;
+                }
+            }
+        }
     }
 
     /// Gives all recipes back but those of the oversized items, whose nodes fail.

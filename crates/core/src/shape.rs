@@ -41,6 +41,15 @@ impl Shape {
         self.0.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
     }
 
+    /// Whether the elements can be counted, and those of several such shapes too, dimensions of size 0
+    /// left out: views of few elements may have any size.
+    pub(crate) fn is_countable(&self) -> bool {
+        const MOST: usize = 1 << 48;
+        let sizes = self.0.iter().filter(|&&d| d != 0);
+        let product = sizes.fold(1usize, |n, &d| n.saturating_mul(d));
+        product <= MOST
+    }
+
     /// The number of dimensions.
     pub fn rank(&self) -> usize {
         self.0.len()

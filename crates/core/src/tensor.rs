@@ -283,9 +283,7 @@ pub(crate) fn record_node(
 ) -> Result<Value> {
     match &recipe.op {
         // Most of these are never stored; what is, is looked at when it is planned.
-        Op::Map(_) if device.fusion() && constant.is_none() => {
-            check_type(name, device, &shape, dtype, place)?;
-        }
+        Op::Map(_) if device.fusion() => check_type(name, device, &shape, dtype, place)?,
         _ => check_size(name, device, &shape, dtype, place)?,
     }
     check_views(name, device, &recipe.inputs, place)?;
@@ -328,7 +326,7 @@ fn check_count(
 ) -> Result<()> {
     let limits = device.open()?.backend.limits();
     let numel = shape.checked_numel().unwrap_or(usize::MAX);
-    if numel <= limits.max_elements {
+    if numel <= limits.max_elements && shape.is_countable() {
         return Ok(());
     }
     let size = limits.size(dtype);

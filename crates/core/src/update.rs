@@ -181,11 +181,12 @@ impl Update {
             .flat_map(|a| a.values.iter().chain(a.grads.iter().map(|(g, _, _)| g)))
     }
 
-    /// Why a value or a gradient cannot be computed, if one cannot.
-    pub fn error(&self) -> Option<Error> {
-        self.nodes().find_map(|node| match &*node.state() {
-            State::Failed(error) => Some(error.clone()),
-            _ => None,
+    /// Why a value or a gradient cannot be computed, if one is no part of the run.
+    pub fn error(&self, is_part: impl Fn(&Arc<Node>) -> bool) -> Option<Error> {
+        let missing = self.nodes().find(|node| !is_part(node))?;
+        Some(match &*missing.state() {
+            State::Failed(error) => error.clone(),
+            _ => Error::Device("a run was interrupted by a panic".into()),
         })
     }
 

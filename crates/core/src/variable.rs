@@ -95,9 +95,13 @@ impl Variable {
             (None, None) => true,
             _ => false,
         };
-        let old = same.then(|| self.put_grad(&mut cell, Some(grad)));
+        let dropped = match same {
+            true => self.put_grad(&mut cell, Some(grad)),
+            false => Some(grad),
+        };
         drop(cell);
-        old.is_some()
+        drop(dropped); // outside the lock: it may free a graph
+        same
     }
 
     /// Puts the gradient into the locked cell and gives back the old one.
@@ -239,6 +243,25 @@ impl Tensor {
         variable.check("set_grad", &value, place)?;
         variable.set_grad(Some(grad.detach()));
         Ok(())
+    }
+
+    /// Replaces the gradient by what `f` makes of it. No backward pass of another thread is lost: where
+    /// one came in between, `f` begins again.
+    ///
+    /// # Errors
+    /// As [`Tensor::set_grad`], and [`Error::Grad`] if there is no gradient.
+    #[track_caller]
+    pub fn update_grad(&self, f: impl Fn(&Tensor) -> Tensor) -> Result<()> {
+        let place = Place::caller();
+        let variable = self.written("update_grad", place)?;
+        loop {
+            let old = place.hold(|| self.grad())?;
+            let new = f(&old);
+            variable.check("update_grad", &new.capture()?, place)?;
+            if variable.replace_grad(Some(&old), new.detach()) {
+                return Ok(());
+            }
+        }
     }
 
     /// Forgets the gradient.

@@ -375,19 +375,26 @@ impl ScatterAdd {
         let target = buffers[self.output.buffer].start.cast::<f32>();
         let slab = outer * self.size * self.inner;
         let width = to - from;
+        // Some rows of a large table at a time: the source is read again for each, the sums stay small.
+        let rows = (LONG_SUMS / width.max(1)).clamp(1, self.size.max(1));
         scratch::with(|scratch| {
-            let sums = scratch.slice::<f64>(self.size * width);
-            sums.fill(0.0);
-            // SAFETY: the caller's promise.
-            unsafe {
-                self.visit::<f32>(buffers, outer, (from, to), faults, |v, column, x| {
-                    sums[v * width + column - from] += f64::from(x);
-                });
-                for v in 0..self.size {
-                    let row = target.add(slab + v * self.inner + from);
-                    let row = std::slice::from_raw_parts_mut(row, width);
-                    for (x, sum) in row.iter_mut().zip(&sums[v * width..]) {
-                        *x = *sum as f32;
+            let sums = scratch.slice::<f64>(rows * width);
+            for first in (0..self.size).step_by(rows) {
+                let end = (first + rows).min(self.size);
+                sums.fill(0.0);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    self.visit::<f32>(buffers, outer, (from, to), faults, |v, column, x| {
+                        if (first..end).contains(&v) {
+                            sums[(v - first) * width + column - from] += f64::from(x);
+                        }
+                    });
+                    for v in first..end {
+                        let row = target.add(slab + v * self.inner + from);
+                        let row = std::slice::from_raw_parts_mut(row, width);
+                        for (x, sum) in row.iter_mut().zip(&sums[(v - first) * width..]) {
+                            *x = *sum as f32;
+                        }
                     }
                 }
             }

@@ -180,15 +180,15 @@ fn paired(
     place.hold(|| {
         let result = check_shapes(op, input, target, place).and_then(|()| {
             let dtype = input.dtype()?.promote(target.dtype()?);
+            if !dtype.is_float() {
+                let problem = format!("takes floats, not {dtype}; convert them with to_dtype");
+                return Err(Error::DType { op, problem, place });
+            }
             // In the type that 16-bit floats compute in until the mean is taken: squares of 300 are
             // beyond f16's range, and so are sums.
             let [x, t] = [input, target].map(|t| t.to_dtype(dtype.compute()));
             let result = reduce(&loss(&x, &t), reduction);
-            if dtype.is_float() {
-                result.to_dtype(dtype).checked()
-            } else {
-                result.checked()
-            }
+            result.to_dtype(dtype).checked()
         });
         result.unwrap_or_else(|error| Tensor::zeros((), &wgrad_core::Device::failed(error)))
     })

@@ -215,6 +215,10 @@ fn cast(value: &str, from: DType, to: DType) -> Result<String> {
         ("i32", "u32") => format!("bitcast<vec4<u32>>({value})"),
         ("u32", "i32") => format!("bitcast<vec4<i32>>({value})"),
         (a, b) if a == b => value.to_string(),
+        // Rounded once: see there.
+        ("i32" | "u32", _) if matches!(to, DType::F16 | DType::BF16) => {
+            format!("{source}_to_odd({value})")
+        }
         (_, t) => format!("vec4<{t}>({value})"),
     };
     Ok(match to {

@@ -69,11 +69,13 @@ impl Tensor {
         let device = target.device();
         let largest = match dtype {
             DType::F64 => f64::MAX,
+            DType::F16 => f16::MAX.to_f64(),
+            DType::BF16 => bf16::MAX.to_f64(),
             _ => f64::from(f32::MAX),
         };
         let checked = only_floats("uniform", dtype, place).and_then(|()| {
             // Not so either where one is NaN.
-            if lo <= hi && lo.abs() <= largest && hi - lo <= largest {
+            if lo <= hi && lo.abs().max(hi.abs()) <= largest && hi - lo <= largest {
                 return Ok(());
             }
             let problem = format!("[{lo}, {hi}) is no interval of {dtype}");

@@ -12,7 +12,7 @@ use crate::elementwise::map;
 use crate::error::{Error, Place, Result};
 use crate::program::MapOp;
 use crate::shape::Shape;
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Tensor, check_size};
 
 /// What [`Tensor::arange`] counts through: a number `n` for `0..n`, a range, or
 /// `(start, end, step)`. The end is not reached.
@@ -78,9 +78,8 @@ impl Tensor {
             // The product first, so that whole numbers come out whole.
             i => start + (end - start) * i as f64 / (n - 1) as f64,
         };
-        let values: Vec<f64> = (0..n).map(number).collect();
         let device = target.device();
-        let result = from_elements("linspace", &values, n.into(), dtype, device, place);
+        let result = numbers("linspace", n, number, dtype, device, place);
         Tensor::or_fail(device, result)
     }
 
@@ -109,41 +108,55 @@ fn arange(
         let problem = format!("no sequence leads from {start} to {end} by steps of {step}");
         Error::value("arange", place, problem)
     })?;
+    if dtype == DType::Bool {
+        return Err(Error::dtype("arange", place, "bools do not count"));
+    }
+    let (Scalar::Integer(first), Scalar::Integer(by), false) = (start, step, dtype.is_float())
+    else {
+        let (start, step) = (start.to_f64(), step.to_f64());
+        let number = |i: usize| start + step * i as f64;
+        return numbers("arange", count, number, dtype, device, place);
+    };
     if count > i32::MAX as usize {
         let problem = format!("{count} numbers are more than positions can count");
         return Err(Error::value("arange", place, problem));
     }
-    let last = match (start, step) {
-        (Scalar::Integer(start), Scalar::Integer(step)) => {
-            Scalar::Integer(start + step * count.saturating_sub(1) as i64)
-        }
-        _ => Scalar::Float(start.to_f64() + step.to_f64() * count.saturating_sub(1) as f64),
-    };
+    let last = i128::from(first) + i128::from(by) * (count as i128 - 1).max(0);
+    let last = Scalar::Integer(last.clamp(i64::MIN.into(), i64::MAX.into()) as i64);
     if count > 0
         && let Some(unfit) = [start, last].into_iter().find(|v| !v.fits(dtype))
     {
         return Err(super::unfit("arange", unfit, dtype, place));
     }
+    let shape = Shape::from(count);
+    let inputs = SmallVec::new();
     let index = map(
         "arange",
         MapOp::Index,
         device,
-        SmallVec::new(),
-        &Shape::from(count),
+        inputs,
+        &shape,
         DType::I32,
         place,
-    );
-    let index = index.map(Value::into_tensor)?;
-    place.hold(|| {
-        // Integers wrap on the way and come out right; floats are rounded to their type at the end.
-        let whole = matches!((start, step), (Scalar::Integer(_), Scalar::Integer(_)));
-        let scaled = match (dtype.compute(), whole) {
-            (compute, true) => index.to_dtype(compute).mul(step).add(start),
-            (compute @ DType::F64, false) => index.to_dtype(compute).mul(step).add(start),
-            (_, false) => index.to_dtype(DType::F32).mul(step).add(start),
-        };
-        scaled.to_dtype(dtype).checked()
-    })
+    )?;
+    // What wraps on the way comes out right.
+    let index = index.into_tensor();
+    place.hold(|| index.to_dtype(dtype).mul(step).add(start).checked())
+}
+
+/// `number(0)`, `number(1)` and so on, computed here, in `f64`, and rounded once.
+fn numbers(
+    name: &'static str,
+    n: usize,
+    number: impl Fn(usize) -> f64,
+    dtype: DType,
+    device: &Device,
+    place: Place,
+) -> Result<Tensor> {
+    let shape = Shape::from(n);
+    check_size(name, device, &shape, dtype, place)?;
+    let values: Vec<f64> = (0..n).map(number).collect();
+    from_elements(name, &values, shape, dtype, device, place)
 }
 
 /// How many numbers there are; `None` where the step leads away from the end, or nowhere.

@@ -36,6 +36,7 @@ pub(super) fn where_cond(c: &Value, a: &Rhs, b: &Rhs, place: Place) -> Result<Te
     let dtype = available(name, device, dtype, place)?;
     let operand = |v: Option<Value>, rhs: &Rhs| match (v, rhs) {
         (Some(v), _) => cast(&v, dtype, place),
+        (None, Rhs::Scalar(s)) if !s.fits(dtype) => Err(create::unfit(name, *s, dtype, place)),
         (None, Rhs::Scalar(s)) => create::constant(device, &Shape::default(), *s, dtype, place),
         (None, Rhs::Tensor(t)) => t.capture(),
     };

@@ -1,6 +1,6 @@
 //! Clipping of gradients.
 
-use wgrad_core::{Error, Place, Result, Tensor, no_grad};
+use wgrad_core::{DType, Error, Place, Result, Tensor, no_grad};
 
 /// Scales all gradients together so that their 2-norm is at most `max_norm`, and returns the norm
 /// from before, as `torch.nn.utils.clip_grad_norm_`. Everything is recorded and nothing waits:
@@ -55,14 +55,16 @@ pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<Tensor> {
             let norm = norm(grads.iter().map(|(_, g)| g)).checked()?;
             // As torch: a little less than max_norm, but never a division by zero.
             let scale = (max_norm / (&norm + 1e-6)).clamp(f64::NEG_INFINITY, 1.0);
-            let mut clipped = Vec::with_capacity(grads.len());
-            for (param, grad) in grads {
-                let dtype = grad.dtype()?;
-                let scaled = grad.to_dtype(dtype.compute()) * &scale;
-                clipped.push((param, scaled.to_dtype(dtype).checked()?));
+            let clip = |grad: &Tensor| match grad.dtype() {
+                Ok(dtype) => (grad.to_dtype(dtype.compute()) * &scale).to_dtype(dtype),
+                Err(_) => grad.clone(),
+            };
+            for (_, grad) in &grads {
+                clip(grad).checked()?;
             }
-            for (param, grad) in clipped {
-                param.set_grad(&grad)?;
+            // All are good: now none is left behind.
+            for (param, _) in grads {
+                param.update_grad(clip)?;
             }
             Ok(norm)
         })
@@ -80,10 +82,16 @@ fn norm<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Tensor {
     let largest = filled.map(|x| computed(x).abs().max());
     let largest = largest.reduce(|a, b| a.maximum(&b));
     let scale = match &largest {
-        // Zeros are not scaled, and infinities or NaN come out as they are.
+        // Zeros are not scaled, and infinities or NaN come out as they are. A GPU divides well by
+        // 2^-126 to 2^126 only, where squares of what is left are harmless too.
         Some(largest) => {
-            let usable = largest.gt(0.0).logical_and(largest.lt(f64::INFINITY));
-            usable.where_cond(largest, 1.0)
+            let ends = (2f64.powi(-126), 2f64.powi(126));
+            let ends = match largest.dtype() {
+                Ok(DType::F64) => (f64::MIN_POSITIVE, f64::MAX),
+                _ => ends,
+            };
+            let usable = largest.ge(ends.0).logical_and(largest.lt(f64::INFINITY));
+            usable.where_cond(largest.minimum(ends.1), 1.0)
         }
         None => return tensors.map(Tensor::sum).sum(),
     };
