@@ -6,7 +6,7 @@ use wgrad_core::DType;
 use crate::device::{LONGEST_WALK, Traits, lock};
 use crate::matmul::Product;
 use crate::options::MatmulChoice;
-use crate::tiles::Walk;
+use crate::tiles::{Walk, deepest_chain};
 
 /// Rows and columns of a thread and, where tiled, of a workgroup and the depth of its tiles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +97,7 @@ impl Product<'_> {
             1 => 1,
             2 => 2,
             3 | 4 => 4,
+            _ if !traits.software && !self.is_shallow() => 4,
             _ => 8,
         };
         // 8 x 8 results spill on RDNA3 (27 registers, by RADV's compiler).
@@ -127,8 +128,14 @@ impl Product<'_> {
         Form::Lanes { rows, quads, size }
     }
 
-    fn fits_128(traits: &Traits) -> bool {
-        traits.workgroup_bytes >= 128 * 16 * 2 * 4
+    /// Whether the large tiles are right: there is memory for them, and registers for all sums.
+    fn fits_128(&self, traits: &Traits) -> bool {
+        traits.workgroup_bytes >= 128 * 16 * 2 * 4 && self.is_shallow()
+    }
+
+    /// Whether hardware adds products up in one chain, with no registers for the sums of others.
+    fn is_shallow(&self) -> bool {
+        self.k <= deepest_chain(false)
     }
 
     /// The way by shape and kind of adapter.
@@ -137,7 +144,7 @@ impl Product<'_> {
             return Way::Dot;
         }
         let (m, n, k) = (self.m, self.n, self.k);
-        let fits = Self::fits_128(traits);
+        let fits = self.fits_128(traits);
         let registers = self.registers(traits);
         let many = traits.matmul == MatmulChoice::Lanes || m * n * k >= 1 << 26;
         let form = match traits.matmul {
@@ -206,7 +213,7 @@ impl Product<'_> {
         }
         if !traits.software && self.m.min(self.n) > 4 {
             forms.push(TILE64);
-            if Self::fits_128(traits) {
+            if self.fits_128(traits) {
                 forms.push(TILE128);
             }
         }

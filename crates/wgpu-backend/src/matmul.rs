@@ -27,7 +27,7 @@ use crate::map::{accesses, targets};
 use crate::operand::{Access, Axis, Lanes, load, start, sum};
 use crate::reduce::Reduction;
 use crate::source::{Generated, Slot, Source, indent, register};
-use crate::tiles::{DEEP, Walk, registers_body, tiled_body};
+use crate::tiles::{Walk, deepest_chain, registers_body, tiled_body};
 
 /// The product, as the plan has it.
 pub(crate) struct Product<'a> {
@@ -352,7 +352,8 @@ impl Product<'_> {
         }
         let t = register(self.element());
         let walks = [a_walk, b_walk];
-        let deep = t == "f32" && split.map_or(self.k, |s| s.chunk) > DEEP;
+        let depth = split.map_or(self.k, |s| s.chunk);
+        let deep = t == "f32" && depth > deepest_chain(source.traits.software);
         match form {
             Form::Registers { rows, quads } => {
                 registers_body(t, [rows, quads], walks, deep, &mut body);

@@ -210,6 +210,7 @@ impl Draft {
             // Deep: sums of sums.
             [8, 8, 40_000],
             [1024, 1024, 4096],
+            [1024, 1024, 20_000],
         ] {
             for turned in [[false, false], [false, true], [true, false]] {
                 let lay = |rows: usize, columns: usize, turned: bool| {

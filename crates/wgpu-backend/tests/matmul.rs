@@ -421,6 +421,7 @@ fn deep_products() {
             ([Lie::Columns, Lie::Columns], 2304),
             ([Lie::Rows, Lie::Columns], 4096),
             ([Lie::Gaps, Lie::Gaps], 2111),
+            ([Lie::Columns, Lie::Rows], 17_003),
         ] {
             check(&gpu, [5, 6, k], lies, DType::F32, &mut rng);
         }
