@@ -60,7 +60,7 @@ pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<Tensor> {
                 Err(_) => grad.clone(),
             };
             for (_, grad) in &grads {
-                clip(grad).checked()?;
+                let _ = clip(grad).checked()?;
             }
             // All are good: now none is left behind.
             for (param, _) in grads {
