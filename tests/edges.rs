@@ -33,6 +33,22 @@ fn tensors_without_dimensions_are_indexed_as_one_element() {
     }
 }
 
+/// Torch joins tensors of shape [0] with anything; their type counts, and they get gradients.
+#[test]
+fn nothing_is_joined_with_anything() {
+    for dev in all() {
+        let nothing = Tensor::zeros([0], &dev).requires_grad();
+        let x = Tensor::new([[1, 2]], &dev);
+        let y = Tensor::cat(&[nothing.clone(), x], 0);
+        assert_eq!(
+            (y.dtype().unwrap(), y.shape().unwrap()),
+            (DType::F32, [1, 2].into())
+        );
+        y.sum().backward().unwrap();
+        assert_eq!(nothing.grad().unwrap().shape().unwrap(), [0]);
+    }
+}
+
 #[test]
 fn an_empty_list_of_dimensions_means_all() {
     for dev in all() {

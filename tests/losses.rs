@@ -298,6 +298,19 @@ fn no_gradient_where_every_target_is_ignored() {
                 assert_eq!(w.grad().unwrap().to_vec::<f32>().unwrap(), [0.0; 20]);
             }
         }
+        // Whatever comes from above.
+        let sum = CrossEntropyOptions {
+            reduction: Reduction::Sum,
+            ..Default::default()
+        };
+        for loss in [
+            x.linear(&w, None).cross_entropy_with(&ignored, sum.clone()),
+            x.linear_cross_entropy_by(2, &w, None, &ignored, sum),
+        ] {
+            w.zero_grad();
+            loss.ln().backward().unwrap();
+            assert_eq!(w.grad().unwrap().to_vec::<f32>().unwrap(), [0.0; 20]);
+        }
         // One row that counts not, and NaN from above it.
         let x = x.requires_grad();
         let targets = Tensor::new([1, -100, 2], &dev);

@@ -486,8 +486,13 @@ impl Rule {
             upstream.shape.push(1);
         }
         let dx = self.times(&slope, &upstream)?;
+        let is_finite = |v: Num| matches!(v, Num::Float(a, b) if a.is_finite() && b.is_finite());
         Ok(Array::build(dx.dtype, &dx.shape, |c| match class(c) {
-            // An ignored row's gradient is 0.
+            // An ignored row's gradient is 0. (What comes to all rows at once may be infinite here,
+            // where others count: see the guide.)
+            None if reduction != Reduction::None && total > 0.0 && !is_finite(upstream.at(c)) => {
+                Num::Unknown
+            }
             None => Num::point(0.0),
             // Torch adds infinities of both signs there.
             Some(t) if t == c[c.len() - 1] && upstream.at(c).is_infinite() => Num::Unknown,

@@ -105,7 +105,7 @@ fn nll_loss(
     let (losses, weights) = picked(name, &x.into_tensor(), &operands, place)?;
     let result = match options.reduction {
         Reduction::Mean => mean(&losses.sum(), &weights.sum()),
-        Reduction::Sum => losses.sum(),
+        Reduction::Sum => total(&losses.sum(), &weights.sum()),
         Reduction::None => losses.reshape(&shape),
     };
     Ok(result.to_dtype(dtype))
@@ -134,7 +134,7 @@ fn cross_entropy(
     };
     let result = match options.reduction {
         Reduction::Mean => mean(&losses.sum(), &weights.sum()),
-        Reduction::Sum => losses.sum(),
+        Reduction::Sum => total(&losses.sum(), &weights.sum()),
         Reduction::None if rank == 1 => losses.squeeze(0),
         Reduction::None => losses,
     };
@@ -147,6 +147,11 @@ pub(crate) fn mean(loss: &Tensor, weight: &Tensor) -> Tensor {
     let counts = weight.ne(0.0);
     let mean = loss / counts.where_cond(weight, 1.0);
     counts.where_cond(mean, f64::NAN)
+}
+
+/// The sum of the rows, with the derivative 0 where none counts.
+pub(crate) fn total(loss: &Tensor, weight: &Tensor) -> Tensor {
+    weight.ne(0.0).where_cond(loss, 0.0)
 }
 
 /// The derivative of the mean with respect to the rows' sum, times `grad`.
@@ -267,8 +272,8 @@ pub(crate) fn rows(x: &Value, o: &Operands, place: Place) -> Result<(Tensor, Ten
         let place = Place::caller();
         let slope = c.inputs[0].then(|x| rows_grad(&x, &o, place));
         // A row that does not count has the gradient 0, whatever comes from above. What comes from a
-        // sum or a mean is one factor for all rows, which moves behind products; means see to it
-        // that it is 0 where no row counts.
+        // sum or a mean is one factor for all rows, which moves behind products; it is 0 where no row
+        // counts.
         let several = |g: &Value| g.layout().is_single() && g.shape().numel() > 1;
         let one = c.grad.capture().is_ok_and(|g| several(&g));
         let grad = match one {

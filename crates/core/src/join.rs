@@ -83,11 +83,10 @@ fn cat(tensors: &[&Tensor], dim: isize, place: Place) -> Result<Tensor> {
     }
     let dtype = values.iter().map(Value::dtype).reduce(DType::promote);
     // Torch skips tensors of shape [0] whatever the others' rank, but for the type of the result.
-    if values
-        .iter()
-        .any(|v| v.shape().rank() != 1 || v.shape()[0] != 0)
-    {
-        values.retain(|v| v.shape().rank() != 1 || v.shape()[0] != 0);
+    let is_nothing = |v: &Value| v.shape().rank() == 1 && v.shape()[0] == 0;
+    let mut skipped = Vec::new();
+    if !values.iter().all(is_nothing) {
+        (skipped, values) = values.into_iter().partition(is_nothing);
     }
     let Some(first) = values.first().cloned() else {
         return Err(Error::value("cat", place, "no tensors to join"));
@@ -118,7 +117,35 @@ fn cat(tensors: &[&Tensor], dim: isize, place: Place) -> Result<Tensor> {
             .map(|chunk| join(chunk, d, dtype, place).and_then(|t| t.capture()))
             .collect::<Result<_>>()?;
     }
-    join(&parts, d, dtype, place)
+    let joined = join(&parts, d, dtype, place)?;
+    if !skipped.iter().any(|v| autograd::tracks(&[v])) || !dtype.is_float() {
+        return Ok(joined);
+    }
+    // They get gradients all the same, of no elements.
+    let joined = joined.capture()?;
+    let plain = Value {
+        history: None,
+        ..joined.clone()
+    };
+    let operands: Vec<&Value> = std::iter::once(&joined).chain(&skipped).collect();
+    let types: Vec<DType> = skipped.iter().map(Value::dtype).collect();
+    let saves = Saves::default();
+    Ok(autograd::track(
+        "cat",
+        plain,
+        &operands,
+        saves,
+        place,
+        move |c| {
+            let nothing = types.iter().map(|&dtype| {
+                let device = c.grad.device();
+                Some(Tensor::zeros([0usize], (dtype, device)))
+            });
+            std::iter::once(Some(c.grad.clone()))
+                .chain(nothing)
+                .collect()
+        },
+    ))
 }
 
 fn join(values: &[Value], d: usize, dtype: DType, place: Place) -> Result<Tensor> {

@@ -139,7 +139,7 @@ fn by_chunks(
     let mean = options.reduction == Reduction::Mean;
     let loss = match mean {
         true => cross_entropy::mean(&sums.loss, &sums.weights),
-        false => sums.loss,
+        false => cross_entropy::total(&sums.loss, &sums.weights),
     };
     let loss = loss.to_dtype(sums.dtype);
     if !wanted.contains(&true) {
@@ -158,7 +158,7 @@ fn by_chunks(
         }
         let scale = match mean {
             true => cross_entropy::mean_slope(c.grad, &weights),
-            false => c.grad.clone(),
+            false => cross_entropy::total(c.grad, &weights),
         };
         let scaled = |(input, grad): (&Tensor, &Option<Tensor>)| {
             let grad = grad.as_ref()? * &scale;
@@ -242,12 +242,11 @@ fn differentiable(
         let (logits, o): (Value, Operands) =
             cross_entropy::checked(name, &logits, targets, options, place)?;
         let slope = cross_entropy::rows_grad(&logits, &o, place)?;
+        let (_, weights) = no_grad(|| cross_entropy::rows(&logits, &o, place))?;
+        let weights = weights.sum();
         Ok(match options.reduction {
-            Reduction::Mean => {
-                let (_, weights) = no_grad(|| cross_entropy::rows(&logits, &o, place))?;
-                slope * cross_entropy::mean_slope(c.grad, &weights.sum())
-            }
-            _ => slope * c.grad,
+            Reduction::Mean => slope * cross_entropy::mean_slope(c.grad, &weights),
+            _ => slope * cross_entropy::total(c.grad, &weights),
         })
     });
     let grad = |(i, &needed): (usize, &bool)| {
