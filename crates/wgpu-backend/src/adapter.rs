@@ -226,6 +226,7 @@ impl WgpuBackend {
             wide,
             matmul: options.matmul,
             tuned: Arc::default(),
+            renderings: Arc::default(),
             workgroup_bytes: most.max_compute_workgroup_storage_size as usize,
             max_groups: most.max_compute_workgroups_per_dimension,
         };
@@ -398,6 +399,7 @@ impl Backend for WgpuBackend {
         self.gpu.trim_pool();
         self.gpu.trim_pipelines();
         *lock(&self.gpu.traits.tuned) = Recent::default();
+        *lock(&self.gpu.traits.renderings) = Recent::default();
         // What the driver still had work for goes when it is done.
         #[cfg(not(target_arch = "wasm32"))]
         let _ = self.gpu.device.poll(wgpu::PollType::Poll);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use wgrad_core::{Error, Limits, Result};
+use wgrad_shaders::{Rendering, Value};
 
 use crate::bindings::BindGroups;
 use crate::counters::Counters;
@@ -84,6 +85,9 @@ pub(crate) fn convert(error: wgpu::Error) -> Error {
 /// (`LP_MAX_TGSI_LOOP_ITERATIONS` in `lp_bld_limits.h`); these walks take fewer.
 pub(crate) const LONGEST_WALK: usize = 1 << 16;
 
+/// Rendered templates, by file and variables.
+type Renderings = Recent<(&'static str, Value), Arc<Rendering>>;
+
 /// What code generation needs to know about the device.
 #[derive(Clone, Debug)]
 pub(crate) struct Traits {
@@ -99,10 +103,28 @@ pub(crate) struct Traits {
     pub matmul: MatmulChoice,
     /// What tuning found.
     pub tuned: Arc<Mutex<Recent<Sizes, Way>>>,
+    /// Templates as they were rendered, by file and variables.
+    pub renderings: Arc<Mutex<Renderings>>,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: usize,
     /// Most workgroups per dimension.
     pub max_groups: u32,
+}
+
+impl Traits {
+    /// A kernel's text. A plan that is replayed has it already; one that is made anew finds what others
+    /// of its structure have rendered.
+    pub fn render(&self, template: &'static str, variables: &Value) -> Result<Arc<Rendering>> {
+        let key = (template, variables.clone());
+        if let Some(known) = lock(&self.renderings).get(&key) {
+            return Ok(known);
+        }
+        let rendering = wgrad_shaders::render(template, variables)
+            .map_err(|error| Error::Device(format!("shader template {error}")))?;
+        let rendering = Arc::new(rendering);
+        lock(&self.renderings).insert(key, rendering.clone());
+        Ok(rendering)
+    }
 }
 
 /// An open device.

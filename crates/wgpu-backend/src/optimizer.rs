@@ -1,12 +1,12 @@
 //! Optimizer steps over whole arenas: four elements per thread, the segments in the parameters.
 
-use std::fmt::Write;
-
 use wgrad_core::{BufferSpec, DType, Error, Kernel, Result};
+use wgrad_shaders::{Value, context};
 
 use crate::device::Traits;
 use crate::source::{Convert, Generated, Slot, Source};
 
+/// Threads of a workgroup, as the templates have it.
 const GROUP: usize = 64;
 /// Segments of one launch.
 const MOST: usize = 8;
@@ -38,51 +38,32 @@ const SGD: [Field; 7] = [
     ("first", 6, Convert::U32),
 ];
 
-/// Declares `struct Segment` and `segment_of(i)`, whose `found` says whether `i` lies in one.
+/// Makes the parameters of the segments in `range`: `s0_start`, `s0_end` and so on.
 fn declare_segments(
     source: &mut Source<'_>,
     fields: &[Field],
     width: usize,
     range: std::ops::Range<usize>,
 ) {
-    let mut text = String::from("struct Segment {\n    found: bool,\n");
-    for (name, _, convert) in &fields[2..] {
-        let t = if *convert == Convert::U32 {
-            "u32"
-        } else {
-            "f32"
-        };
-        let _ = writeln!(text, "    {name}: {t},");
-    }
-    text.push_str("}\n\nfn segment_of(i: u32) -> Segment {\n    var s: Segment;\n");
     for (k, segment) in range.enumerate() {
-        let mut values = Vec::new();
         for (name, scalar, convert) in fields {
-            let value = source.scalar(&format!("s{k}_{name}"), segment * width + scalar, *convert);
-            values.push(value);
+            source.scalar(&format!("s{k}_{name}"), segment * width + scalar, *convert);
         }
-        let _ = write!(
-            text,
-            "    if i >= {} && i < {} {{\n        s = Segment(true, {});\n    }}\n",
-            values[0],
-            values[1],
-            values[2..].join(", ")
-        );
     }
-    text.push_str("    return s;\n}\n");
-    source.declare(&text);
 }
 
+/// The launches over `len` parameters, a few segments each. `make` binds the operands and gives the
+/// template and its variables, but for those that all optimizers have.
 fn launches(
     traits: &Traits,
     buffers: &[BufferSpec],
     segments: usize,
     len: usize,
     in_place: bool,
-    make: impl Fn(&mut Source<'_>, std::ops::Range<usize>) -> (&'static str, String),
-) -> Vec<Generated> {
+    make: impl Fn(&mut Source<'_>, std::ops::Range<usize>) -> (&'static str, Value),
+) -> Result<Vec<Generated>> {
     if len == 0 {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let mut made = Vec::new();
     let mut at = 0;
@@ -91,26 +72,16 @@ fn launches(
         let range = at..(at + MOST).min(segments);
         at += MOST;
         let mut source = Source::new(traits, buffers);
-        let n = source.u32("n", len);
-        let (label, work) = make(&mut source, range);
+        source.u32("n", len);
+        let (template, own) = make(&mut source, range.clone());
         // What no segment covers is copied once, by the first launch; later ones write over it.
-        let keep = if !in_place && made.is_empty() {
-            "store4_goal(i, load4_param(i));\n    "
-        } else {
-            ""
-        };
-        let body = format!(
-            "let i = (group_index * {GROUP}u + lane) * 4u;\n\
-             if i >= {n} {{\n    return;\n}}\n\
-             let s = segment_of(i);\n\
-             if !s.found {{\n    {keep}return;\n}}\n{work}"
-        );
+        let keep = !in_place && made.is_empty();
+        let variables = context! { segments => range.len(), keep => keep, ..own };
         source.bytes = (len * 28) as f64;
         let groups = len.div_ceil(4).div_ceil(GROUP);
-        let what = "four parameters per thread";
-        made.push(source.finish(label, what, GROUP as u32, groups, &body));
+        made.push(source.render(template, &variables, groups)?);
     }
-    made
+    Ok(made)
 }
 
 fn only_f32(dtype: DType) -> Result<()> {
@@ -144,7 +115,7 @@ pub(crate) fn generate(
         } => {
             only_f32(dtype)?;
             let width = Kernel::ADAM_SCALARS.len();
-            Ok(launches(
+            launches(
                 traits,
                 buffers,
                 segments,
@@ -160,30 +131,14 @@ pub(crate) fn generate(
                         bind(source, &[], &[("vmax", vmax)]);
                     }
                     declare_segments(source, &ADAM, width, range);
-                    let sign = if maximize { "-" } else { "" };
-                    let decay = if decoupled {
-                        "p = p * s.decay;\n"
-                    } else {
-                        "g = g + s.decay * p;\n"
+                    let form = context! {
+                        maximize => maximize,
+                        decoupled => decoupled,
+                        amsgrad => vmax.is_some(),
                     };
-                    let bound = match vmax {
-                        Some(_) => "let u = max_f32(load4_vmax(i), v);\nstore4_vmax(i, u);\n",
-                        None => "let u = v;\n",
-                    };
-                    let work = format!(
-                        "var p = load4_param(i);\n\
-                     var g = {sign}load4_grad(i);\n\
-                     {decay}\
-                     let m = s.beta1 * load4_m(i) + s.rest1 * g;\n\
-                     let v = s.beta2 * load4_v(i) + s.rest2 * g * g;\n\
-                     {bound}\
-                     store4_m(i, m);\n\
-                     store4_v(i, v);\n\
-                     store4_goal(i, p - s.step * m / (sqrt_f32(u) * s.scale + s.eps));\n"
-                    );
-                    ("adam", work)
+                    ("adam.wgsl", form)
                 },
-            ))
+            )
         }
         Kernel::Sgd {
             dtype,
@@ -198,7 +153,7 @@ pub(crate) fn generate(
         } => {
             only_f32(dtype)?;
             let width = Kernel::SGD_SCALARS.len();
-            Ok(launches(
+            launches(
                 traits,
                 buffers,
                 segments,
@@ -211,29 +166,17 @@ pub(crate) fn generate(
                         &[("goal", target)],
                     );
                     declare_segments(source, &SGD, width, range);
-                    let sign = if maximize { "-" } else { "" };
-                    let mut work = format!(
-                        "let p = load4_param(i);\n\
-                     var g = {sign}load4_grad(i) + s.weight_decay * p;\n"
-                    );
                     if let Some(momentum) = momentum {
                         bind(source, &[], &[("momentum", momentum)]);
-                        // The buffer holds nothing before the first step: not even multiplied by 0.
-                        work.push_str(
-                        "var b = g;\n\
-                         if s.first == 0u {\n    b = s.momentum * load4_momentum(i) + s.rest * g;\n}\n\
-                         store4_momentum(i, b);\n",
-                    );
-                        work.push_str(if nesterov {
-                            "g = g + s.momentum * b;\n"
-                        } else {
-                            "g = b;\n"
-                        });
                     }
-                    work.push_str("store4_goal(i, p - s.lr * g);\n");
-                    ("sgd", work)
+                    let form = context! {
+                        maximize => maximize,
+                        momentum => momentum.is_some(),
+                        nesterov => nesterov,
+                    };
+                    ("sgd.wgsl", form)
                 },
-            ))
+            )
         }
         _ => Err(Error::Device("not an optimizer".into())),
     }

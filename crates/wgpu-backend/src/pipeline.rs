@@ -12,7 +12,7 @@ use wgrad_core::{DType, Error, Result};
 use crate::bindings::BindGroups;
 use crate::counters::Counters;
 use crate::device::{Gpu, lock};
-use crate::source::{Generated, Types};
+use crate::source::{Generated, Origin, Types};
 
 /// How a kernel gets its parameters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -46,6 +46,7 @@ pub(crate) struct Pipeline {
     label: String,
     text: String,
     types: Types,
+    origin: Option<Origin>,
     compiled: Mutex<Option<wgpu::ComputePipeline>>,
     /// The run that used it last.
     used: AtomicU64,
@@ -222,6 +223,7 @@ impl Gpu {
                     label: kernel.label.clone(),
                     text: kernel.text.clone(),
                     types: kernel.types.clone(),
+                    origin: kernel.origin.clone(),
                     compiled: Mutex::new(None),
                     used: AtomicU64::new(0),
                 })
@@ -384,14 +386,26 @@ impl Gpu {
             let names: Vec<&str> = types.iter().map(|t| t.name()).collect();
             names.join(", ")
         };
+        let origin = kernel.origin.as_ref().and_then(|(rendering, first)| {
+            let line = line_of(&problem.to_string())?;
+            let (template, line) = rendering.origin(line.checked_sub(*first)?)?;
+            Some(format!(" ({template}, line {line})"))
+        });
         Error::Device(format!(
-            "the kernel {} from ({}) to ({}) does not compile: {}",
+            "the kernel {} from ({}) to ({}) does not compile: {}{}",
             kernel.label,
             names(&kernel.types.0),
             names(&kernel.types.1),
             lines.next().unwrap_or("no reason given"),
+            origin.unwrap_or_default(),
         ))
     }
+}
+
+/// The line of the module that naga's message points at, as in `wgsl:12:5`.
+fn line_of(message: &str) -> Option<usize> {
+    let (_, at) = message.split_once("wgsl:")?;
+    at.split(':').next()?.parse().ok()
 }
 
 fn write_shader(folder: &Path, name: &str, text: &str) {

@@ -7,8 +7,10 @@
 mod accessors;
 
 use std::fmt::Write;
+use std::sync::Arc;
 
-use wgrad_core::{BufferSpec, DType};
+use wgrad_core::{BufferSpec, DType, Result};
+use wgrad_shaders::{Rendering, Value};
 
 use crate::device::Traits;
 use crate::pipeline::{Interface, ParamsAs};
@@ -121,6 +123,9 @@ pub(crate) struct Patch {
 /// Element types of what a kernel reads and of what it writes, for messages.
 pub(crate) type Types = (Vec<DType>, Vec<DType>);
 
+/// A rendered template and the number of lines of the module before it.
+pub(crate) type Origin = (Arc<Rendering>, usize);
+
 /// A finished kernel with the data of one launch.
 #[derive(Debug)]
 pub(crate) struct Generated {
@@ -134,6 +139,8 @@ pub(crate) struct Generated {
     pub fault_word: Option<usize>,
     pub groups: [u32; 3],
     pub types: Types,
+    /// The template, and how many lines come before it.
+    pub origin: Option<Origin>,
     /// Rough seconds on hardware, by which long runs are split into submits.
     pub seconds: f64,
 }
@@ -333,6 +340,45 @@ impl<'a> Source<'a> {
         groups: usize,
         body: &str,
     ) -> Generated {
+        let mut main = std::mem::take(&mut self.declarations);
+        let _ = write!(
+            main,
+            "@compute @workgroup_size({size})\n\
+             fn main(\n    \
+                 @builtin(workgroup_id) group: vec3<u32>,\n    \
+                 @builtin(num_workgroups) groups: vec3<u32>,\n    \
+                 @builtin(local_invocation_index) lane: u32,\n\
+             ) {{\n    \
+                 let group_index = linear_group(group, groups);\n{}}}\n",
+            indent(body)
+        );
+        self.assemble(label, what, groups, &main, None)
+    }
+
+    /// Makes the module of a template, which has `main` and all that is not the backend's to say:
+    /// bindings, accessors, parameters. `groups` workgroups run it.
+    pub fn render(
+        self,
+        template: &'static str,
+        variables: &Value,
+        groups: usize,
+    ) -> Result<Generated> {
+        let rendering = self.traits.render(template, variables)?;
+        let label = template.trim_end_matches(".wgsl");
+        let what = format!("{template} with {variables}");
+        let text = rendering.text.clone();
+        Ok(self.assemble(label, &what, groups, &text, Some(rendering)))
+    }
+
+    /// Bindings, parameters and accessors before `main`.
+    fn assemble(
+        mut self,
+        label: &str,
+        what: &str,
+        groups: usize,
+        main: &str,
+        rendering: Option<Arc<Rendering>>,
+    ) -> Generated {
         let groups = grid(groups, self.traits.max_groups);
         self.mark_shared();
         self.widen();
@@ -380,20 +426,10 @@ impl<'a> Source<'a> {
             some.map(|a| a.dtype).collect()
         };
         let types = (types(false), types(true));
-        let mut main = std::mem::take(&mut self.declarations);
-        let _ = write!(
-            main,
-            "@compute @workgroup_size({size})\n\
-             fn main(\n    \
-                 @builtin(workgroup_id) group: vec3<u32>,\n    \
-                 @builtin(num_workgroups) groups: vec3<u32>,\n    \
-                 @builtin(local_invocation_index) lane: u32,\n\
-             ) {{\n    \
-                 let group_index = linear_group(group, groups);\n{}}}\n",
-            indent(body)
-        );
-        text.push_str(&wgrad_shaders::link(&main, &accessors));
+        text.push_str(&wgrad_shaders::link(main, &accessors));
+        let first = text.lines().count() - main.lines().count();
         Generated {
+            origin: rendering.map(|rendering| (rendering, first)),
             label: label.to_string(),
             text,
             interface: Interface {
