@@ -11,6 +11,21 @@ fn linear_group(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return group.y * groups.x + group.x;
 }
 
+// Keeps the first fault: the launch's code, then the index in two words.
+fn report_fault(low: u32, high: u32) {
+    loop {
+        let claim = atomicCompareExchangeWeak(&fault[0], 0u, params.fault_code);
+        if claim.exchanged {
+            atomicStore(&fault[1], low);
+            atomicStore(&fault[2], high);
+            break;
+        }
+        if claim.old_value != 0u {
+            break;
+        }
+    }
+}
+
 // ---- Special values ----
 
 fn is_nan(x: vec4<f32>) -> vec4<bool> {

@@ -12,8 +12,9 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
 /// Every template, by the name of its file.
-const TEMPLATES: [(&str, &str); 2] = [
+const TEMPLATES: [(&str, &str); 3] = [
     ("adam.wgsl", include_str!("adam.wgsl")),
+    ("cross_entropy.wgsl", include_str!("cross_entropy.wgsl")),
     ("sgd.wgsl", include_str!("sgd.wgsl")),
 ];
 
@@ -80,7 +81,8 @@ fn marked(name: &str, text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     for (i, line) in text.lines().enumerate() {
         out.push_str(line);
-        if !line.trim_start().starts_with('#') {
+        let code = line.trim_start();
+        if !code.is_empty() && !code.starts_with('#') {
             out.push_str(&format!("{MARK}{name}:{}{MARK}", i + 1));
         }
         out.push('\n');
@@ -96,6 +98,7 @@ fn unmarked(text: &str) -> Rendering {
     };
     for line in text.lines() {
         let mut origin = None;
+        let before = rendering.text.len();
         // Text and marks take turns.
         for (i, part) in line.split(MARK).enumerate() {
             if i % 2 == 0 {
@@ -104,8 +107,15 @@ fn unmarked(text: &str) -> Rendering {
                 origin = line.parse().ok().map(|line| (name.to_string(), line));
             }
         }
-        let unknown = || (String::from("?"), 0);
-        rendering.origins.push(origin.unwrap_or_else(unknown));
+        // What is left of a call that stood alone on its line.
+        let empty = rendering.text[before..].trim().is_empty();
+        if empty && origin.is_some() {
+            rendering.text.truncate(before);
+            continue;
+        }
+        let known = rendering.origins.last().cloned();
+        let nearest = || known.unwrap_or_default();
+        rendering.origins.push(origin.unwrap_or_else(nearest));
         rendering.text.push('\n');
     }
     rendering

@@ -199,7 +199,8 @@ pub fn binary(rules: Rules, op: Binary, a: Input<'_>, b: Input<'_>) -> Outcome {
     let dtype = match op {
         // Truth needs no common type.
         And | Or | Xor => DType::Bool,
-        Div => floating(result_type(rules, &[a, b])?),
+        // Integers of any type divide as floats.
+        Div => result_type(rules, &[a, b]).map_or(DType::F32, floating),
         _ => result_type(rules, &[a, b])?,
     };
     let outside = match op {

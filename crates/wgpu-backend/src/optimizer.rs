@@ -74,12 +74,13 @@ fn launches(
         let mut source = Source::new(traits, buffers);
         source.u32("n", len);
         let (template, own) = make(&mut source, range.clone());
+        let label = template.trim_end_matches(".wgsl");
         // What no segment covers is copied once, by the first launch; later ones write over it.
         let keep = !in_place && made.is_empty();
         let variables = context! { segments => range.len(), keep => keep, ..own };
         source.bytes = (len * 28) as f64;
         let groups = len.div_ceil(4).div_ceil(GROUP);
-        made.push(source.render(template, &variables, groups)?);
+        made.push(source.render(label, template, &variables, groups)?);
     }
     Ok(made)
 }

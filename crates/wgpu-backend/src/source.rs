@@ -293,7 +293,7 @@ impl<'a> Source<'a> {
         });
     }
 
-    /// Makes `report_fault(low, high)` for an index of 64 bits.
+    /// Binds what `report_fault(low, high)` of the prelude writes, for an index of 64 bits.
     pub fn fault(&mut self) {
         if self.fault_word.is_some() {
             return;
@@ -307,21 +307,6 @@ impl<'a> Source<'a> {
             read: true,
             pierced: true,
         });
-        self.declarations.push_str(
-            "// Keeps the first fault: its code, then the index in two words.\n\
-             fn report_fault(low: u32, high: u32) {\n    \
-                 loop {\n        \
-                     let claim = atomicCompareExchangeWeak(&fault[0], 0u, params.fault_code);\n        \
-                     if claim.exchanged {\n            \
-                         atomicStore(&fault[1], low);\n            \
-                         atomicStore(&fault[2], high);\n            \
-                         break;\n        \
-                     }\n        \
-                     if claim.old_value != 0u {\n            \
-                         break;\n        \
-                     }\n    \
-                 }\n}\n\n",
-        );
     }
 
     /// Adds a line-wise declaration.
@@ -359,12 +344,12 @@ impl<'a> Source<'a> {
     /// bindings, accessors, parameters. `groups` workgroups run it.
     pub fn render(
         self,
+        label: &str,
         template: &'static str,
         variables: &Value,
         groups: usize,
     ) -> Result<Generated> {
         let rendering = self.traits.render(template, variables)?;
-        let label = template.trim_end_matches(".wgsl");
         let what = format!("{template} with {variables}");
         let text = rendering.text.clone();
         Ok(self.assemble(label, &what, groups, &text, Some(rendering)))

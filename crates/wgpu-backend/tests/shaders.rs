@@ -103,15 +103,12 @@ fn optimizers_and_cross_entropy_touch_each_element_once() {
             assert_eq!(calls(&text, "store4_"), 3, "{text}");
             assert_eq!(calls(&text, "load_") + calls(&text, "store_"), 0, "{text}");
         }
-        // Rows that fit registers: `Registers(threads, vectors of a thread)`.
-        if let Some((_, form)) = text
-            .lines()
-            .next()
-            .and_then(|line| line.split_once("cross_entropy: Registers("))
-        {
+        // Rows that fit registers, so many vectors in each thread.
+        let head = text.lines().next().unwrap_or_default();
+        if head.contains("'form': 'registers'") && head.contains("'task': 'targets'") {
             rows += 1;
-            let numbers = form.trim_end_matches(')');
-            let vectors: usize = numbers.split_once(", ").unwrap().1.parse().unwrap();
+            let (_, count) = head.split_once("'count': ").unwrap();
+            let vectors: usize = count.split_once(',').unwrap().0.parse().unwrap();
             assert_eq!(calls(&text, "logits4("), vectors, "{text}");
             assert_eq!(calls(&text, "put_grad("), vectors, "{text}");
             // The first element and the target's, for the whole row.
