@@ -37,6 +37,8 @@ fn reference(op: MapOp, x: &[f64]) -> f64 {
         "sigmoid" => sigmoid(a),
         "relu" if a.is_nan() => a,
         "relu" => a.max(0.0),
+        // The limit, where the formula has infinity times 0.
+        "gelu" | "gelu_tanh" if a == f64::NEG_INFINITY => -0.0,
         "gelu" => 0.5 * a * (1.0 + erf(a / 2f64.sqrt())),
         "gelu_tanh" => {
             let u = (2.0 / std::f64::consts::PI).sqrt() * (a + 0.044715 * a * a * a);
