@@ -15,7 +15,7 @@ use wgrad::prelude::*;
 fn tasks_of_a_thread_pool_share_a_device() {
     for dev in std::iter::once(cpu()).chain(gpu()) {
         let (send, receive) = mpsc::channel();
-        std::thread::spawn(move || {
+        let worker = std::thread::spawn(move || {
             let n = 256;
             let w = Tensor::from_vec(fill(1, n * n, 0.1), [n, n], &dev);
             let forward = |i: u64| -> Vec<f32> {
@@ -48,5 +48,7 @@ fn tasks_of_a_thread_pool_share_a_device() {
         });
         let done = receive.recv_timeout(Duration::from_secs(120));
         assert!(done.is_ok(), "the tasks hang, or failed");
+        // A device must not close while the process ends: its driver has threads of its own.
+        worker.join().expect("the tasks succeeded");
     }
 }
