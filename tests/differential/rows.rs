@@ -57,7 +57,7 @@ rows! {
     abs f64::abs, Some(i128::abs), Valley 0.0;
     sign |x| if x.is_nan() || x == 0.0 { x } else { x.signum() }, Some(i128::signum), Monotone 0.0;
     sqr |x| x * x, Some(|x| x * x), Valley 0.0;
-    relu |x| if x.is_nan() { x } else { x.max(0.0) }, Some(|x| x.max(0)), Monotone 0.0;
+    relu |x| if x.is_nan() || x == 0.0 { x } else { x.max(0.0) }, Some(|x| x.max(0)), Monotone 0.0;
     floor f64::floor, Some(|x| x), Monotone 0.0;
     ceil f64::ceil, Some(|x| x), Monotone 0.0;
     round f64::round_ties_even, Some(|x| x), Monotone 0.0;
