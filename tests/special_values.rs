@@ -189,3 +189,58 @@ fn special_values_are_torchs() {
         faults.join("\n")
     );
 }
+
+/// What a driver's compiler knows without running: `x <= x`, and `x - x` of integers. It must not
+/// calculate on with that: 0 times NaN is NaN, and each element of a 16-bit type counts.
+#[test]
+fn a_value_with_itself_is_no_constant() {
+    for dev in devices::all() {
+        let n = 9;
+        let x = Tensor::from_slice(&[-3i32, 0, 7, 1, 2, 9, -1, 4, 5], [n], &dev);
+        let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1.0];
+        let special: Vec<f32> = special.into_iter().cycle().take(n).collect();
+        let y = Tensor::from_slice(&special, [n], &dev);
+        let known: [(&str, Tensor, f32); 8] = [
+            ("le", x.le(&x), 1.0),
+            ("ge", x.ge(&x), 1.0),
+            ("eq", x.eq(&x), 1.0),
+            ("lt", x.lt(&x), 0.0),
+            ("gt", x.gt(&x), 0.0),
+            ("ne", x.ne(&x), 0.0),
+            ("sub", x.sub(&x), 0.0),
+            ("mul", x.sub(&x).mul(&x), 0.0),
+        ];
+        for (op, value, expected) in known {
+            for dtype in [DType::F32, DType::F16, DType::BF16] {
+                let case = format!("{op} as {dtype} on {dev}");
+                let c = value.to_dtype(dtype);
+                let got = c.to_dtype(DType::F32).to_vec::<f32>().unwrap();
+                assert_eq!(got, vec![expected; n], "{case}");
+                let z = value.to_dtype(dtype).to_dtype(DType::F32);
+                for (what, got, want) in [
+                    (
+                        "c * y",
+                        z.mul(&y),
+                        special.iter().map(|y| expected * y).collect(),
+                    ),
+                    (
+                        "c / y",
+                        z.div(&y),
+                        special.iter().map(|y| expected / y).collect(),
+                    ),
+                    (
+                        "y / c",
+                        y.div(&z),
+                        special.iter().map(|y| y / expected).collect::<Vec<_>>(),
+                    ),
+                ] {
+                    let got = got.to_vec::<f32>().unwrap();
+                    for (got, want) in got.iter().zip(&want) {
+                        let same = got == want || got.is_nan() && want.is_nan();
+                        assert!(same, "{case}, {what}: {got} for {want}");
+                    }
+                }
+            }
+        }
+    }
+}

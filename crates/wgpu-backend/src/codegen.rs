@@ -79,7 +79,7 @@ pub(crate) fn program(
                 let sign = if instr.op == MapOp::Sub { "-" } else { "" };
                 format!("fma({a}, {prefix}one{one}, {sign}{b})")
             }
-            _ => expression(instr.op, instr.dtype, from, &args, scope)?,
+            _ => expression(source, instr.op, instr.dtype, from, &args, scope)?,
         };
         let _ = writeln!(body, "let {prefix}v{i} = {value};");
     }
@@ -140,6 +140,7 @@ impl Names<'_> {
 }
 
 fn expression(
+    source: &mut Source<'_>,
     op: MapOp,
     dtype: DType,
     from: Option<DType>,
@@ -171,7 +172,7 @@ fn expression(
     let value = match op {
         MapOp::Copy => arg(0)?.to_string(),
         MapOp::Not => format!("!{}", arg(0)?),
-        MapOp::Cast => return cast(arg(0)?, from, dtype),
+        MapOp::Cast => return cast(source, arg(0)?, from, dtype),
         MapOp::Where => format!("select({}, {}, {})", arg(2)?, arg(1)?, arg(0)?),
         MapOp::Clamp => format!("clamp_{t}({}, {}, {})", arg(0)?, arg(1)?, arg(2)?),
         MapOp::NanToZero if t == "f32" => format!("nan_to_zero_f32({})", arg(0)?),
@@ -202,12 +203,21 @@ fn expression(
 }
 
 /// Rust's `as`; to the 16-bit floats by rounding within an f32 register.
-fn cast(value: &str, from: DType, to: DType) -> Result<String> {
-    let (source, target) = (register(from), register(to));
-    let text = match (source, target) {
+///
+/// What becomes a float passes a 0 or 1 that the driver's compiler does not know. It knows `x <= x`
+/// and, for integers, `x - x`; made into floats these would be constants, and as a constant 0 times
+/// or by anything is 0 to it, infinity and NaN included. (Mesa 22.3 besides loses the second number
+/// of a constant `unpack2x16float`.)
+fn cast(source: &mut Source<'_>, value: &str, from: DType, to: DType) -> Result<String> {
+    let (held, target) = (register(from), register(to));
+    let text = match (held, target) {
         ("bool", "bool") => value.to_string(),
         ("f32", "bool") => format!("f32_to_bool({value})"),
         (t, "bool") => format!("{value} != vec4<{t}>(0)"),
+        ("bool", "f32") => {
+            let (zero, one) = (source.zero(), source.one(0));
+            format!("select(vec4<f32>({zero}), vec4<f32>({one}), {value})")
+        }
         ("bool", t) => format!("select(vec4<{t}>(0), vec4<{t}>(1), {value})"),
         ("f32", "i32") => format!("f32_to_i32({value})"),
         ("f32", "u32") if to == DType::U8 => format!("f32_to_u8({value})"),
@@ -215,16 +225,19 @@ fn cast(value: &str, from: DType, to: DType) -> Result<String> {
         ("i32", "u32") => format!("bitcast<vec4<u32>>({value})"),
         ("u32", "i32") => format!("bitcast<vec4<i32>>({value})"),
         (a, b) if a == b => value.to_string(),
-        // Rounded once: see there.
-        ("i32" | "u32", _) if matches!(to, DType::F16 | DType::BF16) => {
-            format!("{source}_to_odd({value})")
+        (t, _) => {
+            let value = format!("({value} | vec4<{t}>(bitcast<{t}>({})))", source.zero());
+            match to {
+                // Rounded once: see there.
+                DType::F16 | DType::BF16 => format!("{t}_to_odd({value})"),
+                _ => format!("vec4<f32>{value}"),
+            }
         }
-        (_, t) => format!("vec4<{t}>({value})"),
     };
     Ok(match to {
         DType::F16 => format!("round_f16({text})"),
         DType::BF16 => format!("round_bf16({text})"),
-        DType::U8 if !matches!(from, DType::U8 | DType::Bool) && source != "f32" => {
+        DType::U8 if !matches!(from, DType::U8 | DType::Bool) && held != "f32" => {
             format!("{text} & vec4<u32>(255u)")
         }
         _ => text,

@@ -250,6 +250,11 @@ impl<'a> Source<'a> {
         self.field(&format!("one{which}"), Word::F32, 1f32.to_bits())
     }
 
+    /// The number 0, which no compiler of the text knows.
+    pub fn zero(&mut self) -> String {
+        self.field("zero", Word::F32, 0)
+    }
+
     /// A stride parameter.
     pub fn stride(&mut self, name: &str, value: isize) -> String {
         self.field(name, Word::U32, value as u32)
