@@ -242,6 +242,9 @@ pub fn binary(rules: Rules, op: Binary, a: Input<'_>, b: Input<'_>) -> Outcome {
     let result = if compares { DType::Bool } else { dtype };
     // A shader may contract `a * b + c`, and divides within 2.5 units.
     let (product, quotient) = if rules.shader { (1.0, 3.0) } else { (0.0, 1.0) };
+    // Of products (whose bits are open already) it may make `a (b + c)`.
+    let open = |v: Num| matches!(v, Num::Float(lo, hi) if lo != hi);
+    let factored = |x: Num, y: Num| f64::from(u8::from(rules.shader && (open(x) || open(y))));
     zip(rules, result, &[&a, &b], |v| {
         let (x, y) = (v[0], v[1]);
         let not = |v: Option<bool>| Num::truth(v.map(|v| !v));
@@ -262,8 +265,8 @@ pub fn binary(rules: Rules, op: Binary, a: Input<'_>, b: Input<'_>) -> Outcome {
             (Add, Num::Int(x), Num::Int(y)) => Num::Int(wrap(x + y, dtype)),
             (Sub, Num::Int(x), Num::Int(y)) => Num::Int(wrap(x - y, dtype)),
             (Mul, Num::Int(x), Num::Int(y)) => Num::Int(wrap(x * y, dtype)),
-            (Add, ..) => add(x, y).computed(dtype, 0.0, rules),
-            (Sub, ..) => add(x, neg(y)).computed(dtype, 0.0, rules),
+            (Add, ..) => add(x, y).computed(dtype, factored(x, y), rules),
+            (Sub, ..) => add(x, neg(y)).computed(dtype, factored(x, y), rules),
             (Mul, ..) => mul(x, y).computed(dtype, product, rules),
             (Div, ..) => div(x, y).computed(dtype, quotient, rules),
             (Pow, ..) => float_pow(x, y, dtype, rules),
