@@ -1,13 +1,10 @@
-// Cross-entropy of rows of logits against their classes, with its gradient; or softmax of rows, its
-// logarithm, or the logarithm of the sum of exponentials. Row r with target t, all sums over its classes:
+// Cross-entropy of rows of logits against their classes, with its gradient. Row r with target t, all sums
+// over its classes:
 //
 //     peak = max(x)
 //     others = sum(e^(x - peak)) without the target's        total = others + e^(x_t - peak)
 //     loss = w (ln(total) + (peak - x_t))                    w = weight[t], 0 where t is ignored
 //     grad = w e^(x - peak) / total, at the target -w others / total, because p - 1 would cancel
-//
-//     softmax     e^(x - peak) / total        log_softmax    (x - peak) - ln(total)
-//     logsumexp   peak + ln(total)            (total = the whole sum)
 //
 // A target out of range writes the fault word; its loss is NaN, its weight 1 and its gradient 0.
 //
@@ -16,11 +13,10 @@
 // thread; "long", a workgroup per row, which it reads again, `count` quads a thread in one round of its
 // loops (a driver may leave long loops early). Sums of many terms are sums of blocks of `block_length`.
 //
-// Varies: task, form, size (threads), count, blocks; how the logits lie: vectors (quads that may be loaded
+// Varies: form, size (threads), count, blocks; how the logits lie: vectors (quads that may be loaded
 // at once), ragged (the last quad is not whole), strided (classes have a stride); what is wanted: weighted,
 // loss, row_weight, grad; signed (targets).
 #set grouped = form != "thread"
-#set logs = task == "log_softmax" or task == "logsumexp"
 
 #if grouped
 var<workgroup> shared_row: array<f32, {{size}}>;
@@ -155,7 +151,6 @@ fn main(
     if row >= params.rows {
         return;
     }
-    #if task == "targets"
     #if signed
     let target_class = load_targets(params.targets_start + row * params.targets_row);
     #else
@@ -179,7 +174,6 @@ fn main(
     #endif
     let weight = select(select(1.0, own_weight, inside), 0.0, ignored);
     let counted = inside && !ignored;
-    #endif
 
     var top = vec4<f32>(logit(row, 0u));
     #call each_quad(true)
@@ -190,7 +184,6 @@ fn main(
     peak = group_max(lane, peak);
     #endif
 
-    #if task == "targets"
     // The target's logit is read before the last barrier: the gradient may overwrite it.
     let own_logit = logit(row, chosen);
 {{begin_sum()}}
@@ -225,54 +218,5 @@ fn main(
         let slope = select(exp_f32(x - peak) * scale, vec4<f32>(-scale * others), c == vec4<u32>(chosen));
         put_grad(row, c.x, select(vec4<f32>(0.0), slope, counted));
     #endcall
-    #endif
-    #else
-    #if task == "logsumexp"
-    // What is infinite cannot be subtracted.
-    peak = select(peak, 0.0, (bitcast<u32>(peak) & 0x7fffffffu) == 0x7f800000u);
-    #endif
-    #if logs
-    // The largest are counted apart: their 1 would swallow a small rest. (An infinite one has no
-    // exponential but NaN.)
-    let finite = (bitcast<u32>(peak) & 0x7fffffffu) < 0x7f800000u;
-    var tops = vec4<f32>(0.0);
-    #endif
-{{begin_sum()}}
-    #call each_quad()
-        let live = c < vec4<u32>(params.classes);
-        #if logs
-        let largest = live & (x == vec4<f32>(peak)) & vec4<bool>(finite);
-        tops += select(vec4<f32>(0.0), vec4<f32>(1.0), largest);
-{{add("select(vec4<f32>(0.0), exp_f32(x - peak), live & !largest)")}}
-        #else
-{{add("select(vec4<f32>(0.0), exp_f32(x - peak), live)")}}
-        #endif
-    #endcall
-{{end_sum("total")}}
-    #if logs
-    var top_count = (tops.x + tops.y) + (tops.z + tops.w);
-    #if grouped
-    top_count = group_sum(lane, top_count);
-    #endif
-    let log_total = select(ln_f32(vec4<f32>(total)), log1p_f32(vec4<f32>(total + (top_count - 1.0))), vec4<bool>(top_count > 0.0)).x;
-    #endif
-    #if task == "logsumexp"
-    #if grouped
-    if lane == 0u {
-        store_loss(row, log_total + peak);
-    }
-    #else
-    store_loss(row, log_total + peak);
-    #endif
-    #elif task == "log_softmax"
-    #call each_quad()
-        put_grad(row, c.x, (x - peak) - log_total);
-    #endcall
-    #else
-    let scale = 1.0 / total;
-    #call each_quad()
-        put_grad(row, c.x, exp_f32(x - peak) * scale);
-    #endcall
-    #endif
     #endif
 }

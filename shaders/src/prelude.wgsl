@@ -309,6 +309,10 @@ fn pack_u8(x: vec4<u32>) -> u32 {
     return (x.x & 255u) | ((x.y & 255u) << 8u) | ((x.z & 255u) << 16u) | ((x.w & 255u) << 24u);
 }
 
+fn low_byte(x: vec4<u32>) -> vec4<u32> {
+    return x & vec4<u32>(255u);
+}
+
 // ---- Order-preserving keys: max over keys is max over values, NaN above everything ----
 
 fn key_f32(x: vec4<f32>) -> vec4<u32> {

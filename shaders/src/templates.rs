@@ -12,9 +12,10 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
 /// Every template, by the name of its file.
-const TEMPLATES: [(&str, &str); 3] = [
+const TEMPLATES: [(&str, &str); 4] = [
     ("adam.wgsl", include_str!("adam.wgsl")),
     ("cross_entropy.wgsl", include_str!("cross_entropy.wgsl")),
+    ("rows.wgsl", include_str!("rows.wgsl")),
     ("sgd.wgsl", include_str!("sgd.wgsl")),
 ];
 

@@ -20,7 +20,6 @@ impl Op {
                 CrossEntropyPart::Weight => "cross_entropy weights".into(),
                 CrossEntropyPart::Grad => "cross_entropy gradient".into(),
             },
-            Op::Softmax(form) => format!("{form:?}").to_lowercase(),
             Op::Gather { .. } => "gather".into(),
             Op::ScatterAdd { .. } => "scatter_add".into(),
             Op::Concat { .. } => "cat".into(),

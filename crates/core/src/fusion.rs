@@ -2,9 +2,12 @@
 //!
 //! Elementwise nodes of one shape form islands with any number of results; an island may be the
 //! epilogue of a reduction or a matrix product, and what only one reduction uses is its prologue.
-//! Grouping depends on nothing but the list of nodes: same program, same kernels, same bits.
+//! What maps over the space of a reduction with its results, each repeated along its row, makes a
+//! kernel of rows of it: such a kernel takes in further maps and reductions of the space, in as many
+//! stages as they need. Grouping depends on nothing but the list of nodes: same program, same kernels, same bits.
 
 mod relocation;
+mod space;
 
 use crate::backend::Limits;
 use crate::dtype::DType;
@@ -12,6 +15,9 @@ use crate::graph::{Graph, Input, Item};
 use crate::layout::Layout;
 use crate::node::Op;
 use crate::program::MapOp;
+
+use self::space::alike;
+pub(crate) use self::space::{Level, Space, space};
 
 /// What an operation that is a whole routine counts among a kernel's operations.
 const ROUTINE: usize = 3;
@@ -23,6 +29,7 @@ const LOOK_BACK: usize = 64;
 pub(crate) enum Kind {
     Map,
     Reduce,
+    Rows,
     MatMul,
     /// A kernel of its own; only parts of one cross-entropy share one.
     Alone,
@@ -55,7 +62,7 @@ impl Group {
 
     fn ops(&self, graph: &Graph) -> usize {
         let cost = |i: usize| match graph.items[i].op {
-            Op::Map(op) if is_routine(op) => ROUTINE,
+            Op::Map(op) if op.is_routine() => ROUTINE,
             Op::Map(_) => 1,
             _ => 0,
         };
@@ -126,17 +133,17 @@ impl Grouping<'_> {
             return;
         }
         match &item.op {
-            Op::Map(_) => {
-                for input in &item.inputs {
-                    if let Input::Item(p, layout) = input
-                        && layout.is_whole()
-                        && self.graph.items[*p].shape == item.shape
-                    {
-                        self.try_merge(self.of[*p], self.of[i]);
-                    }
+            Op::Map(_) => self.join(i),
+            Op::Reduce { .. } => {
+                if let Some(p) = self.whole_operand(&item.inputs[0], i)
+                    && self.get(self.of[p]).is_some_and(|g| g.kind == Kind::Rows)
+                {
+                    self.try_merge(self.of[p], own);
+                }
+                if self.of[i] == own {
+                    self.absorb(i);
                 }
             }
-            Op::Reduce { .. } => self.absorb(i),
             Op::CrossEntropy { .. } => {
                 let earlier = (0..i).rev().take(LOOK_BACK);
                 for g in earlier.map(|j| self.of[j]).collect::<Vec<_>>() {
@@ -154,20 +161,84 @@ impl Grouping<'_> {
         self.groups.get(g).and_then(Option::as_ref)
     }
 
+    /// Puts an elementwise item into the groups of its operands.
+    fn join(&mut self, i: usize) {
+        // Where a kernel of rows begins with this item, operands that it did not fit together with
+        // before may do so now.
+        for _ in 0..2 {
+            for input in &self.graph.items[i].inputs {
+                let Input::Item(p, layout) = input else {
+                    continue;
+                };
+                let whole = self.whole_operand(input, i).is_some();
+                if whole || self.repeats(*p, layout) {
+                    self.try_merge(self.of[*p], self.of[i]);
+                }
+            }
+            if self.get(self.of[i]).is_none_or(|g| g.kind != Kind::Rows) {
+                return;
+            }
+            self.gather_operands(self.of[i]);
+        }
+    }
+
+    /// The item that is an operand of item `i` element by element.
+    fn whole_operand(&self, input: &Input, i: usize) -> Option<usize> {
+        match (input, &self.graph.items[i]) {
+            (Input::Item(p, layout), Item { shape, op, .. }) if layout.is_whole() => {
+                let same = match op {
+                    Op::Reduce { .. } => &layout.shape,
+                    _ => shape,
+                };
+                alike(&self.graph.items[*p].shape, same).then_some(*p)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether `layout` repeats item `p`, which stands once a row in its group, along the rows.
+    fn repeats(&self, p: usize, layout: &Layout) -> bool {
+        let space = self.get(self.of[p]).and_then(|g| space(self.graph, g));
+        space.is_some_and(|space| {
+            let item = &self.graph.items[p];
+            space.level(&item.shape) == Some(Level::Row) && space.repeats(layout)
+        })
+    }
+
+    /// Lets a kernel of rows compute its elements' operands, where they may not be computed alone for
+    /// others' sake any more.
+    fn gather_operands(&mut self, g: usize) {
+        let Some(group) = self.get(g) else { return };
+        let members = group.members.clone();
+        for i in members {
+            for input in &self.graph.items[i].inputs {
+                if let Some(p) = self.whole_operand(input, i)
+                    && self.of[p] != self.of[i]
+                {
+                    self.try_merge(self.of[p], self.of[i]);
+                }
+            }
+        }
+    }
+
     /// Merges two groups if they make one kernel and no cycle.
     fn try_merge(&mut self, a: usize, b: usize) {
-        if a == b || !self.fits(a, b) || self.reaches(a, b) || self.reaches(b, a) {
+        let Some(kind) = self.fit(a, b) else { return };
+        if a == b || self.reaches(a, b) || self.reaches(b, a) {
             return;
         }
         let (Some(x), Some(y)) = (self.groups[a].take(), self.groups[b].take()) else {
             return;
         };
-        let kind = if x.kind == Kind::Map { y.kind } else { x.kind };
         let mut members = x.members;
         members.extend(y.members);
-        members.sort_unstable();
         let mut prologue = x.prologue;
         prologue.extend(y.prologue);
+        if kind == Kind::Rows {
+            // Elements like all others.
+            members.extend(prologue.drain(..).flat_map(|(_, nodes)| nodes));
+        }
+        members.sort_unstable();
         let merged = Group {
             kind,
             members,
@@ -180,38 +251,98 @@ impl Grouping<'_> {
         self.groups[a] = Some(merged);
     }
 
-    /// Whether the kinds, sizes and numbers of operands of both allow one kernel.
-    fn fits(&self, a: usize, b: usize) -> bool {
-        let (Some(x), Some(y)) = (self.get(a), self.get(b)) else {
-            return false;
-        };
-        let structured = match (x.kind, y.kind) {
-            (Kind::Map, Kind::Map) => false,
-            (Kind::Map, Kind::Reduce | Kind::MatMul) | (Kind::Reduce | Kind::MatMul, Kind::Map) => {
-                true
+    /// The kind of kernel that two groups make, if their kinds, sizes and numbers of operands allow one.
+    fn fit(&self, a: usize, b: usize) -> Option<Kind> {
+        let (x, y) = (self.get(a)?, self.get(b)?);
+        if a == b {
+            return None;
+        }
+        let kind = match (x.kind, y.kind) {
+            (Kind::Map, Kind::Map) => Kind::Map,
+            (Kind::Map, Kind::MatMul) | (Kind::MatMul, Kind::Map) => Kind::MatMul,
+            (Kind::Alone, Kind::Alone) => {
+                return self.same_cross_entropy(x, y).then_some(Kind::Alone);
             }
-            (Kind::Reduce, Kind::Reduce) => self.same_reduction(x, y),
-            (Kind::Alone, Kind::Alone) => return self.same_cross_entropy(x, y),
+            (Kind::MatMul | Kind::Alone, _) | (_, Kind::MatMul | Kind::Alone) => return None,
+            (Kind::Rows, _) | (_, Kind::Rows) => Kind::Rows,
+            (Kind::Reduce, Kind::Reduce) => match self.space(x) == self.space(y) {
+                true => Kind::Reduce,
+                false => return None,
+            },
+            (Kind::Map, Kind::Reduce) => self.with_map(y, x)?,
+            (Kind::Reduce, Kind::Map) => self.with_map(x, y)?,
+        };
+        let fits = match kind {
+            Kind::Rows => self.is_rows(x, y),
+            Kind::Map => self.aligned(x, y),
+            _ => self.stores(kind, x, y) && self.aligned(x, y),
+        };
+        let small = || x.ops(self.graph) + y.ops(self.graph) <= self.max_ops;
+        (fits && small() && self.buffers(x, y) <= self.max_buffers).then_some(kind)
+    }
+
+    /// What becomes of a reduction and an island: an epilogue, or rows.
+    fn with_map(&self, reduction: &Group, map: &Group) -> Option<Kind> {
+        let space = self.space(reduction)?;
+        let shape = &self.graph.items[*map.members.first()?].shape;
+        Some(match space.level(shape)? {
+            Level::Element if space.is_worth_rows() => Kind::Rows,
+            _ => Kind::Reduce,
+        })
+    }
+
+    fn space(&self, group: &Group) -> Option<Space> {
+        space(self.graph, group)
+    }
+
+    /// Whether a reduction or a product can store the results of both.
+    fn stores(&self, kind: Kind, x: &Group, y: &Group) -> bool {
+        // A product's elements are computed at their own places, sums elsewhere.
+        let placed = kind == Kind::MatMul;
+        x.members.iter().chain(&y.members).all(|&i| {
+            let item = &self.graph.items[i];
+            let positional = matches!(item.op, Op::Map(op) if op.is_positional());
+            !is_packed(item.dtype) && (placed || !positional)
+        })
+    }
+
+    /// Whether both together are a kernel of rows: everything in it stands in the space of its
+    /// reductions, whose rows are whole.
+    fn is_rows(&self, x: &Group, y: &Group) -> bool {
+        let (a, b) = (self.space(x), self.space(y));
+        let space = match (a, b) {
+            (Some(a), Some(b)) if a == b => a,
+            (Some(space), None) | (None, Some(space)) => space,
             _ => return false,
         };
-        if (x.kind, y.kind) == (Kind::Reduce, Kind::Reduce) && !structured {
-            return false;
-        }
-        if structured {
-            // A product's elements are computed at their own places, sums elsewhere.
-            let placed = [x.kind, y.kind].contains(&Kind::MatMul);
-            let stores = |i: &usize| {
-                let item = &self.graph.items[*i];
-                let positional = matches!(item.op, Op::Map(op) if op.is_positional());
-                !is_packed(item.dtype) && (placed || !positional)
+        let whole_quads = space.length().is_multiple_of(4);
+        let inside = |p: usize| self.is_in(p, x) || self.is_in(p, y);
+        let level = |p: usize| match self.graph.items[p].op {
+            Op::Map(_) => space.level(&self.graph.items[p].shape),
+            _ => Some(Level::Row),
+        };
+        let fits = |i: usize| {
+            let item = &self.graph.items[i];
+            let level_here = level(i);
+            let operands = item.inputs.iter().all(|input| match input {
+                Input::Item(p, layout) if inside(*p) => match (level_here, level(*p)) {
+                    (Some(Level::Element), Some(Level::Row)) => space.repeats(layout),
+                    (Some(Level::Row), Some(Level::Element)) => {
+                        matches!(item.op, Op::Reduce { .. }) && layout.is_whole()
+                    }
+                    _ => matches!(item.op, Op::Map(_)) && layout.is_whole(),
+                },
+                _ => true,
+            });
+            let stored =
+                !is_packed(item.dtype) || level_here == Some(Level::Element) && whole_quads;
+            let ordered = match &item.op {
+                Op::Reduce { perm, .. } => perm.iter().enumerate().all(|(d, &p)| d == p as usize),
+                _ => true,
             };
-            if !x.members.iter().chain(&y.members).all(stores) {
-                return false;
-            }
-        }
-        x.ops(self.graph) + y.ops(self.graph) <= self.max_ops
-            && self.aligned(x, y)
-            && self.buffers(x, y) <= self.max_buffers
+            level_here.is_some() && operands && stored && ordered
+        };
+        space.is_worth_rows() && x.all().chain(y.all()).all(fits)
     }
 
     /// Whether every node of the merged group finds the values of the others at its own place: an
@@ -222,10 +353,8 @@ impl Grouping<'_> {
         let whole = |i: usize| {
             let item = &self.graph.items[i];
             item.inputs.iter().all(|input| match input {
-                Input::Item(p, layout) if inside(*p) => {
-                    matches!(item.op, Op::Map(_))
-                        && layout.is_whole()
-                        && self.graph.items[*p].shape == item.shape
+                Input::Item(p, _) if inside(*p) => {
+                    matches!(item.op, Op::Map(_)) && self.whole_operand(input, i).is_some()
                 }
                 _ => true,
             })
@@ -267,21 +396,6 @@ impl Grouping<'_> {
                     _ => false,
                 })
         })
-    }
-
-    /// Whether two reduction groups walk the same space.
-    fn same_reduction(&self, x: &Group, y: &Group) -> bool {
-        let space = |g: &Group| {
-            g.members.iter().find_map(|&i| {
-                match (&self.graph.items[i].op, &self.graph.items[i].inputs[0]) {
-                    (Op::Reduce { reduced, .. }, Input::Item(_, l) | Input::Leaf(_, l)) => {
-                        Some((l.shape.clone(), *reduced))
-                    }
-                    _ => None,
-                }
-            })
-        };
-        space(x) == space(y)
     }
 
     /// Distinct operands from outside plus results that leave the merged group.
@@ -432,25 +546,6 @@ fn same_operands(a: &Item, b: &Item) -> bool {
             (Input::Scalar(_), Input::Scalar(_)) => true,
             (x, y) => x == y,
         })
-}
-
-/// Whether an operation is a routine rather than an instruction or two.
-fn is_routine(op: MapOp) -> bool {
-    matches!(
-        op,
-        MapOp::Sin
-            | MapOp::Cos
-            | MapOp::Tan
-            | MapOp::Pow
-            | MapOp::Erf
-            | MapOp::Gelu
-            | MapOp::Expm1
-            | MapOp::Log1p
-            | MapOp::Softplus
-            | MapOp::RandomBits
-            | MapOp::Uniform
-            | MapOp::Normal
-    )
 }
 
 /// Whether an elementwise node only passes its operand on, so that no instruction is needed.

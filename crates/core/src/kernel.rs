@@ -4,6 +4,8 @@
 //! what may change from one replay to the next (the buffers themselves and the scalars) is bound
 //! when it is run.
 
+mod rows;
+
 use std::fmt;
 use std::ops::Range;
 
@@ -11,6 +13,8 @@ use crate::dtype::DType;
 use crate::layout::Layout;
 use crate::program::Program;
 use crate::shape::Shape;
+
+pub use self::rows::{Fold, Rows, Stage, Walk};
 
 /// An operand: a strided view of one of the plan's buffers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -51,17 +55,6 @@ pub enum ReduceOp {
     Any,
     /// Whether all are true.
     All,
-}
-
-/// What [`Kernel::Softmax`] computes of a row.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum SoftmaxForm {
-    /// `softmax(x)`.
-    Softmax,
-    /// `ln(softmax(x))`.
-    LogSoftmax,
-    /// `ln(sum(e^x))`.
-    LogSumExp,
 }
 
 /// One accumulator of a reduction.
@@ -125,6 +118,8 @@ pub enum Kernel {
         /// Where the epilogue's outputs go. 32- or 64-bit types or bool.
         outputs: Vec<Output>,
     },
+    /// Reductions of each row, and maps of what they give over its elements.
+    Rows(Rows),
     /// `C = epilogue(A B)`: for each point of the batch dimensions the product of an `m x k` and a
     /// `k x n` matrix, accumulated in f32 (f64 for f64). Transposes are strides.
     MatMul {
@@ -178,22 +173,6 @@ pub enum Kernel {
         row_weight: Option<Output>,
         /// The gradient, `[rows, classes]`.
         grad: Option<Output>,
-    },
-    /// Softmax of each row, or its logarithm, or the logarithm of the sum, from one read:
-    /// `e^(x - max) / sum`, `(x - max) - ln(sum)` and `max + ln(sum)` of `sum = sum(e^(x - max))`.
-    /// NaN and infinity as the formulas give them, but the logarithm of the sum of a row whose
-    /// largest element is infinite is that element.
-    Softmax {
-        /// Number of rows.
-        rows: usize,
-        /// Length of a row (at least 1).
-        classes: usize,
-        /// What is computed.
-        form: SoftmaxForm,
-        /// Floats `[rows, classes]`, any strides.
-        input: Operand,
-        /// `[rows, classes]`, or `[rows]` for the sums.
-        output: Output,
     },
     /// `out[.., i, ..] = source[.., index[.., i, ..], ..]` along dimension `dim`.
     ///
@@ -405,15 +384,7 @@ impl fmt::Display for Kernel {
             Kernel::CrossEntropy { rows, classes, .. } => {
                 write!(f, "cross_entropy {rows}x{classes}")
             }
-            Kernel::Softmax {
-                rows,
-                classes,
-                form,
-                ..
-            } => {
-                let name = format!("{form:?}").to_lowercase();
-                write!(f, "{name} {rows}x{classes}")
-            }
+            Kernel::Rows(rows) => rows.fmt(f),
             Kernel::Gather { index, .. } => write!(f, "gather {}", index.layout.shape),
             Kernel::ScatterAdd { source, .. } => write!(f, "scatter_add {}", source.layout.shape),
             Kernel::Concat { inputs, .. } => write!(f, "cat {} tensors", inputs.len()),
@@ -431,7 +402,7 @@ pub struct Launch {
     /// What to do.
     pub kernel: Kernel,
     /// Which of the run's scalars are this kernel's: for `Map` the program's, for `Reduce` the
-    /// prologue's then the epilogue's, for `MatMul` the epilogue's then those of its sums.
+    /// prologue's then the epilogue's, for `Rows` those of `elements` then those after each stage, for `MatMul` the epilogue's then those of its sums.
     pub scalars: Range<usize>,
     /// Which of the run's fault codes this kernel writes on a bad index.
     pub fault: Option<usize>,

@@ -12,7 +12,7 @@ use crate::device::{Device, lock};
 use crate::dtype::DType;
 use crate::element::Scalar;
 use crate::error::{Error, Place};
-use crate::kernel::{ReduceOp, SoftmaxForm};
+use crate::kernel::ReduceOp;
 use crate::layout::Layout;
 use crate::program::MapOp;
 use crate::shape::{Dims, Shape};
@@ -36,8 +36,6 @@ pub(crate) enum Op {
     /// and last the scalar `ignore_index`. Parts of equal operands run as one kernel, so what is
     /// ignored is structure here: it decides which parts belong together.
     CrossEntropy { part: CrossEntropyPart, ignore: i64 },
-    /// Rows of the operand, which has two dimensions.
-    Softmax(SoftmaxForm),
     /// Operands source and index (over the output's shape). The name is the operation's that a bad
     /// index is reported for.
     Gather { name: &'static str, dim: usize },

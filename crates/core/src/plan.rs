@@ -2,6 +2,7 @@
 
 mod alone;
 mod memory;
+mod rows;
 mod update;
 
 use std::collections::HashMap;
@@ -343,14 +344,21 @@ impl<'a> Planner<'a> {
         match group.kind {
             Kind::Map => self.map(group),
             Kind::Reduce => self.reduce(group),
+            Kind::Rows => self.rows(group),
             Kind::MatMul => self.matmul(group),
             Kind::Alone => self.alone(group),
         }
     }
 
-    /// Adds the elementwise items of a group to a program. Operands are views over the items'
-    /// shape; `perm` rearranges them for a reduction.
-    fn elementwise(&mut self, builder: &mut Builder, members: &[usize], perm: Option<&[usize]>) {
+    /// Adds the elementwise items of a group to a program. Operands are views over the items' shape, from
+    /// which `shape` differs in dimensions of size 1 at most; `perm` rearranges them for a reduction.
+    fn elementwise(
+        &mut self,
+        builder: &mut Builder,
+        members: &[usize],
+        shape: &Shape,
+        perm: Option<&[usize]>,
+    ) {
         for &i in members {
             let item = &self.graph.items[i];
             let Op::Map(op) = item.op else { continue };
@@ -362,6 +370,9 @@ impl<'a> Planner<'a> {
                     Input::Item(p, _) if builder.values.contains_key(p) => builder.values[p],
                     other => match self.operand(other) {
                         Some(mut operand) => {
+                            if let Some(layout) = operand.layout.reshape(shape) {
+                                operand.layout = layout;
+                            }
                             if let Some(perm) = perm {
                                 operand.layout = operand.layout.permute(perm);
                             }
@@ -404,9 +415,9 @@ impl<'a> Planner<'a> {
 
     fn map(&mut self, group: &Group) {
         let mut builder = Builder::new();
-        self.elementwise(&mut builder, &group.members, None);
-        let outputs = self.outputs(&mut builder, &group.members);
         let shape = self.graph.items[group.members[0]].shape.clone();
+        self.elementwise(&mut builder, &group.members, &shape, None);
+        let outputs = self.outputs(&mut builder, &group.members);
         if shape.numel() == 0 || outputs.is_empty() {
             return;
         }
@@ -448,7 +459,8 @@ impl<'a> Planner<'a> {
             let inner = prologue.iter().find(|(r, _)| *r == i);
             let fed = match (inner, input) {
                 (Some((_, inner)), Input::Item(p, _)) => {
-                    self.elementwise(&mut before, inner, Some(&perm));
+                    let shape = self.graph.items[*p].shape.clone();
+                    self.elementwise(&mut before, inner, &shape, Some(&perm));
                     before.values[p]
                 }
                 (_, input) => match self.operand(input) {
@@ -462,11 +474,11 @@ impl<'a> Planner<'a> {
             let result = after.accumulator(Accumulator { op: *op, dtype }.result());
             after.values.insert(i, result);
         }
-        self.elementwise(&mut after, members, None);
-        let outputs = self.outputs(&mut after, members);
         let (shape, reduced) = space;
-        let kept: usize = shape[..shape.rank() - reduced].iter().product();
-        if kept == 0 || outputs.is_empty() {
+        let kept = Shape::new(&shape[..shape.rank() - reduced]);
+        self.elementwise(&mut after, members, &kept, None);
+        let outputs = self.outputs(&mut after, members);
+        if kept.numel() == 0 || outputs.is_empty() {
             return None;
         }
         let kernel = Kernel::Reduce {
@@ -501,7 +513,7 @@ impl<'a> Planner<'a> {
         let mut after = Builder::new();
         let product = after.accumulator(item.dtype);
         after.values.insert(anchor, product);
-        self.elementwise(&mut after, &group.members, None);
+        self.elementwise(&mut after, &group.members, &item.shape.clone(), None);
         let outputs = self.outputs(&mut after, &group.members);
         let sums = match &group.sums {
             Some(members) => self.reduction(members, &[]),

@@ -103,6 +103,25 @@ impl MapOp {
             MapOp::Index | MapOp::RandomBits | MapOp::Uniform | MapOp::Normal
         )
     }
+
+    /// Whether the operation is a routine rather than an instruction or two.
+    pub(crate) const fn is_routine(self) -> bool {
+        matches!(
+            self,
+            MapOp::Sin
+                | MapOp::Cos
+                | MapOp::Tan
+                | MapOp::Pow
+                | MapOp::Erf
+                | MapOp::Gelu
+                | MapOp::Expm1
+                | MapOp::Log1p
+                | MapOp::Softplus
+                | MapOp::RandomBits
+                | MapOp::Uniform
+                | MapOp::Normal
+        )
+    }
 }
 
 /// Where an instruction's operand comes from.

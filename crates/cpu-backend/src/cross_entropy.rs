@@ -1,7 +1,7 @@
-//! Softmax of rows, and cross-entropy with its gradient, from one read of the logits.
+//! Cross-entropy with its gradient, from one read of the logits.
 
 use pulp::{Arch, Simd, WithSimd};
-use wgrad_core::{DType, Kernel, Layout, Operand, Output, ScalarBits, Shape, SoftmaxForm};
+use wgrad_core::{DType, Kernel, Layout, Operand, Output, ScalarBits, Shape};
 
 use crate::cursor::{Cursor, Walk};
 use crate::executor::{Checker, Context, Launchable};
@@ -14,50 +14,21 @@ use crate::parallel::{self, PARALLEL_ELEMENTS};
 use crate::scratch;
 use crate::storage;
 
-/// A prepared CrossEntropy or Softmax.
+/// A prepared CrossEntropy.
 pub(crate) struct CrossEntropy {
     rows: usize,
     classes: usize,
     logits: Operand,
     /// The logits in the order of rows.
     walk: Option<Walk>,
-    /// What is to be done with the rows.
-    task: Task,
+    targets: Integers,
     weight: Option<Operand>,
     loss: Option<Output>,
     row_weight: Option<Output>,
     grad: Option<Output>,
 }
 
-enum Task {
-    /// Cross-entropy with these classes.
-    Targets(Integers),
-    /// `loss` takes logarithms of sums, `grad` softmax or its logarithm.
-    Softmax { log: bool },
-}
-
 impl CrossEntropy {
-    /// A softmax.
-    pub fn softmax(checker: &Checker<'_>, kernel: &Kernel) -> Result<CrossEntropy, String> {
-        let Kernel::Softmax {
-            rows,
-            classes,
-            form,
-            input,
-            output,
-        } = kernel
-        else {
-            return Err("not a softmax".to_string());
-        };
-        let (loss, grad) = match form {
-            SoftmaxForm::LogSumExp => (Some(*output), None),
-            _ => (None, Some(*output)),
-        };
-        let log = *form == SoftmaxForm::LogSoftmax;
-        let task = Task::Softmax { log };
-        CrossEntropy::checked(checker, (*rows, *classes), input, task, [loss, None, grad])
-    }
-
     /// A cross-entropy.
     pub fn new(checker: &Checker<'_>, kernel: &Kernel) -> Result<CrossEntropy, String> {
         let Kernel::CrossEntropy {
@@ -80,22 +51,7 @@ impl CrossEntropy {
                 return Err(format!("weights of {}", weight.dtype));
             }
         }
-        let task = Task::Targets(Integers::new(targets)?);
-        let outputs = [*loss, *row_weight, *grad];
-        let made = CrossEntropy::checked(checker, (*rows, *classes), logits, task, outputs)?;
-        Ok(CrossEntropy {
-            weight: weight.clone(),
-            ..made
-        })
-    }
-
-    fn checked(
-        checker: &Checker<'_>,
-        (rows, classes): (usize, usize),
-        logits: &Operand,
-        task: Task,
-        [loss, row_weight, grad]: [Option<Output>; 3],
-    ) -> Result<CrossEntropy, String> {
+        let (rows, classes) = (*rows, *classes);
         if classes == 0 {
             return Err("no classes".to_string());
         }
@@ -106,7 +62,7 @@ impl CrossEntropy {
         }
         for (output, len) in [(loss, rows), (row_weight, rows), (grad, numel)] {
             if let Some(output) = output {
-                checker.output(output, len)?;
+                checker.output(*output, len)?;
                 if !output.dtype.is_float() {
                     return Err(format!("an output of {}", output.dtype));
                 }
@@ -120,11 +76,11 @@ impl CrossEntropy {
             classes,
             walk: (rows > 0 && !dense_rows(logits)).then(|| Walk::new(&logits.layout)),
             logits: logits.clone(),
-            task,
-            weight: None,
-            loss,
-            row_weight,
-            grad,
+            targets: Integers::new(targets)?,
+            weight: weight.clone(),
+            loss: *loss,
+            row_weight: *row_weight,
+            grad: *grad,
         })
     }
 }
@@ -164,19 +120,6 @@ impl<E: Element> WithSimd for Scaled<'_, E> {
         let factor = E::Plain::new(self.1);
         for (o, &x) in self.2.iter_mut().zip(self.0) {
             *o = E::Plain::new(x).mul(factor).raw();
-        }
-    }
-}
-
-/// `(x - most) - log_total`.
-struct Shifted<'a, E>(&'a [E], E, E, &'a mut [E]);
-impl<E: Element> WithSimd for Shifted<'_, E> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let (most, log_total) = (E::Plain::new(self.1), E::Plain::new(self.2));
-        for (o, &x) in self.3.iter_mut().zip(self.0) {
-            *o = E::Plain::new(x).sub(most).sub(log_total).raw();
         }
     }
 }
@@ -285,14 +228,7 @@ impl CrossEntropy {
                             &*loaded
                         }
                     };
-                    let targets = match &self.task {
-                        Task::Targets(targets) => targets,
-                        Task::Softmax { log } => {
-                            self.softmax_row(buffers, row, x, *log, exponentials, staged);
-                            continue;
-                        }
-                    };
-                    let target = targets.get(buffers, row);
+                    let target = self.targets.get(buffers, row);
                     let ignored = target == ignore;
                     let class = usize::try_from(target).ok().filter(|&t| t < classes);
                     let Some(t) = class.filter(|_| !ignored) else {
@@ -352,71 +288,9 @@ impl CrossEntropy {
     }
 }
 
-impl CrossEntropy {
-    /// # Safety
-    /// As for `rows`.
-    unsafe fn softmax_row<E: FloatElement>(
-        &self,
-        buffers: &[Bound],
-        row: usize,
-        x: &[E],
-        log: bool,
-        exponentials: &mut [E],
-        staged: &mut [E],
-    ) {
-        let mut most = Arch::new().dispatch(Largest(x));
-        if self.loss.is_some() && most.to_f64().is_infinite() {
-            most = E::from_f64(0.0);
-        }
-        Arch::new().dispatch(ShiftedExp(x, most, &mut *exponentials));
-        let logs = log || self.loss.is_some();
-        // ln(1 + rest) without the largest, whose 1 would swallow a small rest.
-        let top = match logs {
-            true => exponentials.iter().position(|&e| e.to_f64() == 1.0),
-            false => None,
-        };
-        if let Some(top) = top {
-            exponentials[top] = E::from_f64(0.0);
-        }
-        let total = fold::long_sum(exponentials);
-        let log_total = match top {
-            Some(_) => total.ln_1p(),
-            None => total.ln(),
-        };
-        // SAFETY: the caller's promise.
-        unsafe {
-            put(self.loss, buffers, row, most.to_f64() + log_total);
-            let Some(output) = self.grad else { return };
-            let start = buffers[output.buffer].start;
-            let start = start.add(row * x.len() * output.dtype.size());
-            let plain = output.dtype == output.dtype.compute();
-            let out: &mut [E] = if plain {
-                std::slice::from_raw_parts_mut(start.cast::<E>(), x.len())
-            } else {
-                &mut *staged
-            };
-            if log {
-                // A row that was loaded in place may lie under the output.
-                exponentials.copy_from_slice(x);
-                let log_total = E::from_f64(log_total);
-                Arch::new().dispatch(Shifted(exponentials, most, log_total, &mut *out));
-            } else {
-                let scale = E::from_f64(1.0 / total);
-                Arch::new().dispatch(Scaled(exponentials, scale, &mut *out));
-            }
-            if !plain {
-                storage::store(output.dtype, staged.as_ptr().cast(), start, x.len());
-            }
-        }
-    }
-}
-
 impl Launchable for CrossEntropy {
     fn scalars(&self) -> usize {
-        match self.task {
-            Task::Targets(_) => 1,
-            Task::Softmax { .. } => 0,
-        }
+        1
     }
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {

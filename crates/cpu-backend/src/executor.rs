@@ -25,6 +25,7 @@ use crate::parallel;
 use crate::pool::{CpuBuffer, Pool};
 use crate::recorder::Recorder;
 use crate::reduce::Reduce;
+use crate::rows::Rows;
 
 /// How to open the CPU.
 #[derive(Clone, Debug, Default)]
@@ -408,6 +409,7 @@ fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>
             outputs,
         } => Box::new(Map::new(checker, shape, inputs, program, outputs)?),
         Kernel::Reduce { .. } => Box::new(Reduce::new(checker, kernel)?),
+        Kernel::Rows(rows) => Box::new(Rows::new(checker, rows)?),
         Kernel::MatMul { sums: None, .. } => Box::new(MatMul::new(checker, kernel)?),
         Kernel::MatMul {
             sums: Some(sums), ..
@@ -416,7 +418,6 @@ fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>
             sums: Reduce::new(checker, sums)?,
         }),
         Kernel::CrossEntropy { .. } => Box::new(CrossEntropy::new(checker, kernel)?),
-        Kernel::Softmax { .. } => Box::new(CrossEntropy::softmax(checker, kernel)?),
         Kernel::Gather {
             dim,
             source,

@@ -47,6 +47,8 @@ enum Access {
     /// This one element everywhere.
     Single(usize),
     Strided(Walk),
+    /// A block that whoever runs the program gives: [`Machine::set_input`].
+    Given,
 }
 
 /// An input of a program: where it lies and how it is read.
@@ -71,6 +73,15 @@ impl Source {
             buffer: operand.buffer,
             dtype: operand.dtype,
             access,
+        }
+    }
+
+    /// Values in registers, of a compute type.
+    pub fn given(dtype: DType) -> Source {
+        Source {
+            buffer: usize::MAX,
+            dtype,
+            access: Access::Given,
         }
     }
 
@@ -218,6 +229,9 @@ impl Code {
             count - 1
         };
         for (i, source) in self.sources.iter().enumerate() {
+            if matches!(source.access, Access::Given) {
+                continue;
+            }
             // An input that is stored beside other outputs must be copied first: one of them
             // may lie over it.
             let stored =
@@ -320,7 +334,7 @@ impl Code {
                     }
                 }
                 Access::Strided(walk) => cursors.push((i, Cursor::new(walk))),
-                Access::Dense(_) => {}
+                Access::Dense(_) | Access::Given => {}
             }
         }
         for (i, (&dtype, &bits)) in self.scalars.iter().zip(scalars).enumerate() {
@@ -430,6 +444,16 @@ impl Machine<'_> {
         self.values[at] = block;
     }
 
+    /// Says where the block of input `i`, whose source is [`Source::given`], lies.
+    pub fn set_input(&mut self, i: usize, block: *mut u8) {
+        self.values[i] = block;
+    }
+
+    /// Says where output `i`, which an instruction computes in the type that is stored, is to be computed.
+    pub fn set_output(&mut self, i: usize, block: *mut u8) {
+        self.values[usize::from(self.code.stores[i].value)] = block;
+    }
+
     /// Loads and computes the `n <= BLOCK` elements from linear position `position` on.
     ///
     /// # Safety
@@ -536,7 +560,7 @@ unsafe impl Send for Target {}
 unsafe impl Sync for Target {}
 
 impl Target {
-    fn at(&self, position: usize) -> *mut u8 {
+    pub fn at(&self, position: usize) -> *mut u8 {
         // `wrapping_add` needs no promise; whoever writes there gave it.
         self.start.wrapping_add(position * self.size)
     }

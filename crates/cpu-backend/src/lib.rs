@@ -24,6 +24,7 @@ mod pool;
 mod random;
 mod recorder;
 mod reduce;
+mod rows;
 mod scratch;
 mod storage;
 

@@ -42,12 +42,27 @@ thread_local! {
 /// Runs `task` with a scratch of this thread. Calls may nest (a thread that waits for others may
 /// take up another task).
 pub(crate) fn with<R>(task: impl FnOnce(&mut Scratch) -> R) -> R {
-    let mut scratch = IDLE
-        .with(|idle| idle.borrow_mut().pop())
-        .unwrap_or_default();
+    let mut scratch = take();
     let result = task(&mut scratch);
+    give_back(scratch);
+    result
+}
+
+/// The same with so many.
+pub(crate) fn with_many<R>(count: usize, task: impl FnOnce(&mut [Scratch]) -> R) -> R {
+    let mut scratches: Vec<Scratch> = (0..count).map(|_| take()).collect();
+    let result = task(&mut scratches);
+    scratches.into_iter().for_each(give_back);
+    result
+}
+
+fn take() -> Scratch {
+    let idle = IDLE.with(|idle| idle.borrow_mut().pop());
+    idle.unwrap_or_default()
+}
+
+fn give_back(scratch: Scratch) {
     if scratch.lines.len() * 64 <= KEEP {
         IDLE.with(|idle| idle.borrow_mut().push(scratch));
     }
-    result
 }

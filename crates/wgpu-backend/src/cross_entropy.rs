@@ -1,9 +1,7 @@
-//! Softmax, and cross-entropy with its gradient, in one launch: the form of `cross_entropy.wgsl` for the
+//! Cross-entropy with its gradient, in one launch: the form of `cross_entropy.wgsl` for the
 //! rows' length and the kind of adapter.
 
-use wgrad_core::{
-    Arg, BufferSpec, DType, Error, Layout, Operand, Output, Program, Result, Shape, SoftmaxForm,
-};
+use wgrad_core::{Arg, BufferSpec, DType, Error, Layout, Operand, Output, Program, Result, Shape};
 
 use wgrad_shaders::context;
 
@@ -18,20 +16,12 @@ pub(crate) struct CrossEntropy<'a> {
     pub rows: usize,
     pub classes: usize,
     pub logits: &'a Operand,
-    pub task: Task<'a>,
+    /// Integers `[rows]`.
+    pub targets: &'a Operand,
     pub weight: Option<&'a Operand>,
     pub loss: Option<&'a Output>,
     pub row_weight: Option<&'a Output>,
     pub grad: Option<&'a Output>,
-}
-
-/// What is done with the rows.
-#[derive(Clone, Copy)]
-pub(crate) enum Task<'a> {
-    /// Cross-entropy with these classes.
-    Targets(&'a Operand),
-    /// `loss` takes logarithms of sums, `grad` softmax or its logarithm.
-    Softmax(SoftmaxForm),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -160,23 +150,19 @@ impl CrossEntropy<'_> {
         if class != 1 {
             source.stride("logits_class", class);
         }
-        let mut signed = false;
-        if let Task::Targets(targets) = self.task {
-            signed = register(targets.dtype) == "i32";
-            let vector = |source: &mut Source<'_>, [name, start, step]: [&str; 3], of: &Operand| {
-                source.input(name, Slot::Plan(of.buffer), of.dtype, false);
-                source.u32(start, of.layout.offset);
-                source.stride(step, of.layout.strides.first().copied().unwrap_or(0));
-            };
-            let names = ["targets", "targets_start", "targets_row"];
-            vector(&mut source, names, targets);
-            if let Some(weight) = self.weight {
-                let names = ["weight", "weight_start", "weight_class"];
-                vector(&mut source, names, weight);
-            }
-            source.fault();
-            source.scalar("ignore_index", 0, Convert::SaturateI32);
+        let vector = |source: &mut Source<'_>, [name, start, step]: [&str; 3], of: &Operand| {
+            source.input(name, Slot::Plan(of.buffer), of.dtype, false);
+            source.u32(start, of.layout.offset);
+            source.stride(step, of.layout.strides.first().copied().unwrap_or(0));
+        };
+        let names = ["targets", "targets_start", "targets_row"];
+        vector(&mut source, names, self.targets);
+        if let Some(weight) = self.weight {
+            let names = ["weight", "weight_start", "weight_class"];
+            vector(&mut source, names, weight);
         }
+        source.fault();
+        source.scalar("ignore_index", 0, Convert::SaturateI32);
         let ragged = !self.classes.is_multiple_of(4);
         for (name, slot, four) in [
             ("loss", loss, false),
@@ -193,12 +179,6 @@ impl CrossEntropy<'_> {
             Form::Long(rounds) => ("long", LONG, rounds, self.rows),
         };
         let variables = context! {
-            task => match self.task {
-                Task::Targets(_) => "targets",
-                Task::Softmax(SoftmaxForm::Softmax) => "softmax",
-                Task::Softmax(SoftmaxForm::LogSoftmax) => "log_softmax",
-                Task::Softmax(SoftmaxForm::LogSumExp) => "logsumexp",
-            },
             form => name,
             size => size,
             count => count,
@@ -207,7 +187,7 @@ impl CrossEntropy<'_> {
             vectors => vectors,
             ragged => ragged,
             strided => class != 1,
-            signed => signed,
+            signed => register(self.targets.dtype) == "i32",
             weighted => self.weight.is_some(),
             loss => loss.is_some(),
             row_weight => row_weight.is_some(),
@@ -215,10 +195,6 @@ impl CrossEntropy<'_> {
         };
         source.bytes = (self.rows * self.classes * 8) as f64;
         source.flops = (self.rows * self.classes * 60) as f64;
-        let label = match self.task {
-            Task::Targets(_) => "cross_entropy",
-            Task::Softmax(_) => "softmax",
-        };
-        source.render(label, "cross_entropy.wgsl", &variables, groups)
+        source.render("cross_entropy", "cross_entropy.wgsl", &variables, groups)
     }
 }

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use smallvec::SmallVec;
-use wgrad_core::{Binding, Error, Executable, Kernel, Plan, Result, ScalarBits, SoftmaxForm};
+use wgrad_core::{Binding, Error, Executable, Kernel, Plan, Result, ScalarBits};
 
 use crate::bindings::{Key, Part};
 use crate::counters::Counters;
-use crate::cross_entropy::{CrossEntropy, Task};
+use crate::cross_entropy::CrossEntropy;
 use crate::device::{Gpu, Traits, lock};
 use crate::map::{accesses, targets};
 use crate::matmul::Product;
@@ -16,6 +16,7 @@ use crate::pipeline::{ParamsAs, Pipeline};
 use crate::pool::{Block, GpuBuffer, Purpose};
 use crate::readback::FAULT_BYTES;
 use crate::reduce::Reduction;
+use crate::rows::Rows;
 use crate::source::{Convert, Generated, Patch, Slot, Source};
 use crate::{indexing, map, optimizer};
 
@@ -113,6 +114,7 @@ pub(crate) fn generate(
             Some(reduction) => reduction.generate(traits, buffers, scratch, "reduce")?,
             None => Vec::new(),
         },
+        Kernel::Rows(rows) => Rows::generate(rows, traits, buffers)?.into_iter().collect(),
         Kernel::MatMul {
             batch,
             m,
@@ -153,33 +155,13 @@ pub(crate) fn generate(
             rows: *rows,
             classes: *classes,
             logits,
-            task: Task::Targets(targets),
+            targets,
             weight: weight.as_ref(),
             loss: loss.as_ref(),
             row_weight: row_weight.as_ref(),
             grad: grad.as_ref(),
         }
         .generate(traits, buffers, scratch)?,
-        Kernel::Softmax {
-            rows,
-            classes,
-            form,
-            input,
-            output,
-        } => {
-            let sums = *form == SoftmaxForm::LogSumExp;
-            CrossEntropy {
-                rows: *rows,
-                classes: *classes,
-                logits: input,
-                task: Task::Softmax(*form),
-                weight: None,
-                loss: sums.then_some(output),
-                row_weight: None,
-                grad: (!sums).then_some(output),
-            }
-            .generate(traits, buffers, scratch)?
-        }
         Kernel::Gather {
             dim,
             source,

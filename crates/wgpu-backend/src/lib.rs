@@ -34,6 +34,7 @@ mod pool;
 mod readback;
 mod recent;
 mod reduce;
+mod rows;
 mod source;
 mod tiles;
 mod timer;

@@ -274,6 +274,9 @@ impl<'a> Source<'a> {
 
     /// A parameter that each run takes from its scalars.
     pub fn scalar(&mut self, name: &str, scalar: usize, convert: Convert) -> String {
+        if self.fields.iter().any(|(known, _)| known == name) {
+            return format!("params.{name}");
+        }
         let word = match convert {
             Convert::F32 | Convert::Complement => Word::F32,
             Convert::I32 | Convert::SaturateI32 => Word::I32,

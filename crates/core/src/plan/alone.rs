@@ -1,4 +1,4 @@
-//! Kernels that nothing fuses with: row kernels, indexing, joining, slices' gradients.
+//! Kernels that nothing fuses with: cross-entropy, indexing, joining, slices' gradients.
 
 use super::Planner;
 use crate::fusion::Group;
@@ -28,16 +28,6 @@ impl Planner<'_> {
         let mut operands = operands.into_iter();
         let (first, second) = (operands.next(), operands.next());
         match (&item.op, first, second) {
-            (Op::Softmax(form), Some(input), _) => {
-                let kernel = Kernel::Softmax {
-                    rows: input.layout.shape[0],
-                    classes: input.layout.shape[1],
-                    form: *form,
-                    input,
-                    output,
-                };
-                self.push(kernel, &[], None);
-            }
             (Op::Gather { dim, .. }, Some(source), Some(index)) => {
                 self.push(
                     Kernel::Gather {
