@@ -216,10 +216,7 @@ fn run(steps: &[Step], outer: &[usize], length: usize, dev: &Device) -> Vec<Vec<
     }
     for leaf in &leaves {
         let zero = vec![0.0; leaf.numel().unwrap()];
-        out.push(
-            leaf.grad()
-                .map_or(Ok(zero), |g| g.to_vec::<f32>()).unwrap(),
-        );
+        out.push(leaf.grad().map_or(Ok(zero), |g| g.to_vec::<f32>()).unwrap());
     }
     out
 }

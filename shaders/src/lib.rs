@@ -14,6 +14,7 @@ mod library;
 mod templates;
 
 pub use library::link;
+pub use minijinja::value::ValueKind;
 pub use minijinja::{Value, context};
 pub use templates::{Rendering, TemplateError, render};
 

@@ -18,42 +18,22 @@ fn snapshot(name: &str, template: &str, variables: &Value) {
 
 #[test]
 fn cross_entropy() {
-    let form = |task, form, size, count, more: Value| {
+    let form = |form, size, count, more: Value| {
         let usual = context! {
-            task, form, size, count,
+            form, size, count,
             blocks => false, block_length => 64, vectors => true, ragged => false,
             strided => false, signed => true, weighted => false,
-            loss => task == "targets" || task == "logsumexp", row_weight => task == "targets",
-            grad => task != "logsumexp",
+            loss => true, row_weight => true, grad => true,
         };
         context! { ..more, ..usual }
     };
     let snap = |name: &str, variables: Value| snapshot(name, "cross_entropy.wgsl", &variables);
-    snap(
-        "cross_entropy_thread",
-        form("targets", "thread", 64, 1, context! {}),
-    );
-    snap(
-        "cross_entropy_registers",
-        form("targets", "registers", 64, 2, context! { weighted => true }),
-    );
+    let thread = form("thread", 64, 1, context! {});
+    snap("cross_entropy_thread", thread);
+    let weighted = form("registers", 64, 2, context! { weighted => true });
+    snap("cross_entropy_registers", weighted);
     let strided = context! { blocks => true, vectors => false, ragged => true, strided => true, signed => false };
-    snap(
-        "cross_entropy_long_strided",
-        form("targets", "long", 256, 1, strided),
-    );
-    snap(
-        "softmax_registers_ragged",
-        form("softmax", "registers", 256, 1, context! { ragged => true }),
-    );
-    snap(
-        "log_softmax_thread",
-        form("log_softmax", "thread", 64, 1, context! {}),
-    );
-    snap(
-        "logsumexp_long",
-        form("logsumexp", "long", 256, 2, context! { blocks => true }),
-    );
+    snap("cross_entropy_long_strided", form("long", 256, 1, strided));
 }
 
 #[test]

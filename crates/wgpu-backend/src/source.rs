@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use wgrad_core::{BufferSpec, DType, Result};
-use wgrad_shaders::{Rendering, Value};
+use wgrad_shaders::{Rendering, Value, ValueKind};
 
 use crate::device::Traits;
 use crate::pipeline::{Interface, ParamsAs};
@@ -358,7 +358,7 @@ impl<'a> Source<'a> {
         groups: usize,
     ) -> Result<Generated> {
         let rendering = self.traits.render(template, variables)?;
-        let what = format!("{template} with {variables}");
+        let what = format!("{template} with {}", plain(variables));
         let text = rendering.text.clone();
         Ok(self.assemble(label, &what, groups, &text, Some(rendering)))
     }
@@ -482,6 +482,21 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
+
+/// Those of a template's variables that fit into a line.
+fn plain(variables: &Value) -> String {
+    let names = variables.try_iter().into_iter().flatten();
+    let short = names.filter_map(|name| {
+        let value = variables.get_item(&name).ok()?;
+        let short = match value.kind() {
+            ValueKind::Bool | ValueKind::Number => true,
+            ValueKind::String => value.as_str().is_some_and(|text| text.len() < 20),
+            _ => false,
+        };
+        short.then(|| format!("{name}: {value}"))
+    });
+    short.collect::<Vec<_>>().join(", ")
 }
 
 /// Folds a number of workgroups into two dimensions where one does not hold them.

@@ -1,8 +1,8 @@
 //! Representative kernels of every kind, for checks by other shader compilers.
 
 use wgrad_core::{
-    Accumulator, Arg, BufferSpec, DType, Fold, Instr, Kernel, Launch, Layout, MapOp, Operand,
-    Output, Plan, Program, ReduceOp, Result, Rows, Stage,
+    Accumulator, Arg, BufferSpec, DType, Instr, Kernel, Launch, Layout, MapOp, Operand, Output,
+    Plan, Program, ReduceOp, Result, Rows,
 };
 
 use crate::device::Gpu;
@@ -256,7 +256,7 @@ impl Draft {
             self.launch(kernel);
             let input = self.dense(DType::F32, &[9, classes]);
             let (output, at) = (self.output(DType::F32), self.output(DType::I32));
-            self.launch(Kernel::Rows(softmax(input, output, at)));
+            self.launch(Kernel::Rows(Rows::softmax(input, output, at)));
         }
         for index in [DType::I32, DType::U32, DType::U8] {
             let kernel = Kernel::Gather {
@@ -360,61 +360,4 @@ pub(crate) fn generate_all(gpu: &Gpu) -> Result<Vec<(String, String)>> {
     all.sort();
     all.dedup();
     Ok(all)
-}
-
-/// Softmax of rows, and where the largest element of each is.
-fn softmax(input: Operand, output: Output, at: Output) -> Rows {
-    let values = vec![DType::F32, DType::I32, DType::F32, DType::F32];
-    let with_values = |instrs: Vec<Instr>, inputs, outputs| Program {
-        inputs,
-        accumulators: values.clone(),
-        instrs,
-        outputs,
-        ..Program::default()
-    };
-    let instr = |op, args: &[Arg]| Instr {
-        op,
-        dtype: DType::F32,
-        args: args.into(),
-    };
-    let fold = |from, op, to| Fold {
-        from,
-        accumulator: Accumulator {
-            op,
-            dtype: DType::F32,
-        },
-        to,
-    };
-    let elements = vec![
-        instr(MapOp::Sub, &[Arg::Input(0), Arg::Acc(0)]),
-        instr(MapOp::Exp, &[Arg::Instr(0)]),
-        instr(MapOp::Mul, &[Arg::Instr(1), Arg::Acc(3)]),
-    ];
-    let (outputs, total) = ((Arg::Instr(2), output.dtype), Arg::Acc(2));
-    let recip = vec![instr(MapOp::Recip, &[total])];
-    Rows {
-        shape: input.layout.shape.clone(),
-        reduced: 1,
-        elements: with_values(elements, vec![input.dtype], vec![outputs]),
-        inputs: vec![input],
-        outputs: vec![output],
-        stages: vec![
-            Stage {
-                folds: vec![
-                    fold(Arg::Input(0), ReduceOp::Max, 0),
-                    fold(Arg::Input(0), ReduceOp::ArgMax, 1),
-                ],
-                after: with_values(vec![], vec![], vec![]),
-                ..Stage::default()
-            },
-            Stage {
-                folds: vec![fold(Arg::Instr(1), ReduceOp::Sum, 2)],
-                after: with_values(recip, vec![], vec![(Arg::Instr(0), DType::F32)]),
-                results: vec![3],
-                ..Stage::default()
-            },
-        ],
-        row_outputs: vec![(1, at)],
-        values,
-    }
 }

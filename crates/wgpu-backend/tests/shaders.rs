@@ -105,9 +105,9 @@ fn optimizers_and_cross_entropy_touch_each_element_once() {
         }
         // Rows that fit registers, so many vectors in each thread.
         let head = text.lines().next().unwrap_or_default();
-        if head.contains("'form': 'registers'") && head.contains("'task': 'targets'") {
+        if head.contains("cross_entropy.wgsl") && head.contains("form: registers") {
             rows += 1;
-            let (_, count) = head.split_once("'count': ").unwrap();
+            let (_, count) = head.split_once("count: ").unwrap();
             let vectors: usize = count.split_once(',').unwrap().0.parse().unwrap();
             assert_eq!(calls(&text, "logits4("), vectors, "{text}");
             assert_eq!(calls(&text, "put_grad("), vectors, "{text}");
@@ -116,4 +116,25 @@ fn optimizers_and_cross_entropy_touch_each_element_once() {
         }
     }
     assert!(adams > 0 && rows > 2, "{adams} and {rows} kernels");
+}
+
+/// One text of each form of the kernels that are made of generated programs, so that a change is read as
+/// the diff of a shader. `cargo insta review`, or `INSTA_UPDATE=always`, takes new ones.
+#[test]
+fn forms_of_kernels_of_rows() {
+    for (options, forms) in families()
+        .iter()
+        .zip([&["thread"][..], &["registers", "long"]])
+    {
+        let Some(gpu) = open(options) else { return };
+        let variants = gpu.variants().unwrap();
+        for form in forms {
+            let is = |head: &str| {
+                head.starts_with("// rows") && head.contains(&format!("form: {form},"))
+            };
+            let mut found = variants.iter().map(|(_, text)| text);
+            let text = found.find(|text| text.lines().next().is_some_and(is));
+            insta::assert_snapshot!(format!("rows_{form}"), text.expect("one of each form"));
+        }
+    }
 }

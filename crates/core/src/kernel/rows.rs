@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::dtype::DType;
-use crate::kernel::{Accumulator, Operand, Output};
+use crate::kernel::{Accumulator, Operand, Output, ReduceOp};
 use crate::program::{Arg, Instr, MapOp, Program};
 use crate::shape::Shape;
 
@@ -89,6 +89,65 @@ impl Rows {
     /// The kept dimensions.
     pub fn kept(&self) -> Shape {
         Shape::new(&self.shape[..self.shape.rank() - self.reduced])
+    }
+
+    /// Softmax along the last dimension, and where the largest element of each row is: an example, with
+    /// which backends test theirs.
+    #[doc(hidden)]
+    pub fn softmax(input: Operand, output: Output, at: Output) -> Rows {
+        let values = vec![DType::F32, DType::I32, DType::F32, DType::F32];
+        let with_values = |instrs: Vec<Instr>, inputs, outputs| Program {
+            inputs,
+            accumulators: values.clone(),
+            instrs,
+            outputs,
+            ..Program::default()
+        };
+        let compute = |op, args: &[Arg]| Instr {
+            op,
+            dtype: DType::F32,
+            args: args.into(),
+        };
+        let fold = |from, op, to| Fold {
+            from,
+            accumulator: Accumulator {
+                op,
+                dtype: DType::F32,
+            },
+            to,
+        };
+        let elements = vec![
+            compute(MapOp::Sub, &[Arg::Input(0), Arg::Acc(0)]),
+            compute(MapOp::Exp, &[Arg::Instr(0)]),
+            compute(MapOp::Mul, &[Arg::Instr(1), Arg::Acc(3)]),
+        ];
+        let (outputs, total) = ((Arg::Instr(2), output.dtype), Arg::Acc(2));
+        let recip = vec![compute(MapOp::Recip, &[total])];
+        Rows {
+            shape: input.layout.shape.clone(),
+            reduced: 1,
+            elements: with_values(elements, vec![input.dtype], vec![outputs]),
+            inputs: vec![input],
+            outputs: vec![output],
+            stages: vec![
+                Stage {
+                    folds: vec![
+                        fold(Arg::Input(0), ReduceOp::Max, 0),
+                        fold(Arg::Input(0), ReduceOp::ArgMax, 1),
+                    ],
+                    after: with_values(vec![], vec![], vec![]),
+                    ..Stage::default()
+                },
+                Stage {
+                    folds: vec![fold(Arg::Instr(1), ReduceOp::Sum, 2)],
+                    after: with_values(recip, vec![], vec![(Arg::Instr(0), DType::F32)]),
+                    results: vec![3],
+                    ..Stage::default()
+                },
+            ],
+            row_outputs: vec![(1, at)],
+            values,
+        }
     }
 
     /// The walks along a row. Values of elements that several walks need, and whose computation costs at
@@ -285,5 +344,45 @@ impl fmt::Display for Rows {
         let after = self.stages.iter().map(|stage| stage.after.instrs.len());
         let ops = self.elements.instrs.len() + after.sum::<usize>();
         write!(f, " + {ops} ops")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layout;
+
+    fn softmax() -> Rows {
+        let input = Operand {
+            buffer: 0,
+            dtype: DType::F32,
+            layout: Layout::contiguous([3, 8].into()),
+        };
+        let output = |buffer, dtype| Output { buffer, dtype };
+        Rows::softmax(input, output(1, DType::F32), output(2, DType::I32))
+    }
+
+    #[test]
+    fn exponentials_are_kept_where_that_is_worth_it() {
+        let walks = softmax().walks(4, 1);
+        let shape = |w: &Walk| (w.inputs.clone(), w.takes.clone(), w.keeps.clone());
+        assert_eq!(shape(&walks[0]), (vec![0], vec![], vec![]));
+        assert_eq!(shape(&walks[1]), (vec![0], vec![], vec![1]));
+        assert_eq!(shape(&walks[2]), (vec![], vec![1], vec![]));
+        assert_eq!(walks[2].program.instrs.len(), 1);
+        assert_eq!(walks[2].program.instrs[0].args[0], Arg::Input(0));
+    }
+
+    #[test]
+    fn else_they_are_computed_again() {
+        for walks in [softmax().walks(6, 9), softmax().walks(0, 0)] {
+            assert!(
+                walks
+                    .iter()
+                    .all(|w| w.takes.is_empty() && w.keeps.is_empty())
+            );
+            assert_eq!(walks[2].program.instrs.len(), 3);
+            assert_eq!(walks[2].inputs, [0]);
+        }
     }
 }
