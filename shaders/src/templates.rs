@@ -11,11 +11,21 @@ use std::sync::OnceLock;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
-/// Every template, by the name of its file.
-const TEMPLATES: [(&str, &str); 3] = [
-    ("adam.wgsl", include_str!("adam.wgsl")),
-    ("cross_entropy.wgsl", include_str!("cross_entropy.wgsl")),
-    ("sgd.wgsl", include_str!("sgd.wgsl")),
+/// Name and text of files.
+macro_rules! files {
+    ($($name:literal),* $(,)?) => { &[$(($name, include_str!($name))),*] };
+}
+
+/// Every template, by the name of its file; in folders the parts that kernels include.
+const TEMPLATES: &[(&str, &str)] = files![
+    "adam.wgsl",
+    "cross_entropy.wgsl",
+    "matmul_lanes.wgsl",
+    "matmul_registers.wgsl",
+    "matmul_tiled.wgsl",
+    "matmul/place.wgsl",
+    "matmul/store.wgsl",
+    "sgd.wgsl",
 ];
 
 /// Stands before the origin of a line while a template is rendered. It is in no shader.
@@ -90,35 +100,65 @@ fn marked(name: &str, text: &str) -> String {
     out
 }
 
-/// Takes the marks out again.
+/// Takes the marks out again, and indents lines by the brackets around them, so that a part of a kernel
+/// need not know how deep it will stand.
 fn unmarked(text: &str) -> Rendering {
     let mut rendering = Rendering {
         text: String::with_capacity(text.len()),
         origins: Vec::new(),
     };
+    // The last lines of those so far, whose origin is not known yet: all but the last of a text of
+    // several lines that was put in.
+    let mut unknown = 0;
+    let mut depth = 0usize;
     for line in text.lines() {
-        let mut origin = None;
-        let before = rendering.text.len();
         // Text and marks take turns.
-        for (i, part) in line.split(MARK).enumerate() {
-            if i % 2 == 0 {
-                rendering.text.push_str(part);
-            } else if let (None, Some((name, line))) = (&origin, part.rsplit_once(':')) {
+        let mut parts = line.split(MARK);
+        let mut code = parts.next().unwrap_or_default().trim_start().to_string();
+        let mut origin = None;
+        while let Some(mark) = parts.next() {
+            if let (None, Some((name, line))) = (&origin, mark.rsplit_once(':')) {
                 origin = line.parse().ok().map(|line| (name.to_string(), line));
             }
+            code.push_str(parts.next().unwrap_or_default());
         }
         // What is left of a call that stood alone on its line.
-        let empty = rendering.text[before..].trim().is_empty();
-        if empty && origin.is_some() {
-            rendering.text.truncate(before);
+        let left_over = code.trim().is_empty() && origin.is_some();
+        match origin {
+            Some(origin) => {
+                let known = rendering.origins.len() - unknown;
+                rendering.origins[known..].fill(origin.clone());
+                unknown = 0;
+                if !left_over {
+                    rendering.origins.push(origin);
+                }
+            }
+            None => {
+                let last = rendering.origins.last().cloned();
+                rendering.origins.push(last.unwrap_or_default());
+                unknown += 1;
+            }
+        }
+        if left_over {
             continue;
         }
-        let known = rendering.origins.last().cloned();
-        let nearest = || known.unwrap_or_default();
-        rendering.origins.push(origin.unwrap_or_else(nearest));
-        rendering.text.push('\n');
+        indented(&code, &mut depth, &mut rendering.text);
     }
     rendering
+}
+
+/// Appends a line within `depth` brackets, and counts those in it.
+fn indented(line: &str, depth: &mut usize, out: &mut String) {
+    let closes = |c: char| matches!(c, ')' | ']' | '}');
+    let code = line.split("//").next().unwrap_or_default();
+    let first = code.chars().take_while(|&c| closes(c)).count();
+    if !line.is_empty() {
+        out.push_str(&"    ".repeat(depth.saturating_sub(first)));
+    }
+    out.push_str(line);
+    out.push('\n');
+    let opening = code.chars().filter(|c| matches!(c, '(' | '[' | '{'));
+    *depth = (*depth + opening.count()).saturating_sub(code.chars().filter(|&c| closes(c)).count());
 }
 
 /// The templates, from a folder as far as it has them.
@@ -135,7 +175,7 @@ impl Templates {
                 .keep_trailing_newline(true)
                 .build()?,
         );
-        for (name, builtin) in TEMPLATES {
+        for &(name, builtin) in TEMPLATES {
             let text = marked(name, &source_in(folder, name, builtin));
             environment.add_template_owned(name, text)?;
         }

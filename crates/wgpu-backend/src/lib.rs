@@ -23,7 +23,6 @@ mod executable;
 mod form;
 mod indexing;
 mod instance;
-mod lanes;
 mod map;
 mod matmul;
 mod operand;
@@ -35,7 +34,6 @@ mod readback;
 mod recent;
 mod reduce;
 mod source;
-mod tiles;
 mod timer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;

@@ -350,7 +350,7 @@ impl<'a> Source<'a> {
         groups: usize,
     ) -> Result<Generated> {
         let rendering = self.traits.render(template, variables)?;
-        let what = format!("{template} with {variables}");
+        let what = format!("{template}{}", form(variables));
         let text = rendering.text.clone();
         Ok(self.assemble(label, &what, groups, &text, Some(rendering)))
     }
@@ -474,6 +474,19 @@ impl<'a> Source<'a> {
             }
         }
     }
+}
+
+/// The variables that say which form of a template this is, for people: not the texts it takes in.
+fn form(variables: &Value) -> String {
+    let mut out = String::new();
+    for name in variables.try_iter().into_iter().flatten() {
+        let value = variables.get_item(&name).unwrap_or_default();
+        let is_word = |s: &str| !s.is_empty() && !s.contains(char::is_whitespace);
+        if value.as_str().is_some_and(is_word) || value.is_number() || value == Value::from(true) {
+            let _ = write!(out, ", {name} {value}");
+        }
+    }
+    out
 }
 
 /// Folds a number of workgroups into two dimensions where one does not hold them.
