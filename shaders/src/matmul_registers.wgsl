@@ -21,10 +21,9 @@
     #elif b == "k"
     let r{{i}}_{{q}} = vec4<{{t}}>(w{{c}}.{{lane}}, w{{c + 1}}.{{lane}}, w{{c + 2}}.{{lane}}, w{{c + 3}}.{{lane}});
     #else
-    let b_deep{{i}}_{{q}} = (k + {{i}}u) * params.b_k;
     let r{{i}}_{{q}} = vec4<{{t}}>(
         #for j in range(4)
-        load_b(b{{c + j}} + b_deep{{i}}_{{q}}),
+        load_b(b{{c + j}} + (k + {{i}}u) * params.b_k),
         #endfor
     );
     #endif

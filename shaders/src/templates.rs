@@ -25,6 +25,9 @@ const TEMPLATES: &[(&str, &str)] = files![
     "matmul_tiled.wgsl",
     "matmul/place.wgsl",
     "matmul/store.wgsl",
+    "reduce.wgsl",
+    "reduce/accumulate.wgsl",
+    "reduce/finish.wgsl",
     "sgd.wgsl",
 ];
 
@@ -36,15 +39,15 @@ const MARK: char = '\u{e000}';
 pub struct Rendering {
     /// The shader.
     pub text: String,
-    /// For each line the template and the line in it.
-    origins: Vec<(String, usize)>,
+    /// For each line the position of its template in [`TEMPLATES`] and the line there.
+    origins: Vec<(usize, usize)>,
 }
 
 impl Rendering {
     /// Where a line (from 1) comes from: the template and its line.
     pub fn origin(&self, line: usize) -> Option<(&str, usize)> {
-        let (template, line) = self.origins.get(line.checked_sub(1)?)?;
-        Some((template, *line))
+        let &(template, line) = self.origins.get(line.checked_sub(1)?)?;
+        Some((TEMPLATES.get(template)?.0, line))
     }
 }
 
@@ -86,14 +89,14 @@ fn source_in(folder: Option<&Path>, name: &str, builtin: &'static str) -> Cow<'s
     }
 }
 
-/// The text with the origin of each line at its end.
-fn marked(name: &str, text: &str) -> String {
+/// The text of a template with the origin of each line at its end.
+fn marked(template: usize, text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     for (i, line) in text.lines().enumerate() {
         out.push_str(line);
         let code = line.trim_start();
         if !code.is_empty() && !code.starts_with('#') {
-            out.push_str(&format!("{MARK}{name}:{}{MARK}", i + 1));
+            out.push_str(&format!("{MARK}{template}:{}{MARK}", i + 1));
         }
         out.push('\n');
     }
@@ -114,27 +117,27 @@ fn unmarked(text: &str) -> Rendering {
     for line in text.lines() {
         // Text and marks take turns.
         let mut parts = line.split(MARK);
-        let mut code = parts.next().unwrap_or_default().trim_start().to_string();
+        let mut code = Cow::from(parts.next().unwrap_or_default().trim_start());
         let mut origin = None;
         while let Some(mark) = parts.next() {
-            if let (None, Some((name, line))) = (&origin, mark.rsplit_once(':')) {
-                origin = line.parse().ok().map(|line| (name.to_string(), line));
+            if let (None, Some((template, line))) = (origin, mark.split_once(':')) {
+                origin = template.parse().ok().zip(line.parse().ok());
             }
-            code.push_str(parts.next().unwrap_or_default());
+            code += parts.next().unwrap_or_default();
         }
         // What is left of a call that stood alone on its line.
         let left_over = code.trim().is_empty() && origin.is_some();
         match origin {
             Some(origin) => {
                 let known = rendering.origins.len() - unknown;
-                rendering.origins[known..].fill(origin.clone());
+                rendering.origins[known..].fill(origin);
                 unknown = 0;
                 if !left_over {
                     rendering.origins.push(origin);
                 }
             }
             None => {
-                let last = rendering.origins.last().cloned();
+                let last = rendering.origins.last().copied();
                 rendering.origins.push(last.unwrap_or_default());
                 unknown += 1;
             }
@@ -153,7 +156,7 @@ fn indented(line: &str, depth: &mut usize, out: &mut String) {
     let code = line.split("//").next().unwrap_or_default();
     let first = code.chars().take_while(|&c| closes(c)).count();
     if !line.is_empty() {
-        out.push_str(&"    ".repeat(depth.saturating_sub(first)));
+        (first..*depth).for_each(|_| out.push_str("    "));
     }
     out.push_str(line);
     out.push('\n');
@@ -175,8 +178,8 @@ impl Templates {
                 .keep_trailing_newline(true)
                 .build()?,
         );
-        for &(name, builtin) in TEMPLATES {
-            let text = marked(name, &source_in(folder, name, builtin));
+        for (i, &(name, builtin)) in TEMPLATES.iter().enumerate() {
+            let text = marked(i, &source_in(folder, name, builtin));
             environment.add_template_owned(name, text)?;
         }
         Ok(Templates(environment))

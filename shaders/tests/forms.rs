@@ -53,12 +53,81 @@ fn cross_entropy() {
     );
 }
 
+/// An accumulator of elements `x0` in a register of type `d`, whose running value is a `t`.
+fn accumulator(op: &str, d: &str, t: &str) -> Value {
+    let position = op.starts_with("arg");
+    context! { op, dtype => d, d, t, position, value => "x0", at => "vec4<u32>(r)" }
+}
+
+fn reduction(form: &str, accumulators: Vec<Value>, more: Value) -> Value {
+    let stores: Vec<Value> = (0..accumulators.len())
+        .map(|i| context! { name => format!("y{i}"), value => format!("acc{i}") })
+        .collect();
+    let usual = context! {
+        prefix => "", form, accumulators, second => false, masked => false, blocks => 2, block_length => 64,
+        before => "let x0_base = o * params.length;", element => "let x0 = load4_x0(x0_base + r);",
+        after => "", stores,
+    };
+    context! { ..more, ..usual }
+}
+
+#[test]
+fn reductions() {
+    let snap = |name: &str, size: usize, split: bool, reduction: Value| {
+        let form = reduction.get_attr("form").unwrap();
+        let variables = context! { form, size, split, reduction };
+        snapshot(name, "reduce.wgsl", &variables);
+    };
+    let sum = || accumulator("sum", "f32", "f32");
+    let argmax = || accumulator("argmax", "f32", "u32");
+    snap(
+        "reduce_columns",
+        64,
+        false,
+        reduction("columns", vec![sum(), argmax()], context! {}),
+    );
+    let truths = vec![
+        accumulator("any", "bool", "u32"),
+        accumulator("all", "f32", "u32"),
+        accumulator("sum", "bool", "u32"),
+    ];
+    snap(
+        "reduce_rows_masked",
+        64,
+        false,
+        reduction("rows", truths, context! { masked => true, blocks => 1 }),
+    );
+    snap(
+        "reduce_rows_masked_sum",
+        64,
+        true,
+        reduction(
+            "rows",
+            vec![sum(), argmax()],
+            context! { masked => true, blocks => 1 },
+        ),
+    );
+    let least = accumulator("min", "i32", "u32");
+    snap(
+        "reduce_group",
+        256,
+        false,
+        reduction("group", vec![sum(), least, argmax()], context! {}),
+    );
+    snap(
+        "reduce_columns_split",
+        64,
+        true,
+        reduction("columns", vec![argmax()], context! { second => true }),
+    );
+}
+
 #[test]
 fn products() {
     let form = |a: &str, b: &str, more: Value| {
         let usual = context! {
             t => "f32", a_walk => a, b_walk => b, deep => false, block_length => 256,
-            split => false, whole => true, sums => "",
+            split => false, whole => true, sums => Value::from(()),
             batch => "", base => context! { a => "params.a_start", b => "params.b_start" },
             epilogue => "let z0 = load4_z0(col);\nlet ev0 = fma(acc, vec4<f32>(params.one0), z0);",
             stores => vec![context! { name => "y0", value => "ev0" }],
@@ -83,7 +152,9 @@ fn products() {
     );
     tiled("matmul_tiled_128", form("across", "k", tile128.clone()));
     let batched = context! {
-        t => "i32", sums => "let total = load_a(unit);\nstore_sum(unit, total);",
+        t => "i32", sums => reduction("columns", vec![accumulator("sum", "f32", "f32")], context! {
+            prefix => "sums_",
+        }),
         batch => "let t_c0 = batch;",
         base => context! { a => "params.a_start + t_c0 * params.a_t0", b => "params.b_start" },
     };

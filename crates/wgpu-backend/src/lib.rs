@@ -12,7 +12,6 @@
 
 // The error type carries what a person needs to know; it is made once per failure.
 
-mod accumulate;
 mod adapter;
 mod bindings;
 mod codegen;

@@ -310,10 +310,11 @@ impl Product<'_> {
                 context! { tile, block, depth },
             ),
         };
-        let mut sums = String::new();
+        let mut sums = None;
         if let (Some(reduction), None) = (&self.sums, split) {
             source.u32("product_groups", groups);
-            let threads = reduction.beside(&mut source, "unit", &mut sums)?;
+            let (reduction, threads) = reduction.beside(&mut source)?;
+            sums = Some(reduction);
             groups += threads.div_ceil(size);
         }
         if let Some(split) = split {
