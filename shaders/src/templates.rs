@@ -20,6 +20,7 @@ macro_rules! files {
 const TEMPLATES: &[(&str, &str)] = files![
     "adam.wgsl",
     "cross_entropy.wgsl",
+    "map.wgsl",
     "matmul_lanes.wgsl",
     "matmul_registers.wgsl",
     "matmul_tiled.wgsl",

@@ -123,6 +123,16 @@ fn reductions() {
 }
 
 #[test]
+fn map() {
+    let variables = context! {
+        loads => "let x0 = load4_x0(i);\nlet x1 = load4_x1(i);\n",
+        program => "let v0 = x0 * x1;\nlet v1 = exp_f32(v0);\n",
+        values => vec!["v0", "v1"],
+    };
+    snapshot("map", "map.wgsl", &variables);
+}
+
+#[test]
 fn products() {
     let form = |a: &str, b: &str, more: Value| {
         let usual = context! {
