@@ -250,6 +250,35 @@ mod tests {
     }
 
     #[test]
+    fn parts_and_texts_are_indented_and_known() {
+        let text = "fn f() {\n{{text}}\n{{nothing}}\n#include \"sgd.wgsl\"\n}\n";
+        let folder = folder("wgrad-parts", "adam.wgsl", text);
+        std::fs::write(folder.join("sgd.wgsl"), "if x { // (\ninner();\n}\n").unwrap();
+        let templates = Templates::new(Some(&folder)).unwrap();
+        let variables = context! { text => "a(\nb,\n);\n", nothing => "" };
+        let rendering = templates.render("adam.wgsl", &variables).unwrap();
+        let want = [
+            ("fn f() {", "adam.wgsl", 1),
+            ("    a(", "adam.wgsl", 2),
+            ("        b,", "adam.wgsl", 2),
+            ("    );", "adam.wgsl", 2),
+            ("    if x { // (", "sgd.wgsl", 1),
+            ("        inner();", "sgd.wgsl", 2),
+            ("    }", "sgd.wgsl", 3),
+            ("}", "adam.wgsl", 5),
+        ];
+        let got: Vec<_> = rendering
+            .text
+            .lines()
+            .enumerate()
+            .map(|(i, line)| (line, rendering.origin(i + 1).unwrap()))
+            .map(|(line, (file, at))| (line, file, at))
+            .collect();
+        assert_eq!(got, want);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn errors_name_file_and_line() {
         let folder_of = |text| folder("wgrad-errors", "sgd.wgsl", text);
         let folder = folder_of("// one\n{{missing}}\n");
