@@ -14,7 +14,6 @@ mod library;
 mod templates;
 
 pub use library::link;
-pub use minijinja::value::ValueKind;
 pub use minijinja::{Value, context};
 pub use templates::{Rendering, TemplateError, render};
 

@@ -26,6 +26,20 @@ fn report_fault(low: u32, high: u32) {
     }
 }
 
+// ---- Products: c + a b ----
+
+fn mad_f32(a: f32, b: vec4<f32>, c: vec4<f32>) -> vec4<f32> {
+    return fma(vec4<f32>(a), b, c);
+}
+
+fn mad_i32(a: i32, b: vec4<i32>, c: vec4<i32>) -> vec4<i32> {
+    return c + a * b;
+}
+
+fn mad_u32(a: u32, b: vec4<u32>, c: vec4<u32>) -> vec4<u32> {
+    return c + a * b;
+}
+
 // ---- Special values ----
 
 fn is_nan(x: vec4<f32>) -> vec4<bool> {

@@ -11,12 +11,26 @@ use std::sync::OnceLock;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
-/// Every template, by the name of its file.
-const TEMPLATES: [(&str, &str); 4] = [
-    ("adam.wgsl", include_str!("adam.wgsl")),
-    ("cross_entropy.wgsl", include_str!("cross_entropy.wgsl")),
-    ("rows.wgsl", include_str!("rows.wgsl")),
-    ("sgd.wgsl", include_str!("sgd.wgsl")),
+/// Name and text of files.
+macro_rules! files {
+    ($($name:literal),* $(,)?) => { &[$(($name, include_str!($name))),*] };
+}
+
+/// Every template, by the name of its file; in folders the parts that kernels include.
+const TEMPLATES: &[(&str, &str)] = files![
+    "adam.wgsl",
+    "cross_entropy.wgsl",
+    "map.wgsl",
+    "matmul_lanes.wgsl",
+    "matmul_registers.wgsl",
+    "matmul_tiled.wgsl",
+    "matmul/place.wgsl",
+    "matmul/store.wgsl",
+    "reduce.wgsl",
+    "reduce/accumulate.wgsl",
+    "reduce/finish.wgsl",
+    "rows.wgsl",
+    "sgd.wgsl",
 ];
 
 /// Stands before the origin of a line while a template is rendered. It is in no shader.
@@ -27,15 +41,15 @@ const MARK: char = '\u{e000}';
 pub struct Rendering {
     /// The shader.
     pub text: String,
-    /// For each line the template and the line in it.
-    origins: Vec<(String, usize)>,
+    /// For each line the position of its template in [`TEMPLATES`] and the line there.
+    origins: Vec<(usize, usize)>,
 }
 
 impl Rendering {
     /// Where a line (from 1) comes from: the template and its line.
     pub fn origin(&self, line: usize) -> Option<(&str, usize)> {
-        let (template, line) = self.origins.get(line.checked_sub(1)?)?;
-        Some((template, *line))
+        let &(template, line) = self.origins.get(line.checked_sub(1)?)?;
+        Some((TEMPLATES.get(template)?.0, line))
     }
 }
 
@@ -77,49 +91,79 @@ fn source_in(folder: Option<&Path>, name: &str, builtin: &'static str) -> Cow<'s
     }
 }
 
-/// The text with the origin of each line at its end.
-fn marked(name: &str, text: &str) -> String {
+/// The text of a template with the origin of each line at its end.
+fn marked(template: usize, text: &str) -> String {
     let mut out = String::with_capacity(text.len() * 2);
     for (i, line) in text.lines().enumerate() {
         out.push_str(line);
         let code = line.trim_start();
         if !code.is_empty() && !code.starts_with('#') {
-            out.push_str(&format!("{MARK}{name}:{}{MARK}", i + 1));
+            out.push_str(&format!("{MARK}{template}:{}{MARK}", i + 1));
         }
         out.push('\n');
     }
     out
 }
 
-/// Takes the marks out again.
+/// Takes the marks out again, and indents lines by the brackets around them, so that a part of a kernel
+/// need not know how deep it will stand.
 fn unmarked(text: &str) -> Rendering {
     let mut rendering = Rendering {
         text: String::with_capacity(text.len()),
         origins: Vec::new(),
     };
+    // The last lines of those so far, whose origin is not known yet: all but the last of a text of
+    // several lines that was put in.
+    let mut unknown = 0;
+    let mut depth = 0usize;
     for line in text.lines() {
-        let mut origin = None;
-        let before = rendering.text.len();
         // Text and marks take turns.
-        for (i, part) in line.split(MARK).enumerate() {
-            if i % 2 == 0 {
-                rendering.text.push_str(part);
-            } else if let (None, Some((name, line))) = (&origin, part.rsplit_once(':')) {
-                origin = line.parse().ok().map(|line| (name.to_string(), line));
+        let mut parts = line.split(MARK);
+        let mut code = Cow::from(parts.next().unwrap_or_default().trim_start());
+        let mut origin = None;
+        while let Some(mark) = parts.next() {
+            if let (None, Some((template, line))) = (origin, mark.split_once(':')) {
+                origin = template.parse().ok().zip(line.parse().ok());
             }
+            code += parts.next().unwrap_or_default();
         }
         // What is left of a call that stood alone on its line.
-        let empty = rendering.text[before..].trim().is_empty();
-        if empty && origin.is_some() {
-            rendering.text.truncate(before);
+        let left_over = code.trim().is_empty() && origin.is_some();
+        match origin {
+            Some(origin) => {
+                let known = rendering.origins.len() - unknown;
+                rendering.origins[known..].fill(origin);
+                unknown = 0;
+                if !left_over {
+                    rendering.origins.push(origin);
+                }
+            }
+            None => {
+                let last = rendering.origins.last().copied();
+                rendering.origins.push(last.unwrap_or_default());
+                unknown += 1;
+            }
+        }
+        if left_over {
             continue;
         }
-        let known = rendering.origins.last().cloned();
-        let nearest = || known.unwrap_or_default();
-        rendering.origins.push(origin.unwrap_or_else(nearest));
-        rendering.text.push('\n');
+        indented(&code, &mut depth, &mut rendering.text);
     }
     rendering
+}
+
+/// Appends a line within `depth` brackets, and counts those in it.
+fn indented(line: &str, depth: &mut usize, out: &mut String) {
+    let closes = |c: char| matches!(c, ')' | ']' | '}');
+    let code = line.split("//").next().unwrap_or_default();
+    let first = code.chars().take_while(|&c| closes(c)).count();
+    if !line.is_empty() {
+        (first..*depth).for_each(|_| out.push_str("    "));
+    }
+    out.push_str(line);
+    out.push('\n');
+    let opening = code.chars().filter(|c| matches!(c, '(' | '[' | '{'));
+    *depth = (*depth + opening.count()).saturating_sub(code.chars().filter(|&c| closes(c)).count());
 }
 
 /// The templates, from a folder as far as it has them.
@@ -136,8 +180,8 @@ impl Templates {
                 .keep_trailing_newline(true)
                 .build()?,
         );
-        for (name, builtin) in TEMPLATES {
-            let text = marked(name, &source_in(folder, name, builtin));
+        for (i, &(name, builtin)) in TEMPLATES.iter().enumerate() {
+            let text = marked(i, &source_in(folder, name, builtin));
             environment.add_template_owned(name, text)?;
         }
         Ok(Templates(environment))
@@ -203,6 +247,35 @@ mod tests {
         assert_eq!(rendering.origin(5), None);
         // What the folder lacks is the program's own.
         assert!(templates.0.get_template("sgd.wgsl").is_ok());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn parts_and_texts_are_indented_and_known() {
+        let text = "fn f() {\n{{text}}\n{{nothing}}\n#include \"sgd.wgsl\"\n}\n";
+        let folder = folder("wgrad-parts", "adam.wgsl", text);
+        std::fs::write(folder.join("sgd.wgsl"), "if x { // (\ninner();\n}\n").unwrap();
+        let templates = Templates::new(Some(&folder)).unwrap();
+        let variables = context! { text => "a(\nb,\n);\n", nothing => "" };
+        let rendering = templates.render("adam.wgsl", &variables).unwrap();
+        let want = [
+            ("fn f() {", "adam.wgsl", 1),
+            ("    a(", "adam.wgsl", 2),
+            ("        b,", "adam.wgsl", 2),
+            ("    );", "adam.wgsl", 2),
+            ("    if x { // (", "sgd.wgsl", 1),
+            ("        inner();", "sgd.wgsl", 2),
+            ("    }", "sgd.wgsl", 3),
+            ("}", "adam.wgsl", 5),
+        ];
+        let got: Vec<_> = rendering
+            .text
+            .lines()
+            .enumerate()
+            .map(|(i, line)| (line, rendering.origin(i + 1).unwrap()))
+            .map(|(line, (file, at))| (line, file, at))
+            .collect();
+        assert_eq!(got, want);
         std::fs::remove_dir_all(folder).unwrap();
     }
 

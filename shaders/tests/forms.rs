@@ -5,13 +5,10 @@ use wgrad_shaders::{Value, context, render};
 
 fn snapshot(name: &str, template: &str, variables: &Value) {
     let rendering = render(template, variables).unwrap_or_else(|error| panic!("{name}: {error}"));
-    // Where a line comes from is known for all of them.
+    // Where a line comes from is known for all of them: the kernel's file or one that it includes.
     for line in 1..=rendering.text.lines().count() {
-        assert!(
-            rendering
-                .origin(line)
-                .is_some_and(|(file, _)| file == template)
-        );
+        let known = rendering.origin(line);
+        assert!(known.is_some_and(|(file, _)| file == template || file.contains('/')));
     }
     insta::assert_snapshot!(name, rendering.text);
 }
@@ -34,6 +31,167 @@ fn cross_entropy() {
     snap("cross_entropy_registers", weighted);
     let strided = context! { blocks => true, vectors => false, ragged => true, strided => true, signed => false };
     snap("cross_entropy_long_strided", form("long", 256, 1, strided));
+}
+
+/// An accumulator of elements `x0` in a register of type `d`, whose running value is a `t`.
+fn accumulator(op: &str, d: &str, t: &str) -> Value {
+    let position = op.starts_with("arg");
+    context! { op, dtype => d, d, t, position, value => "x0", at => "vec4<u32>(r)" }
+}
+
+fn reduction(form: &str, accumulators: Vec<Value>, more: Value) -> Value {
+    let stores: Vec<Value> = (0..accumulators.len())
+        .map(|i| context! { name => format!("y{i}"), value => format!("acc{i}") })
+        .collect();
+    let usual = context! {
+        prefix => "", form, accumulators, second => false, masked => false, blocks => 2, block_length => 64,
+        before => "let x0_base = o * params.length;", element => "let x0 = load4_x0(x0_base + r);",
+        after => "", stores,
+    };
+    context! { ..more, ..usual }
+}
+
+#[test]
+fn reductions() {
+    let snap = |name: &str, size: usize, split: bool, reduction: Value| {
+        let form = reduction.get_attr("form").unwrap();
+        let variables = context! { form, size, split, reduction };
+        snapshot(name, "reduce.wgsl", &variables);
+    };
+    let sum = || accumulator("sum", "f32", "f32");
+    let argmax = || accumulator("argmax", "f32", "u32");
+    snap(
+        "reduce_columns",
+        64,
+        false,
+        reduction("columns", vec![sum(), argmax()], context! {}),
+    );
+    let truths = vec![
+        accumulator("any", "bool", "u32"),
+        accumulator("all", "f32", "u32"),
+        accumulator("sum", "bool", "u32"),
+    ];
+    snap(
+        "reduce_rows_masked",
+        64,
+        false,
+        reduction("rows", truths, context! { masked => true, blocks => 1 }),
+    );
+    snap(
+        "reduce_rows_masked_sum",
+        64,
+        true,
+        reduction(
+            "rows",
+            vec![sum(), argmax()],
+            context! { masked => true, blocks => 1 },
+        ),
+    );
+    let least = accumulator("min", "i32", "u32");
+    snap(
+        "reduce_group",
+        256,
+        false,
+        reduction("group", vec![sum(), least, argmax()], context! {}),
+    );
+    snap(
+        "reduce_columns_split",
+        64,
+        true,
+        reduction("columns", vec![argmax()], context! { second => true }),
+    );
+}
+
+#[test]
+fn map() {
+    let variables = context! {
+        loads => "let x0 = load4_x0(i);\nlet x1 = load4_x1(i);\n",
+        program => "let v0 = x0 * x1;\nlet v1 = exp_f32(v0);\n",
+        values => vec!["v0", "v1"],
+    };
+    snapshot("map", "map.wgsl", &variables);
+}
+
+#[test]
+fn products() {
+    let form = |a: &str, b: &str, more: Value| {
+        let usual = context! {
+            t => "f32", a_walk => a, b_walk => b, deep => false, block_length => 256,
+            split => false, whole => true, sums => Value::from(()),
+            batch => "", base => context! { a => "params.a_start", b => "params.b_start" },
+            epilogue => "let z0 = load4_z0(col);\nlet ev0 = fma(acc, vec4<f32>(params.one0), z0);",
+            stores => vec![context! { name => "y0", value => "ev0" }],
+        };
+        context! { ..more, ..usual }
+    };
+    // A part of k: nothing behind the product yet.
+    let part = context! {
+        split => true, whole => false, epilogue => "",
+        stores => vec![context! { name => "partial", value => "acc" }],
+    };
+    let tile64 = context! { tile => 64, block => 4, depth => 16 };
+    let tile128 = context! { tile => 128, block => 8, depth => 16 };
+    let tiled = |name: &str, variables: Value| snapshot(name, "matmul_tiled.wgsl", &variables);
+    tiled(
+        "matmul_tiled_64_deep",
+        form(
+            "single",
+            "across",
+            context! { ..context! { deep => true }, ..part.clone(), ..tile64 },
+        ),
+    );
+    tiled("matmul_tiled_128", form("across", "k", tile128.clone()));
+    let batched = context! {
+        t => "i32", sums => reduction("columns", vec![accumulator("sum", "f32", "f32")], context! {
+            prefix => "sums_",
+        }),
+        batch => "let t_c0 = batch;",
+        base => context! { a => "params.a_start + t_c0 * params.a_t0", b => "params.b_start" },
+    };
+    tiled(
+        "matmul_tiled_128_batched",
+        form("k", "k", context! { ..batched, ..tile128 }),
+    );
+    let registers = |name: &str, variables: Value| {
+        snapshot(name, "matmul_registers.wgsl", &variables);
+    };
+    registers(
+        "matmul_registers_4x4",
+        form("k", "single", context! { rows => 4, quads => 1 }),
+    );
+    registers(
+        "matmul_registers_8x8_deep",
+        form(
+            "across",
+            "across",
+            context! { rows => 8, quads => 2, deep => true, ..part.clone() },
+        ),
+    );
+    registers(
+        "matmul_registers_1x4",
+        form("single", "k", context! { rows => 1, quads => 1 }),
+    );
+    let lanes = |name: &str, variables: Value| snapshot(name, "matmul_lanes.wgsl", &variables);
+    lanes(
+        "matmul_lanes_2x8",
+        form("k", "across", context! { rows => 2, quads => 2, size => 8 }),
+    );
+    lanes(
+        "matmul_lanes_2x4_deep",
+        form(
+            "across",
+            "k",
+            context! { rows => 2, quads => 1, size => 8, deep => true, ..part },
+        ),
+    );
+    lanes(
+        "matmul_lanes_1x4",
+        form(
+            "single",
+            "single",
+            context! { rows => 1, quads => 1, size => 8 },
+        ),
+    );
 }
 
 #[test]

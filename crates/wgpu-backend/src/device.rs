@@ -85,8 +85,8 @@ pub(crate) fn convert(error: wgpu::Error) -> Error {
 /// (`LP_MAX_TGSI_LOOP_ITERATIONS` in `lp_bld_limits.h`); these walks take fewer.
 pub(crate) const LONGEST_WALK: usize = 1 << 16;
 
-/// Rendered templates, by file and variables.
-type Renderings = Recent<(&'static str, Value), Arc<Rendering>>;
+/// Rendered templates, by file and variables. Fewer than of other things: both hold whole texts.
+type Renderings = Recent<(&'static str, Value), Arc<Rendering>, 512>;
 
 /// What code generation needs to know about the device.
 #[derive(Clone, Debug)]

@@ -6,7 +6,40 @@ use wgrad_core::DType;
 use crate::device::{LONGEST_WALK, Traits, lock};
 use crate::matmul::Product;
 use crate::options::MatmulChoice;
-use crate::tiles::{Walk, deepest_chain};
+
+/// The direction in which an operand is read by vectors.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Walk {
+    /// Along `k`.
+    K,
+    /// Along `m` (of A) or `n` (of B).
+    Across,
+    /// By single elements.
+    Single,
+}
+
+impl Walk {
+    /// What the templates call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Walk::K => "k",
+            Walk::Across => "across",
+            Walk::Single => "single",
+        }
+    }
+}
+
+/// Products up to this depth are one chain of additions. Longer ones are sums of sums of
+/// [`CHAIN`] products: the error of a chain grows with its length.
+///
+/// On hardware the chains are longer, because registers for other sums cost speed: the 64 x 64 tile
+/// takes 84 instead of 60, a 128 x 128 tile spills (RADV's compiler, gfx1100).
+pub(crate) const fn deepest_chain(software: bool) -> usize {
+    if software { 2048 } else { 16_384 }
+}
+
+/// Products of one chain, where there are several.
+pub(crate) const CHAIN: usize = 256;
 
 /// Rows and columns of a thread and, where tiled, of a workgroup and the depth of its tiles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

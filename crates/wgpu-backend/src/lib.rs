@@ -12,7 +12,6 @@
 
 // The error type carries what a person needs to know; it is made once per failure.
 
-mod accumulate;
 mod adapter;
 mod bindings;
 mod codegen;
@@ -23,7 +22,6 @@ mod executable;
 mod form;
 mod indexing;
 mod instance;
-mod lanes;
 mod map;
 mod matmul;
 mod operand;
@@ -36,7 +34,6 @@ mod recent;
 mod reduce;
 mod rows;
 mod source;
-mod tiles;
 mod timer;
 #[cfg(not(target_arch = "wasm32"))]
 mod tune;

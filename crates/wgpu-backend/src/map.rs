@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use wgrad_core::{Layout, Operand, Output, Program, Result, Shape};
+use wgrad_shaders::context;
 
 use crate::codegen::{self, Scope};
 use crate::operand::{Access, Axis, Lanes, load, start, sum};
 use crate::source::{Generated, Slot, Source};
 
-/// Threads of a workgroup.
-const GROUP: u32 = 64;
+/// Threads of a workgroup, as the template has it.
+const GROUP: usize = 64;
 
 /// Names the operands of a kernel.
 pub(crate) fn accesses(prefix: &str, inputs: &[Operand]) -> Vec<Access> {
@@ -91,7 +92,7 @@ fn loads(
     inputs.iter().map(|a| a.name.clone()).collect()
 }
 
-/// Makes the kernel; `None` where there is nothing to do.
+/// Makes the kernel (`map.wgsl`); `None` where there is nothing to do.
 pub(crate) fn generate(
     mut source: Source<'_>,
     shape: &Shape,
@@ -103,13 +104,9 @@ pub(crate) fn generate(
     if count == 0 {
         return Ok(None);
     }
-    let mut body = String::new();
-    let n = source.u32("n", count);
-    let _ = write!(
-        body,
-        "let i = (group_index * {GROUP}u + lane) * 4u;\nif i >= {n} {{\n    return;\n}}\n"
-    );
-    let registers = loads(&mut source, shape, inputs, "i", &mut body);
+    source.u32("n", count);
+    let (mut text, mut program_text) = (String::new(), String::new());
+    let registers = loads(&mut source, shape, inputs, "i", &mut text);
     let scope = Scope {
         inputs: &registers,
         accumulators: &[],
@@ -118,22 +115,13 @@ pub(crate) fn generate(
         prefix: "",
         first_scalar: 0,
     };
-    let results = codegen::program(&mut source, program, &scope, &mut body)?;
-    for (k, (register, &(slot, dtype))) in results.iter().zip(outputs).enumerate() {
+    let values = codegen::program(&mut source, program, &scope, &mut program_text)?;
+    for (k, &(slot, dtype)) in outputs.iter().enumerate() {
         source.output(&format!("y{k}"), slot, dtype, true);
-        let _ = writeln!(body, "store4_y{k}(i, {register});");
     }
     source.bytes = (count * 4 * (inputs.len() + outputs.len())) as f64;
     source.flops = (count * program.instrs.len() * 4) as f64;
-    let what = format!(
-        "{} elementwise operations, four elements per thread",
-        program.instrs.len()
-    );
-    Ok(Some(source.finish(
-        "map",
-        &what,
-        GROUP,
-        count.div_ceil(4).div_ceil(GROUP as usize),
-        &body,
-    )))
+    let variables = context! { loads => text, program => program_text, values };
+    let groups = count.div_ceil(4).div_ceil(GROUP);
+    Ok(Some(source.render("map", "map.wgsl", &variables, groups)?))
 }

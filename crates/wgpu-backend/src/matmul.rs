@@ -1,10 +1,9 @@
 //! Matrix products.
 //!
-//! *Tiled*: a workgroup of 256 threads brings tiles of A and B into workgroup memory, A turned so
-//! that `k` is its outer dimension, and each thread keeps a block of the result in registers.
-//! *Registers*: no barrier, each thread reads what it multiplies; for adapters that run on the
-//! CPU, and for few rows. *Lanes*: the same, but the lanes of a subgroup share what they read of A
-//! (see `lanes`); where subgroup sizes are known on such adapters. *Dot*: a reduction per element,
+//! *Tiled* (`matmul_tiled.wgsl`): workgroups bring tiles of A and B into workgroup memory. *Registers*
+//! (`matmul_registers.wgsl`): no barrier, each thread reads what it multiplies; for adapters that run on
+//! the CPU, and for few rows. *Lanes* (`matmul_lanes.wgsl`): the same, but the lanes of a subgroup share
+//! what they read of A; where subgroup sizes are known on such adapters. *Dot*: a reduction per element,
 //! for vectors. Where the result is small and `k` long, `k` is split into parts that a second launch
 //! adds up in a fixed order. Sums of an operand (see `Kernel::MatMul`) have threads of their own
 //! behind the product's, or a launch where the product takes two.
@@ -12,22 +11,19 @@
 //! Transposes are strides. The text depends on which stride of an operand is 1: loaders read
 //! vectors along that direction.
 
-use std::fmt::Write;
-
 use wgrad_core::{
     Accumulator, Arg, BufferSpec, DType, Instr, Layout, MapOp, Operand, Output, Program, ReduceOp,
     Result, Shape,
 };
+use wgrad_shaders::{Value, context};
 
 use crate::codegen::{self, Scope};
 use crate::device::Traits;
-use crate::form::{Form, Way};
-use crate::lanes::lanes_body;
+use crate::form::{CHAIN, Form, Walk, Way, deepest_chain};
 use crate::map::{accesses, targets};
 use crate::operand::{Access, Axis, Lanes, load, start, sum};
 use crate::reduce::Reduction;
-use crate::source::{Generated, Slot, Source, indent, register};
-use crate::tiles::{Walk, deepest_chain, registers_body, tiled_body};
+use crate::source::{Generated, Slot, Source, register};
 
 /// The product, as the plan has it.
 pub(crate) struct Product<'a> {
@@ -286,172 +282,130 @@ impl Product<'_> {
             let four = walk != Walk::Single;
             source.input(name, Slot::Plan(operand.buffer), operand.dtype, four);
         }
-        self.declare_store(&mut source, split)?;
-        let mut body = String::new();
+        let store = self.store(&mut source, split)?;
         let units = self.batches()
             * self.m.div_ceil(rows)
             * self.n.div_ceil(columns)
             * split.map_or(1, |s| s.parts);
-        let (label, size, mut groups) = match form {
-            Form::Registers { .. } => ("matmul_registers", 64, units.div_ceil(64)),
-            Form::Lanes { size, .. } => ("matmul_lanes", size as u32, units),
-            Form::Tiled { .. } => ("matmul_tiled", 256, units),
+        let (label, template, size, mut groups, form) = match form {
+            Form::Registers { rows, quads } => (
+                "matmul_registers",
+                "matmul_registers.wgsl",
+                64,
+                units.div_ceil(64),
+                context! { rows, quads },
+            ),
+            Form::Lanes { rows, quads, size } => (
+                "matmul_lanes",
+                "matmul_lanes.wgsl",
+                size,
+                units,
+                context! { rows, quads, size },
+            ),
+            Form::Tiled { tile, block, depth } => (
+                "matmul_tiled",
+                "matmul_tiled.wgsl",
+                256,
+                units,
+                context! { tile, block, depth },
+            ),
         };
-        if let (Some(sums), None) = (&self.sums, split) {
-            let first = source.u32("product_groups", groups);
-            let mut inner = format!("let unit = (group_index - {first}) * {size}u + lane;\n");
-            let threads = sums.beside(&mut source, "unit", &mut inner)?;
-            groups += threads.div_ceil(size as usize);
-            let _ = write!(
-                body,
-                "if group_index >= {first} {{\n{}    return;\n}}\n",
-                indent(&inner)
-            );
+        let mut sums = None;
+        if let (Some(reduction), None) = (&self.sums, split) {
+            source.u32("product_groups", groups);
+            let (reduction, threads) = reduction.beside(&mut source)?;
+            sums = Some(reduction);
+            groups += threads.div_ceil(size);
         }
-        let unit = match form {
-            Form::Registers { .. } => "(group_index * 64u + lane)",
-            Form::Lanes { .. } | Form::Tiled { .. } => "group_index",
-        };
-        let _ = write!(
-            body,
-            "// Tiles in row-major order, then batches, then parts of k.\n\
-             var tile = {unit};\n\
-             let tile_n = tile % params.tiles_n;\n\
-             tile = tile / params.tiles_n;\n\
-             let tile_m = tile % params.tiles_m;\n\
-             tile = tile / params.tiles_m;\n\
-             let batch = tile % params.batches;\n\
-             let part = tile / params.batches;\n"
-        );
-        let parts = split.map_or("1u".to_string(), |s| source.u32("parts", s.parts));
-        let _ = write!(body, "if part >= {parts} {{\n    return;\n}}\n");
-        match split {
-            Some(s) => {
-                let chunk = source.u32("chunk", s.chunk);
-                let _ = write!(
-                    body,
-                    "let k_begin = part * {chunk};\nlet k_end = min(k_begin + {chunk}, params.k);\n"
-                );
-            }
-            None => body.push_str("let k_begin = 0u;\nlet k_end = params.k;\n"),
+        if let Some(split) = split {
+            source.u32("parts", split.parts);
+            source.u32("chunk", split.chunk);
         }
-        let layouts: Vec<Layout> = [&self.a.layout, &self.b.layout]
-            .iter()
-            .map(|l| Layout {
-                shape: self.batch.clone(),
-                strides: l.strides[..rank].into(),
-                offset: 0,
-            })
-            .collect();
-        let axis = Axis::new(self.batch, 0..rank, &layouts.iter().collect::<Vec<_>>());
+        let layouts = [&self.a.layout, &self.b.layout].map(|l| Layout {
+            shape: self.batch.clone(),
+            strides: l.strides[..rank].into(),
+            offset: 0,
+        });
+        let axis = Axis::new(self.batch, 0..rank, &[&layouts[0], &layouts[1]]);
         let names = ["a".to_string(), "b".to_string()];
-        let offsets = axis.point(&mut source, &names, "t", "batch", &mut body);
-        for (name, offset) in names.iter().zip(&offsets) {
-            let base = sum(&[&format!("params.{name}_start"), offset]);
-            let _ = writeln!(body, "let {name}_base = {base};");
-        }
-        let t = register(self.element());
-        let walks = [a_walk, b_walk];
-        let depth = split.map_or(self.k, |s| s.chunk);
-        let deep = t == "f32" && depth > deepest_chain(source.traits.software);
-        match form {
-            Form::Registers { rows, quads } => {
-                registers_body(t, [rows, quads], walks, deep, &mut body);
-            }
-            Form::Lanes { rows, quads, size } => {
-                lanes_body(t, [rows, quads], size, walks, deep, &mut body);
-            }
-            Form::Tiled { tile, block, depth } => {
-                let sizes = [tile, block, depth];
-                tiled_body(&mut source, t, sizes, walks, deep, &mut body);
-            }
-        }
+        let mut batch = String::new();
+        let offsets = axis.point(&mut source, &names, "t", "batch", &mut batch);
+        let own = context! {
+            t => register(self.element()),
+            a_walk => a_walk.name(),
+            b_walk => b_walk.name(),
+            deep => self.element() == DType::F32
+                && split.map_or(self.k, |s| s.chunk) > deepest_chain(source.traits.software),
+            block_length => CHAIN,
+            split => split.is_some(),
+            sums,
+            batch,
+            base => context! {
+                a => sum(&["params.a_start", &offsets[0]]),
+                b => sum(&["params.b_start", &offsets[1]]),
+            },
+        };
         source.flops = 2.0 * (self.batches() * self.m * self.n) as f64 * self.k as f64;
-        let what = format!("{form:?}, A by {a_walk:?}, B by {b_walk:?}");
-        Ok(source.finish(label, &what, size, groups, &body))
+        let variables = context! { ..form, ..own, ..store };
+        source.render(label, template, &variables, groups)
     }
 
-    /// Declares `store_block(batch, part, row, col, acc)`, which finishes four elements of a row.
-    fn declare_store(&self, source: &mut Source<'_>, split: Option<&Split>) -> Result<()> {
-        let t = register(self.element());
+    /// What finishes and stores four elements of a row: the variables of `matmul/store.wgsl`.
+    fn store(&self, source: &mut Source<'_>, split: Option<&Split>) -> Result<Value> {
         let whole = self.n.is_multiple_of(4);
-        let mut body = String::new();
-        body.push_str("if row >= params.m || col >= params.n {\n    return;\n}\n");
-        let _ = writeln!(body, "let to = (batch * params.m + row) * params.n + col;");
-        let mut stores: Vec<(String, String)> = Vec::new();
+        let store = |name: String, value: String| context! { name, value };
         if let Some(split) = split {
-            let pitch = source.u32("pitch", split.pitch);
+            source.u32("pitch", split.pitch);
             source.output("partial", split.slot, self.element(), whole);
-            let _ = writeln!(body, "let place = part * {pitch} + to;");
-            stores.push(("partial".into(), "acc".into()));
-        } else {
-            let inputs = accesses("z", self.epilogue_inputs);
-            let rank = self.batch.rank();
-            let layouts: Vec<&Layout> = inputs.iter().map(|a| &a.layout).collect();
-            let names: Vec<String> = inputs.iter().map(|a| a.name.clone()).collect();
-            let mut shape = self.batch.to_vec();
-            shape.extend([self.m, self.n]);
-            let shape = Shape::from(shape);
-            // The row and the batch are points, the columns are lanes.
-            let batch = Axis::new(&shape, 0..rank, &layouts);
-            let row = Axis::new(&shape, rank..rank + 1, &layouts);
-            let column = Axis::new(&shape, rank + 1..rank + 2, &layouts);
-            let aligned: Vec<bool> = (0..inputs.len())
-                .map(|i| layouts[i].offset.is_multiple_of(4) && batch.divides(i) && row.divides(i))
-                .collect();
-            let batches = batch.point(source, &names, "zb", "batch", &mut body);
-            let rows = row.point(source, &names, "zr", "row", &mut body);
-            let columns = column.lanes(source, &names, "zc", "col", &aligned, &mut body);
-            for (i, access) in inputs.iter().enumerate() {
-                let (offset, lanes) = &columns[i];
-                let begin = start(source, access);
-                source.input(
-                    &access.name,
-                    access.slot,
-                    access.dtype,
-                    *lanes == Lanes::Four,
-                );
-                let at = sum(&[&begin, &batches[i], &rows[i], offset]);
-                load(access, lanes, &at, &mut body);
-            }
-            body.push_str("let place = to;\n");
-            let scope = Scope {
-                inputs: &names,
-                accumulators: &["acc".to_string()],
-                index: "(vec4<u32>(to) + vec4<u32>(0u, 1u, 2u, 3u))",
-                block: whole,
-                prefix: "e",
-                first_scalar: 0,
-            };
-            let values = codegen::program(source, self.epilogue, &scope, &mut body)?;
-            for (i, (value, output)) in values.into_iter().zip(self.outputs).enumerate() {
-                source.output(
-                    &format!("y{i}"),
-                    Slot::Plan(output.buffer),
-                    output.dtype,
-                    whole,
-                );
-                stores.push((format!("y{i}"), value));
-            }
+            let stores = vec![store("partial".into(), "acc".into())];
+            return Ok(context! { whole, epilogue => "", stores });
         }
-        for (name, value) in stores {
-            if whole {
-                let _ = writeln!(body, "store4_{name}(place, {value});");
-                continue;
-            }
-            let _ = writeln!(body, "store_{name}(place, {value}.x);");
-            for (i, lane) in [(1, "y"), (2, "z"), (3, "w")] {
-                let _ = write!(
-                    body,
-                    "if col + {i}u < params.n {{\n    store_{name}(place + {i}u, {value}.{lane});\n}}\n"
-                );
-            }
+        let mut epilogue = String::new();
+        let inputs = accesses("z", self.epilogue_inputs);
+        let rank = self.batch.rank();
+        let layouts: Vec<&Layout> = inputs.iter().map(|a| &a.layout).collect();
+        let names: Vec<String> = inputs.iter().map(|a| a.name.clone()).collect();
+        let mut shape = self.batch.to_vec();
+        shape.extend([self.m, self.n]);
+        let shape = Shape::from(shape);
+        // The row and the batch are points, the columns are lanes.
+        let batch = Axis::new(&shape, 0..rank, &layouts);
+        let row = Axis::new(&shape, rank..rank + 1, &layouts);
+        let column = Axis::new(&shape, rank + 1..rank + 2, &layouts);
+        let aligned: Vec<bool> = (0..inputs.len())
+            .map(|i| layouts[i].offset.is_multiple_of(4) && batch.divides(i) && row.divides(i))
+            .collect();
+        let batches = batch.point(source, &names, "zb", "batch", &mut epilogue);
+        let rows = row.point(source, &names, "zr", "row", &mut epilogue);
+        let columns = column.lanes(source, &names, "zc", "col", &aligned, &mut epilogue);
+        for (i, access) in inputs.iter().enumerate() {
+            let (offset, lanes) = &columns[i];
+            let begin = start(source, access);
+            source.input(
+                &access.name,
+                access.slot,
+                access.dtype,
+                *lanes == Lanes::Four,
+            );
+            let at = sum(&[&begin, &batches[i], &rows[i], offset]);
+            load(access, lanes, &at, &mut epilogue);
         }
-        source.declare(&format!(
-            "fn store_block(batch: u32, part: u32, row: u32, col: u32, acc: vec4<{t}>) {{\n{}}}\n",
-            indent(&body)
-        ));
-        Ok(())
+        let scope = Scope {
+            inputs: &names,
+            accumulators: &["acc".to_string()],
+            index: "(vec4<u32>(to) + vec4<u32>(0u, 1u, 2u, 3u))",
+            block: whole,
+            prefix: "e",
+            first_scalar: 0,
+        };
+        let values = codegen::program(source, self.epilogue, &scope, &mut epilogue)?;
+        let mut stores = Vec::new();
+        for (i, (value, output)) in values.into_iter().zip(self.outputs).enumerate() {
+            let name = format!("y{i}");
+            source.output(&name, Slot::Plan(output.buffer), output.dtype, whole);
+            stores.push(store(name, value));
+        }
+        Ok(context! { whole, epilogue, stores })
     }
 }
 

@@ -3,18 +3,16 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Entries at most.
-const CAPACITY: usize = 4096;
-
+/// `N` entries at most.
 #[derive(Debug)]
-pub(crate) struct Recent<K, V> {
+pub(crate) struct Recent<K, V, const N: usize = 4096> {
     /// With the time of their last use.
     entries: HashMap<K, (V, u64)>,
     clock: u64,
 }
 
-impl<K, V> Default for Recent<K, V> {
-    fn default() -> Recent<K, V> {
+impl<K, V, const N: usize> Default for Recent<K, V, N> {
+    fn default() -> Recent<K, V, N> {
         Recent {
             entries: HashMap::new(),
             clock: 0,
@@ -22,7 +20,7 @@ impl<K, V> Default for Recent<K, V> {
     }
 }
 
-impl<K: Hash + Eq, V: Clone> Recent<K, V> {
+impl<K: Hash + Eq, V: Clone, const N: usize> Recent<K, V, N> {
     /// What is kept for a key.
     pub fn get(&mut self, key: &K) -> Option<V> {
         self.clock += 1;
@@ -34,9 +32,9 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
     /// Keeps a value. Where there are too many, the older half goes, so that looking for it costs
     /// little for each.
     pub fn insert(&mut self, key: K, value: V) {
-        if self.entries.len() >= CAPACITY {
+        if self.entries.len() >= N {
             let mut times: Vec<u64> = self.entries.values().map(|e| e.1).collect();
-            let (_, median, _) = times.select_nth_unstable(CAPACITY / 2);
+            let (_, median, _) = times.select_nth_unstable(N / 2);
             let bound = *median;
             self.entries.retain(|_, e| e.1 > bound);
         }
@@ -56,7 +54,8 @@ mod tests {
 
     #[test]
     fn the_longest_unused_go() {
-        let mut recent = Recent::default();
+        const CAPACITY: usize = 64;
+        let mut recent = Recent::<_, _, CAPACITY>::default();
         for i in 0..CAPACITY {
             recent.insert(i, i);
         }

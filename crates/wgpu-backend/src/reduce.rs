@@ -1,26 +1,16 @@
-//! Reductions: a template around a prologue and an epilogue.
-//!
-//! Three forms. *Columns*: a thread keeps four neighbouring results and walks the reduced part;
-//! neighbouring threads read neighbouring elements where the kept dimensions are the inner ones.
-//! *Rows*: a thread keeps one result and its four lanes walk the reduced part. *Group*: as rows,
-//! but a workgroup shares a result and combines in a tree. Where results are few and reductions
-//! long, a first launch reduces parts and a second combines them. The order of combination depends
-//! on sizes alone, so results are the same every time.
-//!
-//! Extremes and their positions work on order-preserving `u32` keys (see the prelude), which makes
-//! NaN and infinity ordinary values.
+//! Reductions: the form of `reduce.wgsl` by sizes, strides and the kind of adapter. Where results are
+//! few and reductions long, a first launch reduces parts and a second combines them.
 
 mod body;
 
-use std::fmt::Write;
-
 use wgrad_core::{Accumulator, Arg, BufferSpec, DType, Kernel, Layout, Program, Result, Shape};
+use wgrad_shaders::{Value, context};
 
-use crate::accumulate::{is_position, running, running_dtype};
 use crate::device::{LONGEST_WALK, Traits};
 use crate::map::{accesses, targets};
 use crate::operand::{Access, Axis};
 use crate::source::{Generated, Slot, Source};
+pub(crate) use body::{is_position, running_dtype};
 
 /// Threads of a workgroup that do not cooperate.
 const GROUP: u32 = 64;
@@ -38,6 +28,15 @@ enum Form {
 }
 
 impl Form {
+    /// What the template calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Form::Columns => "columns",
+            Form::Rows => "rows",
+            Form::Group(_) => "group",
+        }
+    }
+
     /// Elements of a part that take a thread without barriers a quarter of [`LONGEST_WALK`] steps:
     /// few enough that a sum of sums of [`BLOCK`] is still exact to some units in the last place.
     fn longest(self) -> usize {
@@ -77,6 +76,8 @@ struct Partials {
     chunk: usize,
     /// Results rounded up to 4.
     pitch: usize,
+    /// Where they begin in the executable's own buffer.
+    base: usize,
 }
 
 impl Partials {
@@ -208,10 +209,7 @@ impl<'a> Reduction<'a> {
         if self.results() == 0 {
             return Ok(Vec::new());
         }
-        let layouts: Vec<&Layout> = self.inputs.iter().map(|a| &a.layout).collect();
-        let split = self.kept();
-        let kept = Axis::new(&self.shape, 0..split, &layouts);
-        let reduced = Axis::new(&self.shape, split..self.shape.rank(), &layouts);
+        let (kept, reduced) = self.axes();
         let (form, parts) = self.choose(traits, &kept, &reduced);
         let pitch = self.results().next_multiple_of(4);
         let words = |parts: usize| parts * pitch * 8 * self.accumulators.len();
@@ -228,16 +226,20 @@ impl<'a> Reduction<'a> {
         let parts = self.length().div_ceil(chunk.max(1)).max(1);
         if parts == 1 {
             let source = Source::new(traits, buffers);
-            return Ok(vec![
-                self.single(source, form, &kept, &reduced, None, *scratch, label)?,
-            ]);
+            return Ok(vec![self.single(
+                source,
+                form,
+                (&kept, &reduced),
+                None,
+                label,
+            )?]);
         }
         let partials = Partials {
             parts,
             chunk,
             pitch,
+            base: *scratch,
         };
-        let base = *scratch;
         let slots: usize = self
             .accumulators
             .iter()
@@ -245,9 +247,9 @@ impl<'a> Reduction<'a> {
             .sum();
         *scratch += slots * partials.bytes();
         let source = Source::new(traits, buffers);
-        let first = self.single(source, form, &kept, &reduced, Some(&partials), base, label)?;
+        let first = self.single(source, form, (&kept, &reduced), Some(&partials), label)?;
         let mut launches = vec![first];
-        launches.extend(self.combine(traits, buffers, &partials, base, scratch)?);
+        launches.extend(self.combine(traits, buffers, &partials, scratch)?);
         Ok(launches)
     }
 
@@ -257,7 +259,6 @@ impl<'a> Reduction<'a> {
         traits: &Traits,
         buffers: &[BufferSpec],
         partials: &Partials,
-        base: usize,
         scratch: &mut usize,
     ) -> Result<Vec<Generated>> {
         let split = self.kept();
@@ -271,7 +272,7 @@ impl<'a> Reduction<'a> {
         let mut prologue = Program::default();
         let mut positions = Vec::new();
         let mut accumulators = Vec::new();
-        let mut at = base;
+        let mut at = partials.base;
         let mut add = |dtype: DType, inputs: &mut Vec<Access>| {
             inputs.push(Access {
                 name: format!("x{}", inputs.len()),
@@ -319,25 +320,27 @@ impl<'a> Reduction<'a> {
         second.generate(traits, buffers, scratch, "reduce_parts")
     }
 
-    /// The same inside another kernel, in threads of its own: `unit` numbers them, and may reach
-    /// past the last. Returns how many there are.
-    pub fn beside(&self, source: &mut Source<'_>, unit: &str, body: &mut String) -> Result<usize> {
+    /// The same inside another kernel, in threads of its own. Returns what `matmul/place.wgsl` takes
+    /// in, and how many threads there are.
+    pub fn beside(&self, source: &mut Source<'_>) -> Result<(Value, usize)> {
+        let (kept, reduced) = self.axes();
+        let results = self.results();
+        let (form, threads) = match self.is_columnar(&kept, &reduced) && results >= 4 {
+            true => (Form::Columns, results.div_ceil(4)),
+            false => (Form::Rows, results),
+        };
+        source.u32(&self.named("length"), self.length());
+        let reduction = self.variables(source, form, (&kept, &reduced), None)?;
+        Ok((reduction, threads))
+    }
+
+    /// The dimensions that are kept and those that are reduced, over the inputs.
+    fn axes(&self) -> (Axis, Axis) {
         let layouts: Vec<&Layout> = self.inputs.iter().map(|a| &a.layout).collect();
         let split = self.kept();
         let kept = Axis::new(&self.shape, 0..split, &layouts);
         let reduced = Axis::new(&self.shape, split..self.shape.rank(), &layouts);
-        let columns = self.is_columnar(&kept, &reduced) && self.results() >= 4;
-        let form = if columns { Form::Columns } else { Form::Rows };
-        let length = source.u32(&self.named("length"), self.length());
-        let _ = write!(body, "let begin = 0u;\nlet end = {length};\n");
-        self.accumulate(source, form, (&kept, &reduced), unit, body)?;
-        self.finish(source, columns, body)?;
-        let results = self.results();
-        Ok(if columns {
-            results.div_ceil(4)
-        } else {
-            results
-        })
+        (kept, reduced)
     }
 
     fn named(&self, name: &str) -> String {
@@ -345,113 +348,41 @@ impl<'a> Reduction<'a> {
     }
 
     /// Whether this combines the results of a first launch.
-    pub(crate) fn is_second(&self) -> bool {
+    fn is_second(&self) -> bool {
         !self.positions.is_empty()
     }
 
-    #[allow(clippy::too_many_arguments)] // one launch's facts, used in one place each
+    /// One launch; of a first of two also where its results go.
     fn single(
         &self,
         mut source: Source<'_>,
         form: Form,
-        kept: &Axis,
-        reduced: &Axis,
+        axes: (&Axis, &Axis),
         partials: Option<&Partials>,
-        base: usize,
         label: &str,
     ) -> Result<Generated> {
         let (results, length) = (self.results(), self.length());
-        let mut body = String::new();
-        let columns = form == Form::Columns;
-        let per_part = if columns {
-            results.div_ceil(4)
-        } else {
-            results
+        let units = match form {
+            Form::Columns => results.div_ceil(4),
+            Form::Rows | Form::Group(_) => results,
         };
-        let parts = partials.map_or(1, |p| p.parts);
-        let unit = match form {
-            Form::Group(_) => "group_index".to_string(),
-            _ => {
-                let _ = writeln!(body, "let unit = group_index * {GROUP}u + lane;");
-                "unit".to_string()
-            }
-        };
-        let len = source.u32(&self.named("length"), length);
-        let slot = if let Some(p) = partials {
-            let units = source.u32("units", per_part);
-            let count = source.u32("parts", p.parts);
-            let chunk = source.u32("chunk", p.chunk);
-            let _ = write!(
-                body,
-                "let part = {unit} / {units};\n\
-                 if part >= {count} {{\n    return;\n}}\n\
-                 let begin = part * {chunk};\n\
-                 let end = min(begin + {chunk}, {len});\n"
-            );
-            format!("({unit} % {units})")
-        } else {
-            let _ = write!(body, "let begin = 0u;\nlet end = {len};\n");
-            unit
-        };
-        self.accumulate(&mut source, form, (kept, reduced), &slot, &mut body)?;
-        match partials {
-            Some(p) => self.store_partials(&mut source, p, base, columns, &mut body),
-            None => self.finish(&mut source, columns, &mut body)?,
+        source.u32(&self.named("length"), length);
+        if let Some(p) = partials {
+            source.u32("units", units);
+            source.u32("parts", p.parts);
+            source.u32("chunk", p.chunk);
+            source.u32("pitch", p.pitch);
         }
+        let reduction = self.variables(&mut source, form, axes, partials)?;
+        let units = units * partials.map_or(1, |p| p.parts);
+        let (size, groups) = match form {
+            Form::Group(size) => (size, units),
+            Form::Columns | Form::Rows => (GROUP, units.div_ceil(GROUP as usize)),
+        };
+        let split = partials.is_some();
+        let variables = context! { form => form.name(), size, split, reduction };
         source.bytes = (results * length * 4 * self.inputs.len().max(1)) as f64;
         source.flops = (results * length * (1 + self.prologue.instrs.len() * 4)) as f64;
-        let (size, groups, what) = match form {
-            Form::Columns => (
-                GROUP,
-                (per_part * parts).div_ceil(GROUP as usize),
-                "four neighbouring results per thread",
-            ),
-            Form::Rows => (
-                GROUP,
-                (per_part * parts).div_ceil(GROUP as usize),
-                "a result per thread",
-            ),
-            Form::Group(size) => (size, per_part * parts, "a result per workgroup"),
-        };
-        Ok(source.finish(label, what, size, groups, &body))
-    }
-
-    /// The accumulators of result (or four results) number `slot`, from `begin` to `end`.
-    fn accumulate(
-        &self,
-        source: &mut Source<'_>,
-        form: Form,
-        (kept, reduced): (&Axis, &Axis),
-        slot: &str,
-        body: &mut String,
-    ) -> Result<()> {
-        let n = source.u32(&self.named("results"), self.results());
-        let columns = form == Form::Columns;
-        let scale = if columns { " * 4u" } else { "" };
-        let _ = write!(
-            body,
-            "let o = {slot}{scale};\nif o >= {n} {{\n    return;\n}}\n"
-        );
-        for (i, accumulator) in self.accumulators.iter().enumerate() {
-            let t = running(accumulator);
-            let _ = writeln!(body, "var a{i} = vec4<{t}>(0);");
-            if t == "f32" {
-                let _ = writeln!(body, "var a{i}_block = vec4<f32>(0.0);");
-                if !source.traits.software {
-                    let _ = writeln!(body, "var a{i}_blocks = vec4<f32>(0.0);");
-                }
-            }
-            if is_position(accumulator.op) {
-                let _ = writeln!(body, "var a{i}_at = vec4<u32>(0xffffffffu);");
-            }
-        }
-        self.walk(source, form, kept, reduced, body)?;
-        if !columns {
-            self.combine_lanes(body);
-        }
-        if let Form::Group(size) = form {
-            self.combine_group(source, size, body);
-        }
-        Ok(())
+        source.render(label, "reduce.wgsl", &variables, groups)
     }
 }

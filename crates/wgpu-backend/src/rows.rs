@@ -6,12 +6,11 @@ use wgrad_core::{
 };
 use wgrad_shaders::{Value, context};
 
-use crate::accumulate::{is_down, is_position, running};
 use crate::codegen::{self, Scope};
 use crate::device::{LONGEST_WALK, Traits};
 use crate::map::accesses;
 use crate::operand::{Access, Axis, Lanes, load, start, sum};
-use crate::reduce::BLOCK;
+use crate::reduce::{BLOCK, is_position, running_dtype};
 use crate::source::{Generated, Slot, Source, register};
 
 /// Elements up to which a sum of a row is one chain of additions.
@@ -354,7 +353,7 @@ impl Made {
 /// What the template needs to know of a fold.
 fn describe(fold: &Fold, stage: usize, f: usize, value: &str) -> Result<Value> {
     let Accumulator { op, dtype } = fold.accumulator;
-    let t = running(&fold.accumulator);
+    let t = register(running_dtype(&fold.accumulator));
     let d = register(dtype);
     let (kind, enter, leave) = match op {
         ReduceOp::Sum if d == "bool" => ("sum", "key_bool".into(), "unkey_bool".into()),
@@ -365,7 +364,7 @@ fn describe(fold: &Fold, stage: usize, f: usize, value: &str) -> Result<Value> {
         }
         // Of 0 and 1 as keys, any is the largest and all the smallest.
         _ => {
-            let down = if is_down(op) || op == ReduceOp::All {
+            let down = if matches!(op, ReduceOp::Min | ReduceOp::ArgMin | ReduceOp::All) {
                 "down_"
             } else {
                 ""

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use wgrad_core::{BufferSpec, DType, Result};
-use wgrad_shaders::{Rendering, Value, ValueKind};
+use wgrad_shaders::{Rendering, Value};
 
 use crate::device::Traits;
 use crate::pipeline::{Interface, ParamsAs};
@@ -358,7 +358,7 @@ impl<'a> Source<'a> {
         groups: usize,
     ) -> Result<Generated> {
         let rendering = self.traits.render(template, variables)?;
-        let what = format!("{template} with {}", plain(variables));
+        let what = format!("{template}{}", form(variables));
         let text = rendering.text.clone();
         Ok(self.assemble(label, &what, groups, &text, Some(rendering)))
     }
@@ -484,19 +484,17 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Those of a template's variables that fit into a line.
-fn plain(variables: &Value) -> String {
-    let names = variables.try_iter().into_iter().flatten();
-    let short = names.filter_map(|name| {
-        let value = variables.get_item(&name).ok()?;
-        let short = match value.kind() {
-            ValueKind::Bool | ValueKind::Number => true,
-            ValueKind::String => value.as_str().is_some_and(|text| text.len() < 20),
-            _ => false,
-        };
-        short.then(|| format!("{name}: {value}"))
-    });
-    short.collect::<Vec<_>>().join(", ")
+/// The variables that say which form of a template this is, for people: not the texts it takes in.
+fn form(variables: &Value) -> String {
+    let mut out = String::new();
+    for name in variables.try_iter().into_iter().flatten() {
+        let value = variables.get_item(&name).unwrap_or_default();
+        let is_word = |s: &str| !s.is_empty() && !s.contains(char::is_whitespace);
+        if value.as_str().is_some_and(is_word) || value.is_number() || value == Value::from(true) {
+            let _ = write!(out, ", {name} {value}");
+        }
+    }
+    out
 }
 
 /// Folds a number of workgroups into two dimensions where one does not hold them.

@@ -105,9 +105,9 @@ fn optimizers_and_cross_entropy_touch_each_element_once() {
         }
         // Rows that fit registers, so many vectors in each thread.
         let head = text.lines().next().unwrap_or_default();
-        if head.contains("cross_entropy.wgsl") && head.contains("form: registers") {
+        if head.contains("cross_entropy.wgsl") && head.contains(", form registers") {
             rows += 1;
-            let (_, count) = head.split_once("count: ").unwrap();
+            let (_, count) = head.split_once(", count ").unwrap();
             let vectors: usize = count.split_once(',').unwrap().0.parse().unwrap();
             assert_eq!(calls(&text, "logits4("), vectors, "{text}");
             assert_eq!(calls(&text, "put_grad("), vectors, "{text}");
@@ -130,7 +130,7 @@ fn forms_of_kernels_of_rows() {
         let variants = gpu.variants().unwrap();
         for form in forms {
             let is = |head: &str| {
-                head.starts_with("// rows") && head.contains(&format!("form: {form},"))
+                head.starts_with("// rows") && head.contains(&format!(", form {form}"))
             };
             let mut found = variants.iter().map(|(_, text)| text);
             let text = found.find(|text| text.lines().next().is_some_and(is));
