@@ -12,9 +12,12 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, UndefinedBehavior, Value};
 
 /// Every template, by the name of its file.
-const TEMPLATES: [(&str, &str); 3] = [
+const TEMPLATES: &[(&str, &str)] = &[
     ("adam.wgsl", include_str!("adam.wgsl")),
+    ("concat.wgsl", include_str!("concat.wgsl")),
     ("cross_entropy.wgsl", include_str!("cross_entropy.wgsl")),
+    ("elements.wgsl", include_str!("elements.wgsl")),
+    ("place.wgsl", include_str!("place.wgsl")),
     ("sgd.wgsl", include_str!("sgd.wgsl")),
 ];
 
@@ -135,7 +138,7 @@ impl Templates {
                 .keep_trailing_newline(true)
                 .build()?,
         );
-        for (name, builtin) in TEMPLATES {
+        for &(name, builtin) in TEMPLATES {
             let text = marked(name, &source_in(folder, name, builtin));
             environment.add_template_owned(name, text)?;
         }

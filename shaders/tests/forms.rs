@@ -7,11 +7,9 @@ fn snapshot(name: &str, template: &str, variables: &Value) {
     let rendering = render(template, variables).unwrap_or_else(|error| panic!("{name}: {error}"));
     // Where a line comes from is known for all of them.
     for line in 1..=rendering.text.lines().count() {
-        assert!(
-            rendering
-                .origin(line)
-                .is_some_and(|(file, _)| file == template)
-        );
+        // Its own text, or that which it includes.
+        let known = |file| file == template || file == "elements.wgsl";
+        assert!(rendering.origin(line).is_some_and(|(file, _)| known(file)));
     }
     insta::assert_snapshot!(name, rendering.text);
 }
@@ -54,6 +52,16 @@ fn cross_entropy() {
         "logsumexp_long",
         form("logsumexp", "long", 256, 2, context! { blocks => true }),
     );
+}
+
+#[test]
+fn moved_elements() {
+    let parts = |parts: u32, t| context! { parts, t };
+    snapshot("concat", "concat.wgsl", &parts(2, "f32"));
+    snapshot("concat_of_one", "concat.wgsl", &parts(1, "bool"));
+    let place = |rank: u32, filled| context! { rank, filled, t => "f32" };
+    snapshot("place", "place.wgsl", &place(2, true));
+    snapshot("place_of_nothing", "place.wgsl", &place(2, false));
 }
 
 #[test]

@@ -23,8 +23,8 @@ impl Op {
             Op::Softmax(form) => format!("{form:?}").to_lowercase(),
             Op::Gather { .. } => "gather".into(),
             Op::ScatterAdd { .. } => "scatter_add".into(),
-            Op::Concat { .. } => "cat".into(),
-            Op::Place(_) => "slice gradient".into(),
+            Op::Operation { op, part: 0 } => op.name().into(),
+            Op::Operation { op, part } => format!("{}, result {part}", op.name()),
         }
     }
 }

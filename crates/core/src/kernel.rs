@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::dtype::DType;
 use crate::layout::Layout;
+use crate::ops::{AnyOperation, Operation};
 use crate::program::Program;
 use crate::shape::Shape;
 
@@ -225,30 +226,14 @@ pub enum Kernel {
         /// Where the result goes: the source's shape with `size` along `dim`.
         output: Output,
     },
-    /// The inputs one after the other along `dim`.
-    Concat {
-        /// The dimension that grows.
-        dim: usize,
-        /// At least one; shapes equal except along `dim`. Any number: a backend splits what does
-        /// not fit its limits.
+    /// A structured operation: its results of its operands.
+    Operation {
+        /// What to compute.
+        op: AnyOperation,
+        /// The operands, in the operation's order.
         inputs: Vec<Operand>,
-        /// Where the result goes.
-        output: Output,
-    },
-    /// `source` laid into zeros of `shape`: element `c` is
-    /// `source[(c - start) / step]` where every dimension's `c - start` is a multiple of `step`
-    /// within the source, else 0. The derivative of slicing.
-    Place {
-        /// The output's shape.
-        shape: Shape,
-        /// Per dimension the first position.
-        start: Vec<usize>,
-        /// Per dimension the distance, at least 1.
-        step: Vec<usize>,
-        /// What is laid in.
-        source: Operand,
-        /// Where the result goes.
-        output: Output,
+        /// The results, in the operation's order; `None` for those that nobody wants. At least one.
+        outputs: Vec<Option<Output>>,
     },
     /// Copies bytes, both offsets and the size divisible by 4. Counted as a copy.
     Copy {
@@ -337,6 +322,19 @@ pub enum Kernel {
 }
 
 impl Kernel {
+    /// The kernel of an operation all of whose results are wanted.
+    pub fn operation(
+        op: impl Operation,
+        inputs: impl Into<Vec<Operand>>,
+        outputs: impl IntoIterator<Item = Output>,
+    ) -> Kernel {
+        Kernel::Operation {
+            op: AnyOperation::new(op),
+            inputs: inputs.into(),
+            outputs: outputs.into_iter().map(Some).collect(),
+        }
+    }
+
     /// Scalars of one `Adam` segment, in this order: `start`, `end` (element range, multiples of
     /// 4, as u32), `decay`, `beta1`, `beta2`, `step`, `scale`, `eps` (f64).
     pub const ADAM_SCALARS: [DType; 8] = [
@@ -416,8 +414,14 @@ impl fmt::Display for Kernel {
             }
             Kernel::Gather { index, .. } => write!(f, "gather {}", index.layout.shape),
             Kernel::ScatterAdd { source, .. } => write!(f, "scatter_add {}", source.layout.shape),
-            Kernel::Concat { inputs, .. } => write!(f, "cat {} tensors", inputs.len()),
-            Kernel::Place { shape, .. } => write!(f, "slice gradient {shape}"),
+            Kernel::Operation { op, inputs, .. } => {
+                f.write_str(op.name())?;
+                for (i, input) in inputs.iter().enumerate() {
+                    let comma = if i > 0 { "," } else { "" };
+                    write!(f, "{comma} {}", input.layout.shape)?;
+                }
+                Ok(())
+            }
             Kernel::Copy { bytes, .. } => write!(f, "copy {bytes} bytes"),
             Kernel::Adam { len, .. } => write!(f, "adam {len}"),
             Kernel::Sgd { len, .. } => write!(f, "sgd {len}"),

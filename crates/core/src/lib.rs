@@ -29,6 +29,7 @@ mod linear_cross_entropy;
 mod matmul;
 mod node;
 mod operators;
+pub mod ops;
 mod pending;
 mod plan;
 // In a browser nothing waits for values, so tensors are not printed there.
@@ -65,6 +66,7 @@ pub use error::{Error, Place, Result};
 pub use gradcheck::gradcheck;
 pub use kernel::*;
 pub use layout::{Layout, Strides, collapse};
+pub use ops::{AnyOperation, Derivative, Operation, Spec};
 pub use profile::{Profile, Span};
 pub use program::{Arg, Instr, MapOp, Program};
 pub use shape::{DimList, ReshapeTo, Shape, Size};

@@ -14,8 +14,9 @@ use crate::element::Scalar;
 use crate::error::{Error, Place};
 use crate::kernel::{ReduceOp, SoftmaxForm};
 use crate::layout::Layout;
+use crate::ops::AnyOperation;
 use crate::program::MapOp;
-use crate::shape::{Dims, Shape};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// What a node computes. Structure only: sizes are in the shapes, data in scalar operands.
@@ -47,17 +48,8 @@ pub(crate) enum Op {
         dim: usize,
         size: usize,
     },
-    /// The operands one after the other.
-    Concat { dim: usize },
-    /// The operand laid into zeros. (Boxed, because every recorded node has room for an `Op`.)
-    Place(Box<Steps>),
-}
-
-/// Where a slice starts and how far apart its elements are, per dimension.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Steps {
-    pub start: Dims,
-    pub step: Dims,
+    /// One of the results of a structured operation.
+    Operation { op: AnyOperation, part: u8 },
 }
 
 /// The results of the cross-entropy kernel.

@@ -9,17 +9,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 use wgrad_core::{
-    Backend, Binding, BoxFuture, Buffer, BufferSpec, DType, Error, Executable, Fault, Kernel,
-    Limits, Operand, Output, Plan, Program, ReadBack, Result, ScalarBits, Shape, Span, Stats,
+    AnyOperation, Backend, Binding, BoxFuture, Buffer, BufferSpec, DType, Error, Executable, Fault,
+    Kernel, Limits, Operand, Output, Plan, Program, ReadBack, Result, ScalarBits, Shape, Span,
+    Spec, Stats,
 };
 
-use crate::arrangement::{Concat, CopyBytes, Place};
+use crate::arrangement::CopyBytes;
 use crate::cross_entropy::CrossEntropy;
 use crate::cursor;
 use crate::index::{Gather, ScatterAdd};
 use crate::interpreter::Bound;
 use crate::map::Map;
 use crate::matmul::MatMul;
+use crate::ops;
 use crate::optimizer::{Adam, Sgd};
 use crate::parallel;
 use crate::pool::{CpuBuffer, Pool};
@@ -191,6 +193,10 @@ impl Backend for CpuBackend {
         unsafe { std::ptr::copy(from, to, bytes) };
         state.counters.copies += 1;
         Ok(())
+    }
+
+    fn has_kernel(&self, op: &AnyOperation, _: &[Spec]) -> bool {
+        ops::has_kernel(op)
     }
 
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {
@@ -432,18 +438,18 @@ fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>
         } => Box::new(ScatterAdd::new(
             checker, *dim, *size, source, index, *output,
         )?),
-        Kernel::Concat {
-            dim,
+        Kernel::Operation {
+            op,
             inputs,
-            output,
-        } => Box::new(Concat::new(checker, *dim, inputs, *output)?),
-        Kernel::Place {
-            shape,
-            start,
-            step,
-            source,
-            output,
-        } => Box::new(Place::new(checker, shape, start, step, source, *output)?),
+            outputs,
+        } => {
+            let launch = ops::Launch {
+                checker,
+                inputs,
+                outputs,
+            };
+            ops::prepare(op, &launch)?
+        }
         Kernel::Copy {
             source,
             source_offset,

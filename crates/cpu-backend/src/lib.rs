@@ -18,6 +18,7 @@ mod loops;
 mod map;
 mod math;
 mod matmul;
+mod ops;
 mod optimizer;
 mod parallel;
 mod pool;

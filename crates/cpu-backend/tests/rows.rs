@@ -3,6 +3,7 @@
 mod harness;
 
 use harness::*;
+use wgrad_core::ops::{Concat, Place};
 use wgrad_core::{DType, Kernel, Layout, ScalarBits, Shape, SoftmaxForm};
 
 struct Loss {
@@ -387,11 +388,7 @@ fn concat() {
             to[dim] = lens.iter().sum();
             let to = Shape::from(to);
             let output = bench.output(dtype, to.numel());
-            let got = bench.run(Kernel::Concat {
-                dim,
-                inputs,
-                output,
-            });
+            let got = bench.run(Kernel::operation(Concat { dim }, inputs, [output]));
             let want: Vec<f64> = indices(&to)
                 .into_iter()
                 .map(|mut at| {
@@ -427,13 +424,15 @@ fn place() {
             let (source, x) = bench.random(&mut dice, dtype, &inner, (1.0, 90.0));
             let shape = Shape::from(dims);
             let output = bench.output(dtype, shape.numel());
-            let got = bench.run(Kernel::Place {
-                shape: shape.clone(),
-                start: start.clone(),
-                step: step.clone(),
-                source,
-                output,
-            });
+            let got = bench.run(Kernel::operation(
+                Place {
+                    shape: shape.clone(),
+                    start: start.clone(),
+                    step: step.clone(),
+                },
+                [source],
+                [output],
+            ));
             let to = Layout::contiguous(shape);
             let mut want = vec![0.0; to.shape.numel()];
             for (at, &x) in indices(&inner).into_iter().zip(&x) {

@@ -17,7 +17,7 @@ use crate::pool::{Block, GpuBuffer, Purpose};
 use crate::readback::FAULT_BYTES;
 use crate::reduce::Reduction;
 use crate::source::{Convert, Generated, Patch, Slot, Source};
-use crate::{indexing, map, optimizer};
+use crate::{indexing, map, ops, optimizer};
 
 /// Alignment of parameters in a uniform buffer; the largest that WebGPU allows a device to ask for.
 const UNIFORM_ALIGN: usize = 256;
@@ -201,18 +201,20 @@ pub(crate) fn generate(
             output,
             scratch,
         ),
-        Kernel::Concat {
-            dim,
+        Kernel::Operation {
+            op,
             inputs,
-            output,
-        } => indexing::concat(traits, buffers, *dim, inputs, output),
-        Kernel::Place {
-            shape,
-            start,
-            step,
-            source,
-            output,
-        } => indexing::place(traits, buffers, shape, start, step, source, output),
+            outputs,
+        } => ops::generate(
+            op,
+            &mut ops::Launch {
+                traits,
+                buffers,
+                inputs,
+                outputs,
+                scratch,
+            },
+        )?,
         Kernel::Adam { .. } | Kernel::Sgd { .. } => optimizer::generate(traits, buffers, kernel)?,
         // Copies are no kernels.
         Kernel::Copy { .. } => Vec::new(),

@@ -27,6 +27,7 @@ mod lanes;
 mod map;
 mod matmul;
 mod operand;
+mod ops;
 mod optimizer;
 mod options;
 mod pipeline;

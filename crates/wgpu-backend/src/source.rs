@@ -5,6 +5,7 @@
 //! reads it; so text and values cannot drift apart.
 
 mod accessors;
+mod places;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -402,7 +403,8 @@ impl<'a> Source<'a> {
                 "@group(0) @binding({i})\nvar<storage, {access}> {name}: array<{element}>;\n"
             );
         }
-        let mut accessors = String::new();
+        // What `finish` has put into `main`, a template reaches as it does accessors.
+        let mut accessors = std::mem::take(&mut self.declarations);
         for access in &self.accesses {
             self.write_accessors(access, &mut accessors);
         }

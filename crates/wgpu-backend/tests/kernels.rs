@@ -405,14 +405,7 @@ fn concat_and_place() {
                 shape[dim] = 8;
                 let count = shape.iter().product();
                 let y = t.output(dtype, count);
-                t.launch(
-                    Kernel::Concat {
-                        dim,
-                        inputs,
-                        output: y,
-                    },
-                    &[],
-                );
+                t.launch(Kernel::operation(ops::Concat { dim }, inputs, [y]), &[]);
                 t.run();
                 let want: Vec<f64> = points(&shape)
                     .into_iter()
@@ -446,13 +439,15 @@ fn concat_and_place() {
                 let count = shape[0] * shape[1];
                 let y = t.output(dtype, count);
                 t.launch(
-                    Kernel::Place {
-                        shape: shape.into(),
-                        start: start.to_vec(),
-                        step: step.to_vec(),
-                        source,
-                        output: y,
-                    },
+                    Kernel::operation(
+                        ops::Place {
+                            shape: shape.into(),
+                            start: start.to_vec(),
+                            step: step.to_vec(),
+                        },
+                        [source],
+                        [y],
+                    ),
                     &[],
                 );
                 t.run();

@@ -5,6 +5,7 @@ use crate::fusion::Group;
 use crate::graph::Input;
 use crate::kernel::{Kernel, Operand};
 use crate::node::{CrossEntropyPart, Op};
+use crate::ops::{AnyOperation, Spec};
 
 impl Planner<'_> {
     pub(super) fn alone(&mut self, group: &Group) {
@@ -17,6 +18,9 @@ impl Planner<'_> {
             .collect();
         if let Op::CrossEntropy { .. } = item.op {
             return self.cross_entropy(group, operands);
+        }
+        if let Op::Operation { op, .. } = &item.op {
+            return self.operation(op, group, operands);
         }
         if !self.leaves_group(i) {
             return;
@@ -60,38 +64,40 @@ impl Planner<'_> {
                 };
                 self.push(kernel, &[], Some(i));
             }
-            (Op::Concat { dim }, Some(first), second) => {
-                let inputs: Vec<Operand> = [Some(first), second]
-                    .into_iter()
-                    .flatten()
-                    .chain(operands)
-                    .collect();
-                let inputs = inputs
-                    .into_iter()
-                    .filter(|o| o.layout.shape[*dim] > 0)
-                    .collect();
-                self.push(
-                    Kernel::Concat {
-                        dim: *dim,
-                        inputs,
-                        output,
-                    },
-                    &[],
-                    None,
-                );
-            }
-            (Op::Place(steps), Some(source), _) => {
-                let kernel = Kernel::Place {
-                    shape: item.shape.clone(),
-                    start: steps.start.to_vec(),
-                    step: steps.step.to_vec(),
-                    source,
-                    output,
-                };
-                self.push(kernel, &[], None);
-            }
             _ => {}
         }
+    }
+
+    /// The kernel of a structured operation, with the results of the group's members.
+    fn operation(&mut self, op: &AnyOperation, group: &Group, inputs: Vec<Operand>) {
+        let spec = |operand: &Operand| Spec::new(&operand.layout.shape, operand.dtype);
+        let specs: Vec<Spec> = inputs.iter().map(spec).collect();
+        // It was asked when it was recorded.
+        let count = op.results(&specs).map_or(0, |results| results.len());
+        let mut outputs = vec![None; count];
+        for &i in &group.members {
+            let item = &self.graph.items[i];
+            if !self.leaves_group(i) {
+                continue;
+            }
+            let output = self.output(i);
+            if let Op::Operation { part, .. } = item.op
+                && item.shape.numel() > 0
+                && let Some(place) = outputs.get_mut(usize::from(part))
+            {
+                *place = Some(output);
+            }
+        }
+        if outputs.iter().all(Option::is_none) {
+            return;
+        }
+        let fault = op.index_range(&specs).map(|_| group.members[0]);
+        let kernel = Kernel::Operation {
+            op: op.clone(),
+            inputs,
+            outputs,
+        };
+        self.push(kernel, &[], fault);
     }
 
     fn cross_entropy(&mut self, group: &Group, operands: Vec<Operand>) {

@@ -1,0 +1,474 @@
+//! What a structured operation is, and how one is recorded.
+
+use std::any::{Any, TypeId};
+use std::fmt::{self, Debug};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::autograd::{self, Context, Grads, Saves};
+use crate::dtype::DType;
+use crate::error::{Error, Place, Result};
+use crate::node::{Op, Source};
+use crate::shape::Shape;
+use crate::tensor::{Tensor, Value, record, same_device};
+use crate::views::materialized;
+
+/// Shape and element type of an operand or a result.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Spec {
+    /// The shape.
+    pub shape: Shape,
+    /// The element type.
+    pub dtype: DType,
+}
+
+impl Spec {
+    /// Shape and type together.
+    pub fn new(shape: impl Into<Shape>, dtype: DType) -> Spec {
+        Spec {
+            shape: shape.into(),
+            dtype,
+        }
+    }
+
+    fn of(value: &Value) -> Spec {
+        Spec::new(value.shape().clone(), value.dtype())
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.dtype, self.shape)
+    }
+}
+
+/// An operation that is more than an elementwise row, a reduction or a matrix product.
+///
+/// The fields of the type are *structure* (sizes, axes, flags): two operations that are equal on equal
+/// operands run the same kernels, and a program that comes again with equal operations is replayed.
+/// They should be few, and `Hash` and `Eq` are best derived.
+///
+/// Every operation has a reference, the same in plain operations: it is what runs where there is no
+/// kernel and where fusion is off, what the kernels are tested against, and what its derivative is made
+/// of unless it has one of its own.
+pub trait Operation: Hash + Eq + Debug + Send + Sync + Sized + 'static {
+    /// The name in errors, profiles and pictures of the graph.
+    const NAME: &'static str;
+
+    /// Whether the references of others are made of it. Such an operation runs by its kernel where
+    /// fusion is off, too.
+    const PRIMITIVE: bool = false;
+
+    /// The name that errors report, where one operation serves several methods.
+    fn called(&self) -> &'static str {
+        Self::NAME
+    }
+
+    /// Shapes and types of the results, at least one and at most 256.
+    ///
+    /// # Errors
+    /// What does not fit, for a person, if the operation does not take these operands.
+    fn results(&self, operands: &[Spec]) -> Result<Vec<Spec>, String>;
+
+    /// The results in plain operations. Called only with operands that [`Operation::results`] takes.
+    fn reference(&self, operands: &[Tensor]) -> Vec<Tensor>;
+
+    /// The gradients of the operands by the gradient of one result ([`Derivative::part`]), as tensor
+    /// expressions, so that they can be differentiated again. `None` only where the operand needs none
+    /// ([`Derivative::needs`]). Without a definition, those of the reference.
+    fn derivative(&self, c: &Derivative<'_>) -> Vec<Option<Tensor>> {
+        c.of_reference(self)
+    }
+
+    /// Whether the derivative looks at an operand's values; what it does not look at is not kept for it.
+    fn keeps_operand(&self, _operand: usize) -> bool {
+        true
+    }
+
+    /// Whether the derivative by a result looks at that result's values.
+    fn keeps_result(&self, _part: usize) -> bool {
+        false
+    }
+
+    /// For an operation that takes indices, the size that they must be below: its kernels report those
+    /// that are not, and the error names operation, size and the line that recorded it.
+    fn index_range(&self, _operands: &[Spec]) -> Option<usize> {
+        None
+    }
+
+    /// Operations with operands that they take: what tests compare kernels and derivatives on, and whose
+    /// shaders they compile. Small ones suffice; each form of the kernels should be among them.
+    fn examples() -> Vec<(Self, Vec<Spec>)>;
+}
+
+/// [`Operation`] without its type.
+trait Erased: Any + Send + Sync {
+    fn name(&self) -> &'static str;
+    fn is_primitive(&self) -> bool;
+    fn called(&self) -> &'static str;
+    fn results(&self, operands: &[Spec]) -> Result<Vec<Spec>, String>;
+    fn reference(&self, operands: &[Tensor]) -> Vec<Tensor>;
+    fn derivative(&self, c: &Derivative<'_>) -> Vec<Option<Tensor>>;
+    fn keeps_operand(&self, operand: usize) -> bool;
+    fn keeps_result(&self, part: usize) -> bool;
+    fn index_range(&self, operands: &[Spec]) -> Option<usize>;
+    fn hash_into(&self, state: &mut dyn Hasher);
+    fn is_same(&self, other: &dyn Any) -> bool;
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+impl<O: Operation> Erased for O {
+    fn name(&self) -> &'static str {
+        O::NAME
+    }
+    fn is_primitive(&self) -> bool {
+        O::PRIMITIVE
+    }
+    fn called(&self) -> &'static str {
+        Operation::called(self)
+    }
+    fn results(&self, operands: &[Spec]) -> Result<Vec<Spec>, String> {
+        Operation::results(self, operands)
+    }
+    fn reference(&self, operands: &[Tensor]) -> Vec<Tensor> {
+        Operation::reference(self, operands)
+    }
+    fn derivative(&self, c: &Derivative<'_>) -> Vec<Option<Tensor>> {
+        Operation::derivative(self, c)
+    }
+    fn keeps_operand(&self, operand: usize) -> bool {
+        Operation::keeps_operand(self, operand)
+    }
+    fn keeps_result(&self, part: usize) -> bool {
+        Operation::keeps_result(self, part)
+    }
+    fn index_range(&self, operands: &[Spec]) -> Option<usize> {
+        Operation::index_range(self, operands)
+    }
+    fn hash_into(&self, mut state: &mut dyn Hasher) {
+        TypeId::of::<O>().hash(&mut state);
+        self.hash(&mut state);
+    }
+    fn is_same(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<O>().is_some_and(|other| self == other)
+    }
+    fn describe(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt(f)
+    }
+}
+
+/// Any [`Operation`], as kernels and backends have it. Cheap to clone.
+#[derive(Clone)]
+pub struct AnyOperation(Arc<dyn Erased>);
+
+impl AnyOperation {
+    /// Wraps an operation.
+    pub fn new(operation: impl Operation) -> AnyOperation {
+        AnyOperation(Arc::new(operation))
+    }
+
+    /// The operation, if it is an `O`.
+    pub fn downcast_ref<O: Operation>(&self) -> Option<&O> {
+        let any: &dyn Any = &*self.0;
+        any.downcast_ref()
+    }
+
+    /// [`Operation::NAME`].
+    pub fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    /// [`Operation::called`].
+    pub fn called(&self) -> &'static str {
+        self.0.called()
+    }
+
+    /// [`Operation::PRIMITIVE`].
+    pub fn is_primitive(&self) -> bool {
+        self.0.is_primitive()
+    }
+
+    /// [`Operation::results`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn results(&self, operands: &[Spec]) -> Result<Vec<Spec>, String> {
+        self.0.results(operands)
+    }
+
+    /// [`Operation::reference`].
+    pub fn reference(&self, operands: &[Tensor]) -> Vec<Tensor> {
+        self.0.reference(operands)
+    }
+
+    /// [`Operation::index_range`].
+    pub fn index_range(&self, operands: &[Spec]) -> Option<usize> {
+        self.0.index_range(operands)
+    }
+}
+
+impl PartialEq for AnyOperation {
+    fn eq(&self, other: &AnyOperation) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.is_same(&*other.0)
+    }
+}
+
+impl Eq for AnyOperation {}
+
+impl Hash for AnyOperation {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash_into(state);
+    }
+}
+
+impl Debug for AnyOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.describe(f)
+    }
+}
+
+/// What a derivative is made from.
+pub struct Derivative<'a> {
+    part: usize,
+    specs: &'a [Spec],
+    /// Where the operands that are kept stand among the tape's inputs.
+    kept: &'a [Option<u8>],
+    tape: &'a Context<'a>,
+}
+
+impl Derivative<'_> {
+    /// The number of the result whose gradient this is.
+    pub fn part(&self) -> usize {
+        self.part
+    }
+
+    /// The gradient of that result, of its shape.
+    pub fn grad(&self) -> &Tensor {
+        self.tape.grad
+    }
+
+    /// Whether operand `i` wants a gradient.
+    pub fn needs(&self, i: usize) -> bool {
+        self.tape.needs.get(i).copied().unwrap_or(false)
+    }
+
+    /// How many operands there are.
+    pub fn operands(&self) -> usize {
+        self.specs.len()
+    }
+
+    /// Shape and type of operand `i`, if there is one.
+    pub fn spec(&self, i: usize) -> Option<&Spec> {
+        self.specs.get(i)
+    }
+
+    /// Operand `i`; a failed tensor if it was not kept.
+    pub fn operand(&self, i: usize) -> Tensor {
+        let at = self.kept.get(i).copied().flatten();
+        match at.and_then(|at| self.tape.inputs.get(usize::from(at))) {
+            Some(operand) => operand.clone(),
+            None => self.absent(&format!("operand {i} is not kept for it")),
+        }
+    }
+
+    /// The result; a failed tensor if it was not kept.
+    pub fn result(&self) -> Tensor {
+        match std::ptr::eq(self.tape.output, self.tape.grad) {
+            true => self.absent("the result is not kept for it"),
+            false => self.tape.output.clone(),
+        }
+    }
+
+    fn absent(&self, problem: &str) -> Tensor {
+        let error = Error::Grad {
+            op: "derivative",
+            problem: problem.into(),
+            place: Place::caller(),
+        };
+        Tensor::fail(self.tape.grad.device(), error)
+    }
+
+    /// The derivative of an operation's reference, by the tape of its plain operations.
+    pub fn of_reference(&self, operation: &impl Operation) -> Vec<Option<Tensor>> {
+        let operands: Vec<Tensor> = (0..self.operands()).map(|i| self.operand(i)).collect();
+        let part = |operands: &[Tensor]| {
+            let results = operation.reference(operands);
+            results
+                .into_iter()
+                .nth(self.part)
+                .unwrap_or_else(|| self.absent("there is no such result"))
+        };
+        autograd::through(
+            part,
+            &operands,
+            self.tape.needs,
+            self.tape.grad,
+            Place::caller(),
+        )
+    }
+}
+
+/// Records one result of an operation. Those of equal operations on equal operands run as one kernel.
+pub(crate) fn apply_part(
+    op: AnyOperation,
+    operands: &[&Value],
+    part: usize,
+    place: Place,
+) -> Result<Tensor> {
+    let one = results(op, operands, Some(part), place)?.pop();
+    one.ok_or_else(|| Error::Device("an operation without results".into()))
+}
+
+fn results(
+    op: AnyOperation,
+    operands: &[&Value],
+    only: Option<usize>,
+    place: Place,
+) -> Result<Vec<Tensor>> {
+    let name = op.called();
+    let Some(first) = operands.first() else {
+        return Err(Error::value(name, place, "no operands"));
+    };
+    for value in &operands[1..] {
+        same_device(name, first, value, place)?;
+    }
+    let specs: Vec<Spec> = operands.iter().map(|value| Spec::of(value)).collect();
+    let results = op
+        .results(&specs)
+        .map_err(|problem| Error::shape(name, place, problem))?;
+    let open = first.node.device.open()?;
+    let by_kernel = (open.fusion || op.is_primitive()) && open.backend.has_kernel(&op, &specs);
+    if !by_kernel {
+        return by_reference(&op, operands, &results, only, place);
+    }
+    let mut values: SmallVec<[Value; 4]> = SmallVec::new();
+    for value in operands {
+        values.push(materialized(value, place)?);
+    }
+    let operands: SmallVec<[&Value; 4]> = values.iter().collect();
+    let inputs: SmallVec<[Source; 2]> = operands.iter().map(|value| value.source()).collect();
+    let tracked = autograd::tracks(&operands);
+    let parts = results.into_iter().enumerate();
+    let parts = parts.filter(|(part, _)| only.is_none_or(|only| only == *part));
+    parts
+        .map(|(part, spec)| {
+            let node = Op::Operation {
+                op: op.clone(),
+                part: part as u8,
+            };
+            let device = &operands[0].node.device;
+            let y = record(
+                name,
+                device,
+                node,
+                inputs.clone(),
+                spec.shape,
+                spec.dtype,
+                place,
+            )?;
+            Ok(match tracked && spec.dtype.is_float() {
+                true => track(&op, part, y, &operands, &specs, place),
+                false => y.into_tensor(),
+            })
+        })
+        .collect()
+}
+
+/// The results of the reference, checked against the shape rule.
+fn by_reference(
+    op: &AnyOperation,
+    operands: &[&Value],
+    results: &[Spec],
+    only: Option<usize>,
+    place: Place,
+) -> Result<Vec<Tensor>> {
+    let tensors: Vec<Tensor> = operands
+        .iter()
+        .map(|&value| value.clone().into_tensor())
+        .collect();
+    let made = place.hold(|| op.reference(&tensors));
+    if made.len() != results.len() {
+        let problem = format!(
+            "its reference gives {} results instead of {}",
+            made.len(),
+            results.len()
+        );
+        return Err(Error::value(op.called(), place, problem));
+    }
+    for (tensor, spec) in made.iter().zip(results) {
+        let value = tensor.capture()?;
+        if Spec::of(&value) != *spec {
+            let problem = format!("its reference gives {} instead of {spec}", Spec::of(&value));
+            return Err(Error::value(op.called(), place, problem));
+        }
+    }
+    Ok(match only {
+        Some(part) => made.into_iter().skip(part).take(1).collect(),
+        None => made,
+    })
+}
+
+/// Puts one result on the tape.
+fn track(
+    op: &AnyOperation,
+    part: usize,
+    y: Value,
+    operands: &[&Value],
+    specs: &[Spec],
+    place: Place,
+) -> Tensor {
+    let mut saves = Saves {
+        inputs: SmallVec::new(),
+        output: op.0.keeps_result(part),
+    };
+    let mut kept: SmallVec<[Option<u8>; 8]> = SmallVec::new();
+    for (i, &operand) in operands.iter().enumerate() {
+        let keeps = op.0.keeps_operand(i);
+        kept.push(keeps.then_some(saves.inputs.len() as u8));
+        if keeps {
+            saves.inputs.push(operand.clone().into_tensor());
+        }
+    }
+    let (op, specs) = (op.clone(), specs.to_vec());
+    autograd::track(op.called(), y, operands, saves, place, move |tape| {
+        let c = Derivative {
+            part,
+            specs: &specs,
+            kept: &kept,
+            tape,
+        };
+        let grads = op.0.derivative(&c);
+        complete(&op, &c, grads)
+    })
+}
+
+/// The gradients as the tape takes them: one for each operand that needs it, of its shape and type. What
+/// a derivative leaves out would be cut off the graph without a word, so it is an error.
+fn complete(op: &AnyOperation, c: &Derivative<'_>, grads: Vec<Option<Tensor>>) -> Grads {
+    let device = c.grad().device();
+    let wrong = |problem: String| {
+        let op = op.called();
+        let place = Place::caller();
+        Tensor::fail(device, Error::Grad { op, problem, place })
+    };
+    let mut grads = grads.into_iter().chain(std::iter::repeat(None));
+    let checked = c.specs.iter().enumerate().map(|(i, spec)| {
+        let grad = grads.next().flatten();
+        if !c.needs(i) {
+            return None;
+        }
+        Some(match grad {
+            None => wrong(format!("its derivative leaves out operand {i}")),
+            Some(grad) => match grad.shape() {
+                Ok(shape) if shape != spec.shape => wrong(format!(
+                    "its derivative for operand {i} has shape {shape} instead of {}",
+                    spec.shape
+                )),
+                _ => grad.to_dtype(spec.dtype),
+            },
+        })
+    });
+    checked.collect()
+}

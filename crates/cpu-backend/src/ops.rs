@@ -1,0 +1,68 @@
+//! wgrad's structured operations: a file each, and a line in the table.
+
+mod concat;
+mod place;
+
+use wgrad_core::ops::{Concat, Place};
+use wgrad_core::{AnyOperation, Operand, Operation, Output};
+
+use crate::executor::{Checker, Launchable};
+
+/// Every operation that has a kernel here.
+const TABLE: &[Entry] = &[entry::<Concat>(), entry::<Place>()];
+
+/// An operation with a kernel on the CPU.
+pub(crate) trait CpuOperation: Operation {
+    /// Makes the kernel ready, or says what does not fit.
+    fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String>;
+}
+
+/// What a kernel is made for.
+pub(crate) struct Launch<'a> {
+    pub checker: &'a Checker<'a>,
+    pub inputs: &'a [Operand],
+    pub outputs: &'a [Option<Output>],
+}
+
+impl Launch<'_> {
+    /// Operand `i`.
+    pub fn input(&self, i: usize) -> Result<&Operand, String> {
+        self.inputs.get(i).ok_or_else(|| format!("no operand {i}"))
+    }
+
+    /// The result of an operation that has one.
+    pub fn output(&self) -> Result<Output, String> {
+        let output = self.outputs.first().copied().flatten();
+        output.ok_or_else(|| "no result is wanted".to_string())
+    }
+}
+
+type Prepare = fn(&AnyOperation, &Launch<'_>) -> Option<Result<Box<dyn Launchable>, String>>;
+
+struct Entry {
+    is: fn(&AnyOperation) -> bool,
+    prepare: Prepare,
+}
+
+const fn entry<O: CpuOperation>() -> Entry {
+    Entry {
+        is: |op| op.downcast_ref::<O>().is_some(),
+        prepare: |op, launch| Some(op.downcast_ref::<O>()?.prepare(launch)),
+    }
+}
+
+/// Whether there is a kernel for an operation.
+pub(crate) fn has_kernel(op: &AnyOperation) -> bool {
+    TABLE.iter().any(|entry| (entry.is)(op))
+}
+
+/// The kernel of an operation.
+pub(crate) fn prepare(
+    op: &AnyOperation,
+    launch: &Launch<'_>,
+) -> Result<Box<dyn Launchable>, String> {
+    let mut known = TABLE.iter().filter_map(|entry| (entry.prepare)(op, launch));
+    known
+        .next()
+        .unwrap_or_else(|| Err("there is no kernel for it".to_string()))
+}
