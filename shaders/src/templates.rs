@@ -17,7 +17,11 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("concat.wgsl", include_str!("concat.wgsl")),
     ("cross_entropy.wgsl", include_str!("cross_entropy.wgsl")),
     ("elements.wgsl", include_str!("elements.wgsl")),
+    ("gather.wgsl", include_str!("gather.wgsl")),
+    ("index.wgsl", include_str!("index.wgsl")),
     ("place.wgsl", include_str!("place.wgsl")),
+    ("scatter_add.wgsl", include_str!("scatter_add.wgsl")),
+    ("scatter_sort.wgsl", include_str!("scatter_sort.wgsl")),
     ("sgd.wgsl", include_str!("sgd.wgsl")),
 ];
 

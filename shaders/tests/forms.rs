@@ -8,7 +8,8 @@ fn snapshot(name: &str, template: &str, variables: &Value) {
     // Where a line comes from is known for all of them.
     for line in 1..=rendering.text.lines().count() {
         // Its own text, or that which it includes.
-        let known = |file| file == template || file == "elements.wgsl";
+        const PARTS: [&str; 3] = ["elements.wgsl", "index.wgsl", "scatter_sort.wgsl"];
+        let known = |file| file == template || PARTS.contains(&file);
         assert!(rendering.origin(line).is_some_and(|(file, _)| known(file)));
     }
     insta::assert_snapshot!(name, rendering.text);
@@ -59,6 +60,17 @@ fn moved_elements() {
     let parts = |parts: u32, t| context! { parts, t };
     snapshot("concat", "concat.wgsl", &parts(2, "f32"));
     snapshot("concat_of_one", "concat.wgsl", &parts(1, "bool"));
+    let gather = |signed, t| context! { signed, t };
+    snapshot("gather", "gather.wgsl", &gather(true, "f32"));
+    snapshot("gather_of_integers", "gather.wgsl", &gather(false, "u32"));
+    for stage in ["clear", "link", "sort", "add", "join"] {
+        let name = format!("scatter_{stage}");
+        let form = context! { stage, signed => true, before => false, block => 64, t => "f32" };
+        snapshot(&name, "scatter_add.wgsl", &form);
+    }
+    let more =
+        context! { stage => "add", signed => false, before => true, block => 64, t => "i32" };
+    snapshot("scatter_add_more", "scatter_add.wgsl", &more);
     let place = |rank: u32, filled| context! { rank, filled, t => "f32" };
     snapshot("place", "place.wgsl", &place(2, true));
     snapshot("place_of_nothing", "place.wgsl", &place(2, false));

@@ -21,8 +21,6 @@ impl Op {
                 CrossEntropyPart::Grad => "cross_entropy gradient".into(),
             },
             Op::Softmax(form) => format!("{form:?}").to_lowercase(),
-            Op::Gather { .. } => "gather".into(),
-            Op::ScatterAdd { .. } => "scatter_add".into(),
             Op::Operation { op, part: 0 } => op.name().into(),
             Op::Operation { op, part } => format!("{}, result {part}", op.name()),
         }

@@ -196,36 +196,6 @@ pub enum Kernel {
         /// `[rows, classes]`, or `[rows]` for the sums.
         output: Output,
     },
-    /// `out[.., i, ..] = source[.., index[.., i, ..], ..]` along dimension `dim`.
-    ///
-    /// An index outside `0..source.shape[dim]` writes the fault word and gives NaN (0 for
-    /// integers and bools). `index.layout.shape` is the output's shape; `source.layout.shape`
-    /// equals it except along `dim`.
-    Gather {
-        /// The dimension that the index replaces.
-        dim: usize,
-        /// Where elements come from.
-        source: Operand,
-        /// Integers, over the output's shape.
-        index: Operand,
-        /// Where the result goes (the source's type).
-        output: Output,
-    },
-    /// `out[.., v, ..] = sum of source[.., i, ..] where index[.., i, ..] == v` along `dim`: the
-    /// derivative of `Gather`, in a fixed order of summation (ascending `i`). Indices outside are
-    /// skipped and write the fault word. f32, f64 or i32.
-    ScatterAdd {
-        /// The dimension that the index replaces.
-        dim: usize,
-        /// The output's size along `dim`.
-        size: usize,
-        /// What is added.
-        source: Operand,
-        /// Integers, over the source's shape.
-        index: Operand,
-        /// Where the result goes: the source's shape with `size` along `dim`.
-        output: Output,
-    },
     /// A structured operation: its results of its operands.
     Operation {
         /// What to compute.
@@ -412,8 +382,6 @@ impl fmt::Display for Kernel {
                 let name = format!("{form:?}").to_lowercase();
                 write!(f, "{name} {rows}x{classes}")
             }
-            Kernel::Gather { index, .. } => write!(f, "gather {}", index.layout.shape),
-            Kernel::ScatterAdd { source, .. } => write!(f, "scatter_add {}", source.layout.shape),
             Kernel::Operation { op, inputs, .. } => {
                 f.write_str(op.name())?;
                 for (i, input) in inputs.iter().enumerate() {

@@ -39,15 +39,6 @@ pub(crate) enum Op {
     CrossEntropy { part: CrossEntropyPart, ignore: i64 },
     /// Rows of the operand, which has two dimensions.
     Softmax(SoftmaxForm),
-    /// Operands source and index (over the output's shape). The name is the operation's that a bad
-    /// index is reported for.
-    Gather { name: &'static str, dim: usize },
-    /// Operands source and index (over the source's shape); the name as for `Gather`.
-    ScatterAdd {
-        name: &'static str,
-        dim: usize,
-        size: usize,
-    },
     /// One of the results of a structured operation.
     Operation { op: AnyOperation, part: u8 },
 }

@@ -4,13 +4,17 @@
 //! each backend, and a line in the three lists: [`built_in`], and the tables of the backends.
 
 pub(crate) mod concat;
+pub(crate) mod gather;
 mod operation;
 pub(crate) mod place;
+pub(crate) mod scatter_add;
 
 pub use concat::Concat;
+pub use gather::Gather;
 pub(crate) use operation::apply_part;
 pub use operation::{AnyOperation, Derivative, Operation, Spec};
 pub use place::Place;
+pub use scatter_add::ScatterAdd;
 
 /// An operation with operands that it takes.
 #[derive(Clone, Debug)]
@@ -32,6 +36,11 @@ pub fn examples<O: Operation>() -> Vec<Example> {
 
 /// Examples of every operation of wgrad's own: what tests and shader compilers go through.
 pub fn built_in() -> Vec<Example> {
-    const LIST: &[fn() -> Vec<Example>] = &[examples::<Concat>, examples::<Place>];
+    const LIST: &[fn() -> Vec<Example>] = &[
+        examples::<Concat>,
+        examples::<Gather>,
+        examples::<Place>,
+        examples::<ScatterAdd>,
+    ];
     LIST.iter().flat_map(|of| of()).collect()
 }

@@ -350,8 +350,6 @@ fn site(item: &Taken) -> FaultSite {
         _ => None,
     };
     let (op, size) = match &item.recipe.op {
-        Op::Gather { name, dim } => (*name, source(0).map_or(0, |layout| layout.shape[*dim])),
-        Op::ScatterAdd { name, size, .. } => (*name, *size),
         Op::Operation { op, .. } => {
             let spec = |input: &Source| match input {
                 Source::Node(node, view) => Some(Spec::new(&view.layout(node).shape, node.dtype)),

@@ -17,7 +17,6 @@ use wgrad_core::{
 use crate::arrangement::CopyBytes;
 use crate::cross_entropy::CrossEntropy;
 use crate::cursor;
-use crate::index::{Gather, ScatterAdd};
 use crate::interpreter::Bound;
 use crate::map::Map;
 use crate::matmul::MatMul;
@@ -423,21 +422,6 @@ fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>
         }),
         Kernel::CrossEntropy { .. } => Box::new(CrossEntropy::new(checker, kernel)?),
         Kernel::Softmax { .. } => Box::new(CrossEntropy::softmax(checker, kernel)?),
-        Kernel::Gather {
-            dim,
-            source,
-            index,
-            output,
-        } => Box::new(Gather::new(checker, *dim, source, index, *output)?),
-        Kernel::ScatterAdd {
-            dim,
-            size,
-            source,
-            index,
-            output,
-        } => Box::new(ScatterAdd::new(
-            checker, *dim, *size, source, index, *output,
-        )?),
         Kernel::Operation {
             op,
             inputs,

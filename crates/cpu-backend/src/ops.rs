@@ -1,15 +1,22 @@
 //! wgrad's structured operations: a file each, and a line in the table.
 
 mod concat;
+mod gather;
 mod place;
+mod scatter_add;
 
-use wgrad_core::ops::{Concat, Place};
+use wgrad_core::ops::{Concat, Gather, Place, ScatterAdd};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
 
 /// Every operation that has a kernel here.
-const TABLE: &[Entry] = &[entry::<Concat>(), entry::<Place>()];
+const TABLE: &[Entry] = &[
+    entry::<Concat>(),
+    entry::<Gather>(),
+    entry::<Place>(),
+    entry::<ScatterAdd>(),
+];
 
 /// An operation with a kernel on the CPU.
 pub(crate) trait CpuOperation: Operation {

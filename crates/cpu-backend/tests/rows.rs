@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::*;
-use wgrad_core::ops::{Concat, Place};
+use wgrad_core::ops::{Concat, Gather, Place, ScatterAdd};
 use wgrad_core::{DType, Kernel, Layout, ScalarBits, Shape, SoftmaxForm};
 
 struct Loss {
@@ -255,12 +255,11 @@ fn gather() {
             let high = from[dim].min(250) as f64;
             let (index, at) = bench.random(&mut dice, types[j % 4], &to, (0.0, high));
             let output = bench.output(dtype, to.numel());
-            let got = bench.run(Kernel::Gather {
-                dim,
-                source,
-                index,
-                output,
-            });
+            let got = bench.run(Kernel::operation(
+                Gather::new(dim),
+                [source, index],
+                [output],
+            ));
             let strides = Layout::contiguous(from);
             let want: Vec<f64> = indices(&to)
                 .into_iter()
@@ -291,12 +290,8 @@ fn gather_rows_with_faults() {
         };
         let index = bench.input(index, layout);
         let output = bench.output(dtype, 16);
-        let (all, fault) = bench.run_all(Kernel::Gather {
-            dim: 0,
-            source: table,
-            index,
-            output,
-        });
+        let (all, fault) =
+            bench.run_all(Kernel::operation(Gather::new(0), [table, index], [output]));
         assert_eq!(fault.unwrap().value, -1);
         let none = if dtype.is_float() { f64::NAN } else { 0.0 };
         let row = [0.0, 1.0, 0.0, 1.0];
@@ -328,13 +323,11 @@ fn scatter_add() {
             to[dim] = size;
             let to = Layout::contiguous(Shape::from(to));
             let output = bench.output(dtype, to.shape.numel());
-            let got = bench.run(Kernel::ScatterAdd {
-                dim,
-                size,
-                source,
-                index,
-                output,
-            });
+            let got = bench.run(Kernel::operation(
+                ScatterAdd::new(dim, size),
+                [source, index],
+                [output],
+            ));
             let mut want = vec![0.0; to.shape.numel()];
             for ((mut place, &v), &x) in indices(&shape).into_iter().zip(&at).zip(&x) {
                 place[dim] = v as usize;
@@ -347,13 +340,11 @@ fn scatter_add() {
     let source = bench.dense(Data(DType::F32, vec![1.0, 2.0, 3.0]), 3);
     let index = bench.dense(Data(DType::I32, vec![1.0, 7.0, 1.0]), 3);
     let output = bench.output(DType::F32, 2);
-    let (all, fault) = bench.run_all(Kernel::ScatterAdd {
-        dim: 0,
-        size: 2,
-        source,
-        index,
-        output,
-    });
+    let (all, fault) = bench.run_all(Kernel::operation(
+        ScatterAdd::new(0, 2),
+        [source, index],
+        [output],
+    ));
     assert_eq!(all[2], [0.0, 4.0]);
     assert_eq!(fault.unwrap().value, 7);
 }

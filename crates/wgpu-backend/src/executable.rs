@@ -17,7 +17,7 @@ use crate::pool::{Block, GpuBuffer, Purpose};
 use crate::readback::FAULT_BYTES;
 use crate::reduce::Reduction;
 use crate::source::{Convert, Generated, Patch, Slot, Source};
-use crate::{indexing, map, ops, optimizer};
+use crate::{map, ops, optimizer};
 
 /// Alignment of parameters in a uniform buffer; the largest that WebGPU allows a device to ask for.
 const UNIFORM_ALIGN: usize = 256;
@@ -180,27 +180,6 @@ pub(crate) fn generate(
             }
             .generate(traits, buffers, scratch)?
         }
-        Kernel::Gather {
-            dim,
-            source,
-            index,
-            output,
-        } => indexing::gather(traits, buffers, *dim, source, index, output),
-        Kernel::ScatterAdd {
-            dim,
-            size,
-            source,
-            index,
-            output,
-        } => indexing::scatter_add(
-            traits,
-            buffers,
-            (*dim, *size),
-            source,
-            index,
-            output,
-            scratch,
-        ),
         Kernel::Operation {
             op,
             inputs,

@@ -21,7 +21,6 @@ mod cross_entropy;
 mod device;
 mod executable;
 mod form;
-mod indexing;
 mod instance;
 mod lanes;
 mod map;

@@ -1,9 +1,11 @@
 //! wgrad's structured operations: a file each that chooses the form of their kernel, and a line in the table.
 
 mod concat;
+mod gather;
 mod place;
+mod scatter_add;
 
-use wgrad_core::ops::{Concat, Place};
+use wgrad_core::ops::{Concat, Gather, Place, ScatterAdd};
 use wgrad_core::{AnyOperation, BufferSpec, DType, Error, Operand, Operation, Output, Result};
 use wgrad_shaders::{Value, context};
 
@@ -11,7 +13,12 @@ use crate::device::Traits;
 use crate::source::{Generated, Slot, Source, register};
 
 /// Every operation that has a kernel here.
-const TABLE: &[Entry] = &[entry::<Concat>(), entry::<Place>()];
+const TABLE: &[Entry] = &[
+    entry::<Concat>(),
+    entry::<Gather>(),
+    entry::<Place>(),
+    entry::<ScatterAdd>(),
+];
 
 /// An operation with a kernel on a GPU.
 pub(crate) trait GpuOperation: Operation {
@@ -33,6 +40,14 @@ impl<'a> Launch<'a> {
     /// An empty kernel.
     pub fn source(&self) -> Source<'a> {
         Source::new(self.traits, self.buffers)
+    }
+
+    /// A part of the plan's scratch.
+    pub fn reserve(&mut self, bytes: usize) -> Slot {
+        let bytes = bytes.next_multiple_of(256);
+        let offset = *self.scratch;
+        *self.scratch += bytes;
+        Slot::Scratch { offset, bytes }
     }
 
     /// Operand `i`.

@@ -270,23 +270,6 @@ impl Draft {
                 self.launch(kernel);
             }
         }
-        for index in [DType::I32, DType::U32, DType::U8] {
-            let kernel = Kernel::Gather {
-                dim: 0,
-                source: self.dense(DType::F32, &[50, 8]),
-                index: self.dense(index, &[20, 8]),
-                output: self.output(DType::F32),
-            };
-            self.launch(kernel);
-            let kernel = Kernel::ScatterAdd {
-                dim: 0,
-                size: 50,
-                source: self.dense(DType::F32, &[20, 8]),
-                index: self.dense(index, &[20, 8]),
-                output: self.output(DType::F32),
-            };
-            self.launch(kernel);
-        }
         // Every form of every operation, with elements of each width.
         for example in ops::built_in() {
             for dtype in [DType::F32, DType::F16, DType::U8, DType::Bool] {

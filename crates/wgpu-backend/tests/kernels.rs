@@ -272,12 +272,7 @@ fn gather_and_scatter_add() {
                     let operand = t.operand(DType::I32, &index, il.clone());
                     let y = t.output(dtype, count);
                     t.launch(
-                        Kernel::Gather {
-                            dim,
-                            source,
-                            index: operand,
-                            output: y,
-                        },
+                        Kernel::operation(ops::Gather::new(dim), [source, operand], [y]),
                         &[],
                     );
                     t.run();
@@ -293,13 +288,7 @@ fn gather_and_scatter_add() {
                     let total: usize = table.iter().product();
                     let y = t.output(dtype, total);
                     t.launch(
-                        Kernel::ScatterAdd {
-                            dim,
-                            size,
-                            source,
-                            index: operand,
-                            output: y,
-                        },
+                        Kernel::operation(ops::ScatterAdd::new(dim, size), [source, operand], [y]),
                         &[],
                     );
                     t.run();
@@ -340,12 +329,7 @@ fn bad_indices_are_reported_and_skipped() {
         let index = t.dense(DType::I32, &[0.0, 2.0, 3.0, 1.0], &[4]);
         let y = t.output(DType::F32, 4);
         t.launch(
-            Kernel::Gather {
-                dim: 0,
-                source,
-                index: index.clone(),
-                output: y,
-            },
+            Kernel::operation(ops::Gather::new(0), [source, index], [y]),
             &[],
         );
         t.run();
@@ -362,13 +346,7 @@ fn bad_indices_are_reported_and_skipped() {
         let index = t.dense(DType::U32, &[0.0, 2.0, 4294967295.0, 0.0], &[4]);
         let y = t.output(DType::F32, 3);
         t.launch(
-            Kernel::ScatterAdd {
-                dim: 0,
-                size: 3,
-                source,
-                index,
-                output: y,
-            },
+            Kernel::operation(ops::ScatterAdd::new(0, 3), [source, index], [y]),
             &[],
         );
         t.run();

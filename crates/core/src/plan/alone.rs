@@ -29,42 +29,15 @@ impl Planner<'_> {
         if item.shape.numel() == 0 {
             return;
         }
-        let mut operands = operands.into_iter();
-        let (first, second) = (operands.next(), operands.next());
-        match (&item.op, first, second) {
-            (Op::Softmax(form), Some(input), _) => {
-                let kernel = Kernel::Softmax {
-                    rows: input.layout.shape[0],
-                    classes: input.layout.shape[1],
-                    form: *form,
-                    input,
-                    output,
-                };
-                self.push(kernel, &[], None);
-            }
-            (Op::Gather { dim, .. }, Some(source), Some(index)) => {
-                self.push(
-                    Kernel::Gather {
-                        dim: *dim,
-                        source,
-                        index,
-                        output,
-                    },
-                    &[],
-                    Some(i),
-                );
-            }
-            (Op::ScatterAdd { dim, size, .. }, Some(source), Some(index)) => {
-                let kernel = Kernel::ScatterAdd {
-                    dim: *dim,
-                    size: *size,
-                    source,
-                    index,
-                    output,
-                };
-                self.push(kernel, &[], Some(i));
-            }
-            _ => {}
+        if let (Op::Softmax(form), Some(input)) = (&item.op, operands.into_iter().next()) {
+            let kernel = Kernel::Softmax {
+                rows: input.layout.shape[0],
+                classes: input.layout.shape[1],
+                form: *form,
+                input,
+                output,
+            };
+            self.push(kernel, &[], None);
         }
     }
 
