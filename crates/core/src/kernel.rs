@@ -153,33 +153,6 @@ pub enum Kernel {
         /// one `Sum` over the last dimension of `[m, k]` or `[n, k]`.
         sums: Option<Box<Kernel>>,
     },
-    /// Softmax and cross-entropy of each row against its class, and the gradient, from one read.
-    ///
-    /// Row `r` with target `t`: weight `w = weight[t]` (1 without weights), or 0 where
-    /// `t == ignore_index`; `loss[r] = w (logsumexp(x_r) - x_r[t])`, 0 where ignored;
-    /// `row_weight[r] = w`; `grad[r, c] = w (softmax(x_r)[c] - [c == t])`, where the target's entry
-    /// is computed as `-w` times the sum of the other probabilities, because `p - 1` cancels.
-    /// A target outside `0..classes` that is not `ignore_index` writes the fault word; its loss is
-    /// NaN, its weight 1 and its gradient 0.
-    /// Scalars: `ignore_index` (i64, saturated to i32 on a GPU).
-    CrossEntropy {
-        /// Number of rows.
-        rows: usize,
-        /// Number of classes (at least 1).
-        classes: usize,
-        /// Floats `[rows, classes]`, any strides.
-        logits: Operand,
-        /// Integers `[rows]`.
-        targets: Operand,
-        /// Floats `[classes]`.
-        weight: Option<Operand>,
-        /// Row losses.
-        loss: Option<Output>,
-        /// Row weights.
-        row_weight: Option<Output>,
-        /// The gradient, `[rows, classes]`.
-        grad: Option<Output>,
-    },
     /// Softmax of each row, or its logarithm, or the logarithm of the sum, from one read:
     /// `e^(x - max) / sum`, `(x - max) - ln(sum)` and `max + ln(sum)` of `sum = sum(e^(x - max))`.
     /// NaN and infinity as the formulas give them, but the logarithm of the sum of a row whose
@@ -369,9 +342,6 @@ impl fmt::Display for Kernel {
                 }
                 let sums = if sums.is_some() { " + sums" } else { "" };
                 write!(f, "{m}x{k}x{n}{}{sums}", fused(epilogue))
-            }
-            Kernel::CrossEntropy { rows, classes, .. } => {
-                write!(f, "cross_entropy {rows}x{classes}")
             }
             Kernel::Softmax {
                 rows,

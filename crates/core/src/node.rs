@@ -33,25 +33,10 @@ pub(crate) enum Op {
     },
     /// `[batch.., m, k] x [batch.., k, n]`, batch dimensions already broadcast.
     MatMul,
-    /// One of the results of the cross-entropy kernel; operands logits, targets, weight if any,
-    /// and last the scalar `ignore_index`. Parts of equal operands run as one kernel, so what is
-    /// ignored is structure here: it decides which parts belong together.
-    CrossEntropy { part: CrossEntropyPart, ignore: i64 },
     /// Rows of the operand, which has two dimensions.
     Softmax(SoftmaxForm),
     /// One of the results of a structured operation.
     Operation { op: AnyOperation, part: u8 },
-}
-
-/// The results of the cross-entropy kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum CrossEntropyPart {
-    /// Row losses.
-    Loss,
-    /// Row weights, 0 where the target is ignored.
-    Weight,
-    /// The gradient of the row losses.
-    Grad,
 }
 
 /// Where an operand's elements come from.

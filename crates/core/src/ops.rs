@@ -4,15 +4,17 @@
 //! each backend, and a line in the three lists: [`built_in`], and the tables of the backends.
 
 pub(crate) mod concat;
+pub(crate) mod cross_entropy;
 pub(crate) mod gather;
 mod operation;
 pub(crate) mod place;
 pub(crate) mod scatter_add;
 
 pub use concat::Concat;
+pub use cross_entropy::CrossEntropy;
 pub use gather::Gather;
-pub(crate) use operation::apply_part;
 pub use operation::{AnyOperation, Derivative, Operation, Spec};
+pub(crate) use operation::{apply, apply_part};
 pub use place::Place;
 pub use scatter_add::ScatterAdd;
 
@@ -38,6 +40,7 @@ pub fn examples<O: Operation>() -> Vec<Example> {
 pub fn built_in() -> Vec<Example> {
     const LIST: &[fn() -> Vec<Example>] = &[
         examples::<Concat>,
+        examples::<CrossEntropy>,
         examples::<Gather>,
         examples::<Place>,
         examples::<ScatterAdd>,

@@ -345,23 +345,16 @@ fn submit(
 
 /// How a launch's bad index is reported.
 fn site(item: &Taken) -> FaultSite {
-    let source = |i: usize| match item.recipe.inputs.get(i) {
-        Some(Source::Node(node, view)) => Some(view.layout(node)),
-        _ => None,
+    let spec = |input: &Source| match input {
+        Source::Node(node, view) => Some(Spec::new(&view.layout(node).shape, node.dtype)),
+        Source::Scalar(..) => None,
     };
     let (op, size) = match &item.recipe.op {
         Op::Operation { op, .. } => {
-            let spec = |input: &Source| match input {
-                Source::Node(node, view) => Some(Spec::new(&view.layout(node).shape, node.dtype)),
-                Source::Scalar(..) => None,
-            };
             let specs: Vec<Spec> = item.recipe.inputs.iter().filter_map(spec).collect();
             (op.called(), op.index_range(&specs).unwrap_or(0))
         }
-        _ => (
-            "cross_entropy",
-            source(0).map_or(0, |l| l.shape.last().copied().unwrap_or(0)),
-        ),
+        _ => ("index", 0),
     };
     FaultSite {
         op,

@@ -15,7 +15,6 @@ use wgrad_core::{
 };
 
 use crate::arrangement::CopyBytes;
-use crate::cross_entropy::CrossEntropy;
 use crate::cursor;
 use crate::interpreter::Bound;
 use crate::map::Map;
@@ -420,8 +419,7 @@ fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>
             product: MatMul::new(checker, kernel)?,
             sums: Reduce::new(checker, sums)?,
         }),
-        Kernel::CrossEntropy { .. } => Box::new(CrossEntropy::new(checker, kernel)?),
-        Kernel::Softmax { .. } => Box::new(CrossEntropy::softmax(checker, kernel)?),
+        Kernel::Softmax { .. } => Box::new(ops::Rows::softmax(checker, kernel)?),
         Kernel::Operation {
             op,
             inputs,

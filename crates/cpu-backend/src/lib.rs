@@ -5,7 +5,6 @@
 //! products and the hand-written kernels. The instruction set is chosen at run time.
 
 mod arrangement;
-mod cross_entropy;
 mod cursor;
 mod erf;
 mod executor;

@@ -1,18 +1,22 @@
 //! wgrad's structured operations: a file each, and a line in the table.
 
 mod concat;
+mod cross_entropy;
 mod gather;
 mod place;
 mod scatter_add;
 
-use wgrad_core::ops::{Concat, Gather, Place, ScatterAdd};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, ScatterAdd};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
 
+pub(crate) use cross_entropy::Rows;
+
 /// Every operation that has a kernel here.
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
+    entry::<CrossEntropy>(),
     entry::<Gather>(),
     entry::<Place>(),
     entry::<ScatterAdd>(),

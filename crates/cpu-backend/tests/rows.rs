@@ -3,8 +3,8 @@
 mod harness;
 
 use harness::*;
-use wgrad_core::ops::{Concat, Gather, Place, ScatterAdd};
-use wgrad_core::{DType, Kernel, Layout, ScalarBits, Shape, SoftmaxForm};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, ScatterAdd};
+use wgrad_core::{AnyOperation, DType, Kernel, Layout, Shape, SoftmaxForm};
 
 struct Loss {
     loss: f64,
@@ -62,17 +62,15 @@ fn cross_entropy_of_all_types() {
                     let data = Data::random(&mut dice, DType::F32, classes, 0.1, 2.0);
                     (bench.dense(data.clone(), classes), data.1)
                 });
-                bench.scalars = vec![ScalarBits::integer(ignore)];
                 let wide = dtype.compute();
-                let kernel = Kernel::CrossEntropy {
-                    rows,
-                    classes,
-                    logits,
-                    targets,
-                    weight: weights.as_ref().map(|w| w.0.clone()),
-                    loss: Some(bench.output(wide, rows)),
-                    row_weight: (i != 1).then(|| bench.output(wide, rows)),
-                    grad: (i != 3).then(|| bench.output(dtype, rows * classes)),
+                let loss = Some(bench.output(wide, rows));
+                let row_weight = (i != 1).then(|| bench.output(wide, rows));
+                let grad = (i != 3).then(|| bench.output(dtype, rows * classes));
+                let weight = weights.as_ref().map(|w| w.0.clone());
+                let kernel = Kernel::Operation {
+                    op: AnyOperation::new(CrossEntropy { ignore }),
+                    inputs: [logits, targets].into_iter().chain(weight).collect(),
+                    outputs: vec![row_weight, loss, grad],
                 };
                 let got = bench.run(kernel);
                 let tolerance = match dtype {
@@ -186,17 +184,11 @@ fn cross_entropy_of_bad_targets_and_values() {
     let logits = bench.dense(Data(DType::F32, x), [rows.len(), 3]);
     let t = rows.iter().map(|r| r.1).collect();
     let targets = bench.dense(Data(DType::I64, t), rows.len());
-    bench.scalars = vec![ScalarBits::integer(-100)];
-    let kernel = Kernel::CrossEntropy {
-        rows: rows.len(),
-        classes: 3,
-        logits,
-        targets,
-        weight: None,
-        loss: Some(bench.output(DType::F32, rows.len())),
-        row_weight: Some(bench.output(DType::F32, rows.len())),
-        grad: Some(bench.output(DType::F32, rows.len() * 3)),
-    };
+    let loss = bench.output(DType::F32, rows.len());
+    let row_weight = bench.output(DType::F32, rows.len());
+    let grad = bench.output(DType::F32, rows.len() * 3);
+    let op = CrossEntropy { ignore: -100 };
+    let kernel = Kernel::operation(op, [logits, targets], [row_weight, loss, grad]);
     let (all, fault) = bench.run_all(kernel);
     let fault = fault.unwrap();
     assert_eq!((fault.code, fault.value), (77, 3));
@@ -210,16 +202,10 @@ fn cross_entropy_of_bad_targets_and_values() {
     let mut bench = Bench::new();
     let logits = bench.dense(Data(DType::F32, vec![30.0, 0.0]), [1, 2]);
     let targets = bench.dense(Data(DType::U8, vec![0.0]), 1);
-    bench.scalars = vec![ScalarBits::integer(-100)];
-    let kernel = Kernel::CrossEntropy {
-        rows: 1,
-        classes: 2,
-        logits,
-        targets,
-        weight: None,
-        loss: None,
-        row_weight: None,
-        grad: Some(bench.output(DType::F32, 2)),
+    let kernel = Kernel::Operation {
+        op: AnyOperation::new(CrossEntropy { ignore: -100 }),
+        inputs: vec![logits, targets],
+        outputs: vec![None, None, Some(bench.output(DType::F32, 2))],
     };
     let got = bench.run(kernel);
     assert!((got[0][0] / -(-30f64).exp() - 1.0).abs() < 1e-6);

@@ -8,7 +8,6 @@ use wgrad_core::{Binding, Error, Executable, Kernel, Plan, Result, ScalarBits, S
 
 use crate::bindings::{Key, Part};
 use crate::counters::Counters;
-use crate::cross_entropy::{CrossEntropy, Task};
 use crate::device::{Gpu, Traits, lock};
 use crate::map::{accesses, targets};
 use crate::matmul::Product;
@@ -140,26 +139,6 @@ pub(crate) fn generate(
             }),
         }
         .generate(traits, buffers, scratch)?,
-        Kernel::CrossEntropy {
-            rows,
-            classes,
-            logits,
-            targets,
-            weight,
-            loss,
-            row_weight,
-            grad,
-        } => CrossEntropy {
-            rows: *rows,
-            classes: *classes,
-            logits,
-            task: Task::Targets(targets),
-            weight: weight.as_ref(),
-            loss: loss.as_ref(),
-            row_weight: row_weight.as_ref(),
-            grad: grad.as_ref(),
-        }
-        .generate(traits, buffers, scratch)?,
         Kernel::Softmax {
             rows,
             classes,
@@ -168,11 +147,11 @@ pub(crate) fn generate(
             output,
         } => {
             let sums = *form == SoftmaxForm::LogSumExp;
-            CrossEntropy {
+            ops::Rows {
                 rows: *rows,
                 classes: *classes,
                 logits: input,
-                task: Task::Softmax(*form),
+                task: ops::Task::Softmax(*form),
                 weight: None,
                 loss: sums.then_some(output),
                 row_weight: None,
@@ -572,9 +551,6 @@ fn convert(bits: ScalarBits, how: Convert) -> u32 {
         Convert::F32 => (bits.to_f64() as f32).to_bits(),
         Convert::Complement => ((1.0 - bits.to_f64()) as f32).to_bits(),
         Convert::I32 => bits.to_i64() as u32,
-        Convert::SaturateI32 => bits
-            .to_i64()
-            .clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32,
         Convert::U32 => bits.to_i64() as u32,
         Convert::Bool => u32::from(bits.to_i64() != 0),
     }

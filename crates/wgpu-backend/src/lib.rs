@@ -17,7 +17,6 @@ mod adapter;
 mod bindings;
 mod codegen;
 mod counters;
-mod cross_entropy;
 mod device;
 mod executable;
 mod form;

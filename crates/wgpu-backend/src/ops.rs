@@ -1,20 +1,24 @@
 //! wgrad's structured operations: a file each that chooses the form of their kernel, and a line in the table.
 
 mod concat;
+mod cross_entropy;
 mod gather;
 mod place;
 mod scatter_add;
 
-use wgrad_core::ops::{Concat, Gather, Place, ScatterAdd};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, ScatterAdd};
 use wgrad_core::{AnyOperation, BufferSpec, DType, Error, Operand, Operation, Output, Result};
 use wgrad_shaders::{Value, context};
 
 use crate::device::Traits;
 use crate::source::{Generated, Slot, Source, register};
 
+pub(crate) use cross_entropy::{Rows, Task};
+
 /// Every operation that has a kernel here.
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
+    entry::<CrossEntropy>(),
     entry::<Gather>(),
     entry::<Place>(),
     entry::<ScatterAdd>(),

@@ -106,8 +106,6 @@ pub(crate) enum Convert {
     /// One minus the scalar, computed in f64.
     Complement,
     I32,
-    /// An integer saturated to i32.
-    SaturateI32,
     U32,
     Bool,
 }
@@ -246,6 +244,11 @@ impl<'a> Source<'a> {
         self.field(name, Word::U32, value as u32)
     }
 
+    /// A signed parameter.
+    pub fn i32(&mut self, name: &str, value: i32) -> String {
+        self.field(name, Word::I32, value as u32)
+    }
+
     /// The number 1, which no compiler of the text knows, nor that others are the same.
     pub fn one(&mut self, which: usize) -> String {
         self.field(&format!("one{which}"), Word::F32, 1f32.to_bits())
@@ -272,7 +275,7 @@ impl<'a> Source<'a> {
     pub fn scalar(&mut self, name: &str, scalar: usize, convert: Convert) -> String {
         let word = match convert {
             Convert::F32 | Convert::Complement => Word::F32,
-            Convert::I32 | Convert::SaturateI32 => Word::I32,
+            Convert::I32 => Word::I32,
             Convert::U32 | Convert::Bool => Word::U32,
         };
         self.patches.push(Patch {

@@ -244,17 +244,6 @@ impl Draft {
 
     fn structured(&mut self) {
         for classes in [10usize, 65, 300, 4096, 10_001, 70_000] {
-            let kernel = Kernel::CrossEntropy {
-                rows: 9,
-                classes,
-                logits: self.dense(DType::F32, &[9, classes]),
-                targets: self.dense(DType::I32, &[9]),
-                weight: Some(self.dense(DType::F32, &[classes])),
-                loss: Some(self.output(DType::F32)),
-                row_weight: Some(self.output(DType::F32)),
-                grad: Some(self.output(DType::F16)),
-            };
-            self.launch(kernel);
             for form in [
                 SoftmaxForm::Softmax,
                 SoftmaxForm::LogSoftmax,

@@ -64,19 +64,9 @@ fn cross_entropy(gpu: &Arc<WgpuBackend>, case: &Case) -> Option<Fault> {
         t.output(out, rows),
         t.output(out, rows * classes),
     );
-    t.launch(
-        Kernel::CrossEntropy {
-            rows,
-            classes,
-            logits,
-            targets,
-            weight,
-            loss: Some(loss),
-            row_weight: Some(row_weight),
-            grad: Some(grad),
-        },
-        &[ScalarBits::integer(-100)],
-    );
+    let inputs: Vec<Operand> = [logits, targets].into_iter().chain(weight).collect();
+    let op = ops::CrossEntropy { ignore: -100 };
+    t.launch(Kernel::operation(op, inputs, [row_weight, loss, grad]), &[]);
     t.run();
     let (mut wl, mut ww, mut wg) = (vec![], vec![], vec![0.0; rows * classes]);
     for r in 0..rows {

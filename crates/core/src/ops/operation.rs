@@ -87,9 +87,15 @@ pub trait Operation: Hash + Eq + Debug + Send + Sync + Sized + 'static {
         true
     }
 
-    /// Whether the derivative by a result looks at that result's values.
-    fn keeps_result(&self, _part: usize) -> bool {
+    /// Whether the derivative by result `part` looks at the values of `result`, which is `part` itself or
+    /// one before it.
+    fn keeps_result(&self, _part: usize, _result: usize) -> bool {
         false
+    }
+
+    /// Whether a result has a derivative; one that has none counts as a constant, as integers do.
+    fn is_differentiable(&self, _part: usize) -> bool {
+        true
     }
 
     /// For an operation that takes indices, the size that they must be below: its kernels report those
@@ -112,7 +118,8 @@ trait Erased: Any + Send + Sync {
     fn reference(&self, operands: &[Tensor]) -> Vec<Tensor>;
     fn derivative(&self, c: &Derivative<'_>) -> Vec<Option<Tensor>>;
     fn keeps_operand(&self, operand: usize) -> bool;
-    fn keeps_result(&self, part: usize) -> bool;
+    fn keeps_result(&self, part: usize, result: usize) -> bool;
+    fn is_differentiable(&self, part: usize) -> bool;
     fn index_range(&self, operands: &[Spec]) -> Option<usize>;
     fn hash_into(&self, state: &mut dyn Hasher);
     fn is_same(&self, other: &dyn Any) -> bool;
@@ -141,8 +148,11 @@ impl<O: Operation> Erased for O {
     fn keeps_operand(&self, operand: usize) -> bool {
         Operation::keeps_operand(self, operand)
     }
-    fn keeps_result(&self, part: usize) -> bool {
-        Operation::keeps_result(self, part)
+    fn keeps_result(&self, part: usize, result: usize) -> bool {
+        Operation::keeps_result(self, part, result)
+    }
+    fn is_differentiable(&self, part: usize) -> bool {
+        Operation::is_differentiable(self, part)
     }
     fn index_range(&self, operands: &[Spec]) -> Option<usize> {
         Operation::index_range(self, operands)
@@ -229,12 +239,18 @@ impl Debug for AnyOperation {
     }
 }
 
+/// Where the operands and results that are kept stand among the tape's inputs.
+#[derive(Default)]
+struct Kept {
+    operands: SmallVec<[Option<u8>; 8]>,
+    results: SmallVec<[Option<u8>; 8]>,
+}
+
 /// What a derivative is made from.
 pub struct Derivative<'a> {
     part: usize,
     specs: &'a [Spec],
-    /// Where the operands that are kept stand among the tape's inputs.
-    kept: &'a [Option<u8>],
+    kept: &'a Kept,
     tape: &'a Context<'a>,
 }
 
@@ -266,19 +282,23 @@ impl Derivative<'_> {
 
     /// Operand `i`; a failed tensor if it was not kept.
     pub fn operand(&self, i: usize) -> Tensor {
-        let at = self.kept.get(i).copied().flatten();
-        match at.and_then(|at| self.tape.inputs.get(usize::from(at))) {
-            Some(operand) => operand.clone(),
-            None => self.absent(&format!("operand {i} is not kept for it")),
-        }
+        self.saved(&self.kept.operands, i)
+            .unwrap_or_else(|| self.absent(&format!("operand {i} is not kept for it")))
     }
 
-    /// The result; a failed tensor if it was not kept.
-    pub fn result(&self) -> Tensor {
-        match std::ptr::eq(self.tape.output, self.tape.grad) {
-            true => self.absent("the result is not kept for it"),
-            false => self.tape.output.clone(),
-        }
+    /// Result `i`, the derivative's own or one before it; a failed tensor if it was not kept.
+    pub fn result(&self, i: usize) -> Tensor {
+        let own = i == self.part && !std::ptr::eq(self.tape.output, self.tape.grad);
+        let result = match own {
+            true => Some(self.tape.output.clone()),
+            false => self.saved(&self.kept.results, i),
+        };
+        result.unwrap_or_else(|| self.absent(&format!("result {i} is not kept for it")))
+    }
+
+    fn saved(&self, kept: &[Option<u8>], i: usize) -> Option<Tensor> {
+        let at = kept.get(i).copied().flatten()?;
+        self.tape.inputs.get(usize::from(at)).cloned()
     }
 
     fn absent(&self, problem: &str) -> Tensor {
@@ -310,21 +330,23 @@ impl Derivative<'_> {
     }
 }
 
-/// Records one result of an operation. Those of equal operations on equal operands run as one kernel.
+/// Records one result of an operation.
 pub(crate) fn apply_part(
     op: AnyOperation,
     operands: &[&Value],
     part: usize,
     place: Place,
 ) -> Result<Tensor> {
-    let one = results(op, operands, Some(part), place)?.pop();
+    let one = apply(op, operands, &[part], place)?.pop();
     one.ok_or_else(|| Error::Device("an operation without results".into()))
 }
 
-fn results(
+/// Records an operation; the results `wanted`, in their order. Results of equal operations on equal operands
+/// come from one kernel, whenever they are recorded.
+pub(crate) fn apply(
     op: AnyOperation,
     operands: &[&Value],
-    only: Option<usize>,
+    wanted: &[usize],
     place: Place,
 ) -> Result<Vec<Tensor>> {
     let name = op.called();
@@ -335,45 +357,65 @@ fn results(
         same_device(name, first, value, place)?;
     }
     let specs: Vec<Spec> = operands.iter().map(|value| Spec::of(value)).collect();
-    let results = op
-        .results(&specs)
-        .map_err(|problem| Error::shape(name, place, problem))?;
+    let results = op.results(&specs);
+    let results = results.map_err(|problem| Error::shape(name, place, problem))?;
     let open = first.node.device.open()?;
     let by_kernel = (open.fusion || op.is_primitive()) && open.backend.has_kernel(&op, &specs);
-    if !by_kernel {
-        return by_reference(&op, operands, &results, only, place);
-    }
+    let made = match by_kernel {
+        true => by_kernel_of(&op, operands, &specs, results, wanted, place)?,
+        false => by_reference(&op, operands, &results, place)?,
+    };
+    let result = |&part: &usize| made.get(part).cloned().flatten();
+    let absent = || Error::value(name, place, "there is no such result");
+    wanted
+        .iter()
+        .map(|part| result(part).ok_or_else(absent))
+        .collect()
+}
+
+/// Records the results that are wanted, and those that their derivatives keep.
+fn by_kernel_of(
+    op: &AnyOperation,
+    operands: &[&Value],
+    specs: &[Spec],
+    results: Vec<Spec>,
+    wanted: &[usize],
+    place: Place,
+) -> Result<Vec<Option<Tensor>>> {
     let mut values: SmallVec<[Value; 4]> = SmallVec::new();
     for value in operands {
         values.push(materialized(value, place)?);
     }
     let operands: SmallVec<[&Value; 4]> = values.iter().collect();
     let inputs: SmallVec<[Source; 2]> = operands.iter().map(|value| value.source()).collect();
-    let tracked = autograd::tracks(&operands);
-    let parts = results.into_iter().enumerate();
-    let parts = parts.filter(|(part, _)| only.is_none_or(|only| only == *part));
-    parts
-        .map(|(part, spec)| {
-            let node = Op::Operation {
-                op: op.clone(),
-                part: part as u8,
-            };
-            let device = &operands[0].node.device;
-            let y = record(
-                name,
-                device,
-                node,
-                inputs.clone(),
-                spec.shape,
-                spec.dtype,
-                place,
-            )?;
-            Ok(match tracked && spec.dtype.is_float() {
-                true => track(&op, part, y, &operands, &specs, place),
-                false => y.into_tensor(),
-            })
-        })
-        .collect()
+    let on_tape = autograd::tracks(&operands);
+    let tracks =
+        |part: usize| on_tape && results[part].dtype.is_float() && op.0.is_differentiable(part);
+    let mut needed: SmallVec<[bool; 4]> = (0..results.len()).map(|r| wanted.contains(&r)).collect();
+    for part in (0..results.len()).rev() {
+        for before in 0..part {
+            needed[before] |= needed[part] && tracks(part) && op.0.keeps_result(part, before);
+        }
+    }
+    let mut made: Vec<Option<Tensor>> = Vec::with_capacity(results.len());
+    for (part, spec) in results.iter().enumerate() {
+        if !needed[part] {
+            made.push(None);
+            continue;
+        }
+        let node = Op::Operation {
+            op: op.clone(),
+            part: part as u8,
+        };
+        let device = &operands[0].node.device;
+        let (shape, name) = (spec.shape.clone(), op.called());
+        let y = record(name, device, node, inputs.clone(), shape, spec.dtype, place)?;
+        made.push(Some(match tracks(part) {
+            true => track(op, part, y, &operands, specs, &made, place),
+            false => y.into_tensor(),
+        }));
+    }
+    Ok(made)
 }
 
 /// The results of the reference, checked against the shape rule.
@@ -381,9 +423,8 @@ fn by_reference(
     op: &AnyOperation,
     operands: &[&Value],
     results: &[Spec],
-    only: Option<usize>,
     place: Place,
-) -> Result<Vec<Tensor>> {
+) -> Result<Vec<Option<Tensor>>> {
     let tensors: Vec<Tensor> = operands
         .iter()
         .map(|&value| value.clone().into_tensor())
@@ -404,32 +445,37 @@ fn by_reference(
             return Err(Error::value(op.called(), place, problem));
         }
     }
-    Ok(match only {
-        Some(part) => made.into_iter().skip(part).take(1).collect(),
-        None => made,
-    })
+    Ok(made.into_iter().map(Some).collect())
 }
 
-/// Puts one result on the tape.
+/// Puts one result on the tape; `before` it come those that its derivative may keep.
 fn track(
     op: &AnyOperation,
     part: usize,
     y: Value,
     operands: &[&Value],
     specs: &[Spec],
+    before: &[Option<Tensor>],
     place: Place,
 ) -> Tensor {
     let mut saves = Saves {
         inputs: SmallVec::new(),
-        output: op.0.keeps_result(part),
+        output: op.0.keeps_result(part, part),
     };
-    let mut kept: SmallVec<[Option<u8>; 8]> = SmallVec::new();
+    let mut keep = |tensor: Option<Tensor>| {
+        let at = saves.inputs.len() as u8;
+        saves.inputs.extend(tensor);
+        (saves.inputs.len() > usize::from(at)).then_some(at)
+    };
+    let mut kept = Kept::default();
     for (i, &operand) in operands.iter().enumerate() {
         let keeps = op.0.keeps_operand(i);
-        kept.push(keeps.then_some(saves.inputs.len() as u8));
-        if keeps {
-            saves.inputs.push(operand.clone().into_tensor());
-        }
+        kept.operands
+            .push(keep(keeps.then(|| operand.clone().into_tensor())));
+    }
+    for (i, result) in before.iter().enumerate() {
+        let keeps = op.0.keeps_result(part, i);
+        kept.results.push(keep(result.clone().filter(|_| keeps)));
     }
     let (op, specs) = (op.clone(), specs.to_vec());
     autograd::track(op.called(), y, operands, saves, place, move |tape| {

@@ -1,10 +1,9 @@
-//! Kernels that nothing fuses with: row kernels, indexing, joining, slices' gradients.
+//! Kernels that nothing fuses with: structured operations, softmax.
 
 use super::Planner;
 use crate::fusion::Group;
-use crate::graph::Input;
 use crate::kernel::{Kernel, Operand};
-use crate::node::{CrossEntropyPart, Op};
+use crate::node::Op;
 use crate::ops::{AnyOperation, Spec};
 
 impl Planner<'_> {
@@ -16,9 +15,6 @@ impl Planner<'_> {
             .iter()
             .filter_map(|input| self.operand(input))
             .collect();
-        if let Op::CrossEntropy { .. } = item.op {
-            return self.cross_entropy(group, operands);
-        }
         if let Op::Operation { op, .. } = &item.op {
             return self.operation(op, group, operands);
         }
@@ -71,51 +67,5 @@ impl Planner<'_> {
             outputs,
         };
         self.push(kernel, &[], fault);
-    }
-
-    fn cross_entropy(&mut self, group: &Group, operands: Vec<Operand>) {
-        let first = &self.graph.items[group.members[0]];
-        let (mut loss, mut row_weight, mut grad) = (None, None, None);
-        for &i in &group.members {
-            if !self.leaves_group(i) {
-                continue;
-            }
-            let output = Some(self.output(i));
-            match self.graph.items[i].op {
-                Op::CrossEntropy {
-                    part: CrossEntropyPart::Loss,
-                    ..
-                } => loss = output,
-                Op::CrossEntropy {
-                    part: CrossEntropyPart::Weight,
-                    ..
-                } => row_weight = output,
-                _ => grad = output,
-            }
-        }
-        let mut operands = operands.into_iter();
-        let (Some(logits), Some(targets)) = (operands.next(), operands.next()) else {
-            return;
-        };
-        let (rows, classes) = (logits.layout.shape[0], logits.layout.shape[1]);
-        if rows == 0 || (loss.is_none() && row_weight.is_none() && grad.is_none()) {
-            return;
-        }
-        let ignore = first.inputs.iter().find_map(|input| match input {
-            Input::Scalar(scalar) => Some(*scalar),
-            _ => None,
-        });
-        let weight = operands.next();
-        let kernel = Kernel::CrossEntropy {
-            rows,
-            classes,
-            logits,
-            targets,
-            weight,
-            loss,
-            row_weight,
-            grad,
-        };
-        self.push(kernel, &[ignore.as_slice()], Some(group.members[0]));
     }
 }

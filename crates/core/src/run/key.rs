@@ -81,10 +81,9 @@ fn write_op(key: &mut Vec<u64>, op: &Op) {
             key.extend(perm.iter().map(|&d| u64::from(d)));
         }
         Op::MatMul => key.push(2 << 32),
-        Op::CrossEntropy { part, ignore } => key.extend([3 << 32 | *part as u64, *ignore as u64]),
-        Op::Softmax(form) => key.push(8 << 32 | *form as u64),
+        Op::Softmax(form) => key.push(4 << 32 | *form as u64),
         Op::Operation { op, part } => {
-            key.push(6 << 32 | u64::from(*part));
+            key.push(3 << 32 | u64::from(*part));
             op.hash(&mut Words(key));
         }
     }

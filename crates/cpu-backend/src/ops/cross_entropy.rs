@@ -1,8 +1,10 @@
 //! Softmax of rows, and cross-entropy with its gradient, from one read of the logits.
 
 use pulp::{Arch, Simd, WithSimd};
+use wgrad_core::ops::CrossEntropy;
 use wgrad_core::{DType, Kernel, Layout, Operand, Output, ScalarBits, Shape, SoftmaxForm};
 
+use super::{CpuOperation, Launch};
 use crate::cursor::{Cursor, Walk};
 use crate::executor::{Checker, Context, Launchable};
 use crate::fold;
@@ -14,8 +16,8 @@ use crate::parallel::{self, PARALLEL_ELEMENTS};
 use crate::scratch;
 use crate::storage;
 
-/// A prepared CrossEntropy or Softmax.
-pub(crate) struct CrossEntropy {
+/// A prepared cross-entropy or softmax.
+pub(crate) struct Rows {
     rows: usize,
     classes: usize,
     logits: Operand,
@@ -30,15 +32,40 @@ pub(crate) struct CrossEntropy {
 }
 
 enum Task {
-    /// Cross-entropy with these classes.
-    Targets(Integers),
+    /// Cross-entropy with these classes, one of which is ignored.
+    Targets(Integers, i64),
     /// `loss` takes logarithms of sums, `grad` softmax or its logarithm.
     Softmax { log: bool },
 }
 
-impl CrossEntropy {
+impl CpuOperation for CrossEntropy {
+    fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
+        let (logits, targets, checker) = (launch.input(0)?, launch.input(1)?, launch.checker);
+        let [rows, classes] = logits.layout.shape[..] else {
+            return Err(format!("logits of shape {}", logits.layout.shape));
+        };
+        checker.operand(targets, Some(&Shape::from(rows)))?;
+        let weight = launch.inputs.get(2);
+        if let Some(weight) = weight {
+            checker.operand(weight, Some(&Shape::from(classes)))?;
+            if !weight.dtype.is_float() {
+                return Err(format!("weights of {}", weight.dtype));
+            }
+        }
+        let task = Task::Targets(Integers::new(targets)?, self.ignore);
+        let output = |part: usize| launch.outputs.get(part).copied().flatten();
+        let outputs = [Self::LOSS, Self::WEIGHT, Self::GRAD].map(output);
+        let made = Rows::checked(checker, (rows, classes), logits, task, outputs)?;
+        Ok(Box::new(Rows {
+            weight: weight.cloned(),
+            ..made
+        }))
+    }
+}
+
+impl Rows {
     /// A softmax.
-    pub fn softmax(checker: &Checker<'_>, kernel: &Kernel) -> Result<CrossEntropy, String> {
+    pub fn softmax(checker: &Checker<'_>, kernel: &Kernel) -> Result<Rows, String> {
         let Kernel::Softmax {
             rows,
             classes,
@@ -55,38 +82,7 @@ impl CrossEntropy {
         };
         let log = *form == SoftmaxForm::LogSoftmax;
         let task = Task::Softmax { log };
-        CrossEntropy::checked(checker, (*rows, *classes), input, task, [loss, None, grad])
-    }
-
-    /// A cross-entropy.
-    pub fn new(checker: &Checker<'_>, kernel: &Kernel) -> Result<CrossEntropy, String> {
-        let Kernel::CrossEntropy {
-            rows,
-            classes,
-            logits,
-            targets,
-            weight,
-            loss,
-            row_weight,
-            grad,
-        } = kernel
-        else {
-            return Err("not a cross-entropy".to_string());
-        };
-        checker.operand(targets, Some(&Shape::from(*rows)))?;
-        if let Some(weight) = weight {
-            checker.operand(weight, Some(&Shape::from(*classes)))?;
-            if !weight.dtype.is_float() {
-                return Err(format!("weights of {}", weight.dtype));
-            }
-        }
-        let task = Task::Targets(Integers::new(targets)?);
-        let outputs = [*loss, *row_weight, *grad];
-        let made = CrossEntropy::checked(checker, (*rows, *classes), logits, task, outputs)?;
-        Ok(CrossEntropy {
-            weight: weight.clone(),
-            ..made
-        })
+        Rows::checked(checker, (*rows, *classes), input, task, [loss, None, grad])
     }
 
     fn checked(
@@ -95,7 +91,7 @@ impl CrossEntropy {
         logits: &Operand,
         task: Task,
         [loss, row_weight, grad]: [Option<Output>; 3],
-    ) -> Result<CrossEntropy, String> {
+    ) -> Result<Rows, String> {
         if classes == 0 {
             return Err("no classes".to_string());
         }
@@ -115,7 +111,7 @@ impl CrossEntropy {
         if grad.is_some_and(|g| g.dtype.compute() != logits.dtype.compute()) {
             return Err("logits and gradient of different types".to_string());
         }
-        Ok(CrossEntropy {
+        Ok(Rows {
             rows,
             classes,
             walk: (rows > 0 && !dense_rows(logits)).then(|| Walk::new(&logits.layout)),
@@ -240,13 +236,12 @@ unsafe fn get(dtype: DType, element: *const u8) -> f64 {
     }
 }
 
-impl CrossEntropy {
+impl Rows {
     /// # Safety
     /// Operands and outputs were checked against the buffers; this task alone has these rows.
     unsafe fn rows<E: FloatElement>(
         &self,
         buffers: &[Bound],
-        ignore: i64,
         rows: std::ops::Range<usize>,
         faults: &FirstFault,
     ) {
@@ -285,8 +280,8 @@ impl CrossEntropy {
                             &*loaded
                         }
                     };
-                    let targets = match &self.task {
-                        Task::Targets(targets) => targets,
+                    let (targets, ignore) = match &self.task {
+                        Task::Targets(targets, ignore) => (targets, *ignore),
                         Task::Softmax { log } => {
                             self.softmax_row(buffers, row, x, *log, exponentials, staged);
                             continue;
@@ -352,7 +347,7 @@ impl CrossEntropy {
     }
 }
 
-impl CrossEntropy {
+impl Rows {
     /// # Safety
     /// As for `rows`.
     unsafe fn softmax_row<E: FloatElement>(
@@ -411,26 +406,18 @@ impl CrossEntropy {
     }
 }
 
-impl Launchable for CrossEntropy {
-    fn scalars(&self) -> usize {
-        match self.task {
-            Task::Targets(_) => 1,
-            Task::Softmax { .. } => 0,
-        }
-    }
-
-    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+impl Launchable for Rows {
+    fn launch(&self, context: &Context<'_>, _: &[ScalarBits]) -> Option<i64> {
         let buffers = context.buffers;
-        let ignore = scalars.first().map_or(0, |s| s.to_i64());
         let faults = FirstFault::default();
         let parallel = self.rows * self.classes >= PARALLEL_ELEMENTS / 4;
         parallel::for_ranges(parallel, self.rows, 1, |start, end| {
             // SAFETY: everything was checked when this was made; tasks have disjoint rows.
             unsafe {
                 if self.logits.dtype == DType::F64 {
-                    self.rows::<f64>(buffers, ignore, start..end, &faults);
+                    self.rows::<f64>(buffers, start..end, &faults);
                 } else {
-                    self.rows::<f32>(buffers, ignore, start..end, &faults);
+                    self.rows::<f32>(buffers, start..end, &faults);
                 }
             }
         });

@@ -5,16 +5,18 @@ use wgrad_core::{
     Arg, BufferSpec, DType, Error, Layout, Operand, Output, Program, Result, Shape, SoftmaxForm,
 };
 
+use wgrad_core::ops::CrossEntropy;
 use wgrad_shaders::context;
 
+use super::{GpuOperation, Launch};
 use crate::device::{LONGEST_WALK, Traits};
 use crate::map;
 use crate::operand::Access;
 use crate::reduce::BLOCK;
-use crate::source::{Convert, Generated, Slot, Source, register};
+use crate::source::{Generated, Slot, Source, register};
 
 /// The kernel, as the plan has it.
-pub(crate) struct CrossEntropy<'a> {
+pub(crate) struct Rows<'a> {
     pub rows: usize,
     pub classes: usize,
     pub logits: &'a Operand,
@@ -28,8 +30,8 @@ pub(crate) struct CrossEntropy<'a> {
 /// What is done with the rows.
 #[derive(Clone, Copy)]
 pub(crate) enum Task<'a> {
-    /// Cross-entropy with these classes.
-    Targets(&'a Operand),
+    /// Cross-entropy with these classes, one of which is ignored.
+    Targets(&'a Operand, i64),
     /// `loss` takes logarithms of sums, `grad` softmax or its logarithm.
     Softmax(SoftmaxForm),
 }
@@ -52,7 +54,30 @@ const MOST_ROUNDS: usize = 10;
 /// Threads of a workgroup that shares a long row.
 const LONG: usize = 256;
 
-impl CrossEntropy<'_> {
+impl GpuOperation for CrossEntropy {
+    fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
+        let (logits, targets) = (launch.input(0)?, launch.input(1)?);
+        let [rows, classes] = logits.layout.shape[..] else {
+            return Err(Error::Device(
+                "logits of cross-entropy have two dimensions".into(),
+            ));
+        };
+        let output = |part: usize| launch.outputs.get(part).and_then(Option::as_ref);
+        let kernel = Rows {
+            rows,
+            classes,
+            logits,
+            task: Task::Targets(targets, self.ignore),
+            weight: launch.inputs.get(2),
+            loss: output(Self::LOSS),
+            row_weight: output(Self::WEIGHT),
+            grad: output(Self::GRAD),
+        };
+        kernel.generate(launch.traits, launch.buffers, launch.scratch)
+    }
+}
+
+impl Rows<'_> {
     /// Rounds of a workgroup's loop that one round of its text does, so that the driver does not
     /// leave the three walks over a long row early.
     fn rounds(&self, traits: &Traits) -> usize {
@@ -161,7 +186,7 @@ impl CrossEntropy<'_> {
             source.stride("logits_class", class);
         }
         let mut signed = false;
-        if let Task::Targets(targets) = self.task {
+        if let Task::Targets(targets, ignore) = self.task {
             signed = register(targets.dtype) == "i32";
             let vector = |source: &mut Source<'_>, [name, start, step]: [&str; 3], of: &Operand| {
                 source.input(name, Slot::Plan(of.buffer), of.dtype, false);
@@ -175,7 +200,8 @@ impl CrossEntropy<'_> {
                 vector(&mut source, names, weight);
             }
             source.fault();
-            source.scalar("ignore_index", 0, Convert::SaturateI32);
+            let ignore = ignore.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
+            source.i32("ignore_index", ignore as i32);
         }
         let ragged = !self.classes.is_multiple_of(4);
         for (name, slot, four) in [
@@ -194,7 +220,7 @@ impl CrossEntropy<'_> {
         };
         let variables = context! {
             task => match self.task {
-                Task::Targets(_) => "targets",
+                Task::Targets(..) => "targets",
                 Task::Softmax(SoftmaxForm::Softmax) => "softmax",
                 Task::Softmax(SoftmaxForm::LogSoftmax) => "log_softmax",
                 Task::Softmax(SoftmaxForm::LogSumExp) => "logsumexp",
@@ -216,7 +242,7 @@ impl CrossEntropy<'_> {
         source.bytes = (self.rows * self.classes * 8) as f64;
         source.flops = (self.rows * self.classes * 60) as f64;
         let label = match self.task {
-            Task::Targets(_) => "cross_entropy",
+            Task::Targets(..) => "cross_entropy",
             Task::Softmax(_) => "softmax",
         };
         source.render(label, "cross_entropy.wgsl", &variables, groups)
