@@ -15,4 +15,4 @@ mod templates;
 
 pub use library::link;
 pub use minijinja::{Value, context};
-pub use templates::{Rendering, TemplateError, render};
+pub use templates::{Rendering, TemplateError, render, render_text};

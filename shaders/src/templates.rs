@@ -170,13 +170,24 @@ impl Templates {
 /// # Errors
 /// What is wrong with the template, or with what it was given, with file and line.
 pub fn render(name: &str, variables: &Value) -> Result<Rendering, TemplateError> {
+    templates()?.render(name, variables)
+}
+
+/// Renders a template that is none of the files; it may include them. `name` stands in errors.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_text(name: &str, text: &str, variables: &Value) -> Result<Rendering, TemplateError> {
+    let text = marked(name, text);
+    let template = templates()?.0.template_from_named_str(name, &text)?;
+    Ok(unmarked(&template.render(variables)?))
+}
+
+fn templates() -> Result<&'static Templates, TemplateError> {
     static TEMPLATES: OnceLock<Result<Templates, TemplateError>> = OnceLock::new();
     let folder = std::env::var_os("WGRAD_SHADERS");
     let templates = TEMPLATES.get_or_init(|| Templates::new(folder.as_deref().map(Path::new)));
-    match templates {
-        Ok(templates) => templates.render(name, variables),
-        Err(error) => Err(error.clone()),
-    }
+    templates.as_ref().map_err(TemplateError::clone)
 }
 
 #[cfg(test)]

@@ -65,7 +65,9 @@ pub use gradcheck::gradcheck;
 pub use kernel::*;
 pub use layout::{Layout, Strides, collapse};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
-pub use ops::{AnyOperation, Derivative, Operation, Spec};
+pub use ops::{
+    AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
+};
 pub use profile::{Profile, Span};
 pub use program::{Arg, Instr, MapOp, Program};
 pub use shape::{DimList, ReshapeTo, Shape, Size};

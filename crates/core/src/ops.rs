@@ -5,6 +5,7 @@
 
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
+mod custom;
 pub(crate) mod gather;
 mod operation;
 pub(crate) mod place;
@@ -12,6 +13,7 @@ pub(crate) mod scatter_add;
 
 pub use concat::Concat;
 pub use cross_entropy::CrossEntropy;
+pub use custom::{CpuKernel, CpuOperand, CpuResult, Wgsl, WgslVariable};
 pub use gather::Gather;
 pub use operation::{AnyOperation, Derivative, Operation, Spec};
 pub(crate) use operation::{apply, apply_part};

@@ -2,6 +2,7 @@
 
 mod concat;
 mod cross_entropy;
+mod custom;
 mod gather;
 mod place;
 mod scatter_add;
@@ -64,7 +65,7 @@ const fn entry<O: CpuOperation>() -> Entry {
 
 /// Whether there is a kernel for an operation.
 pub(crate) fn has_kernel(op: &AnyOperation) -> bool {
-    TABLE.iter().any(|entry| (entry.is)(op))
+    TABLE.iter().any(|entry| (entry.is)(op)) || op.cpu().is_some()
 }
 
 /// The kernel of an operation.
@@ -73,7 +74,9 @@ pub(crate) fn prepare(
     launch: &Launch<'_>,
 ) -> Result<Box<dyn Launchable>, String> {
     let mut known = TABLE.iter().filter_map(|entry| (entry.prepare)(op, launch));
-    known
-        .next()
-        .unwrap_or_else(|| Err("there is no kernel for it".to_string()))
+    match (known.next(), op.cpu()) {
+        (Some(kernel), _) => kernel,
+        (None, Some(kernel)) => Ok(Box::new(custom::Custom::new(op, kernel, launch)?)),
+        (None, None) => Err("there is no kernel for it".to_string()),
+    }
 }

@@ -372,8 +372,8 @@ impl Backend for WgpuBackend {
         self.gpu.check()
     }
 
-    fn has_kernel(&self, op: &AnyOperation, _: &[Spec]) -> bool {
-        ops::has_kernel(op)
+    fn has_kernel(&self, op: &AnyOperation, operands: &[Spec]) -> bool {
+        ops::has_kernel(op, operands)
     }
 
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {

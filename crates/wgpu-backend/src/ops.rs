@@ -2,15 +2,22 @@
 
 mod concat;
 mod cross_entropy;
+mod custom;
 mod gather;
 mod place;
 mod scatter_add;
 
+use smallvec::SmallVec;
 use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, ScatterAdd};
-use wgrad_core::{AnyOperation, BufferSpec, DType, Error, Operand, Operation, Output, Result};
+use wgrad_core::{
+    AnyOperation, Arg, BufferSpec, DType, Error, Instr, Layout, MapOp, Operand, Operation, Output,
+    Program, Result, Shape, Spec,
+};
 use wgrad_shaders::{Value, context};
 
 use crate::device::Traits;
+use crate::map;
+use crate::operand::Access;
 use crate::source::{Generated, Slot, Source, register};
 
 pub(crate) use cross_entropy::{Rows, Task};
@@ -80,14 +87,22 @@ const fn entry<O: GpuOperation>() -> Entry {
 }
 
 /// Whether there is a kernel for an operation.
-pub(crate) fn has_kernel(op: &AnyOperation) -> bool {
-    TABLE.iter().any(|entry| (entry.is)(op))
+pub(crate) fn has_kernel(op: &AnyOperation, operands: &[Spec]) -> bool {
+    TABLE.iter().any(|entry| (entry.is)(op)) || op.wgsl(operands).is_some()
 }
 
 /// The launches of an operation.
 pub(crate) fn generate(op: &AnyOperation, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
     let known = TABLE.iter().find_map(|entry| (entry.generate)(op, launch));
-    known.unwrap_or_else(|| Err(Error::Device(format!("{} has no kernel", op.name()))))
+    if let Some(known) = known {
+        return known;
+    }
+    let spec = |operand: &Operand| Spec::new(&operand.layout.shape, operand.dtype);
+    let specs: Vec<Spec> = launch.inputs.iter().map(spec).collect();
+    match op.wgsl(&specs) {
+        Some(wgsl) => custom::generate(op, &wgsl, launch),
+        None => Err(Error::Device(format!("{} has no kernel", op.name()))),
+    }
 }
 
 /// Threads of a workgroup of [`elements`].
@@ -109,6 +124,43 @@ pub(crate) fn elements(
     let variables = context! { t => register(dtype), ..variables };
     let groups = count.div_ceil(4).div_ceil(GROUP);
     source.render(label, template, &variables, groups)
+}
+
+/// The launch that packs a result which a kernel could only store in whole words.
+pub(crate) fn packed(
+    launch: &Launch<'_>,
+    (slot, whole): (Slot, DType),
+    output: &Output,
+    count: usize,
+) -> Result<Vec<Generated>> {
+    let shape = Shape::from([count]);
+    let input = Access {
+        name: "x0".into(),
+        slot,
+        dtype: whole,
+        layout: Layout::contiguous(shape.clone()),
+    };
+    let mut program = Program {
+        inputs: vec![whole],
+        outputs: vec![(Arg::Input(0), output.dtype)],
+        ..Program::default()
+    };
+    if !output.dtype.is_float() {
+        program.instrs.push(Instr {
+            op: MapOp::Cast,
+            dtype: output.dtype,
+            args: SmallVec::from_slice(&[Arg::Input(0)]),
+        });
+        program.outputs = vec![(Arg::Instr(0), output.dtype)];
+    }
+    let made = map::generate(
+        launch.source(),
+        &shape,
+        &[input],
+        &program,
+        &[place_of(output)],
+    )?;
+    Ok(made.into_iter().collect())
 }
 
 /// Where a result goes.

@@ -359,6 +359,20 @@ impl<'a> Source<'a> {
         Ok(self.assemble(label, &what, groups, &text, Some(rendering)))
     }
 
+    /// [`Source::render`] for a template that is none of wgrad's files.
+    pub fn render_text(
+        self,
+        label: &str,
+        text: &'static str,
+        variables: &Value,
+        groups: usize,
+    ) -> Result<Generated> {
+        let rendering = self.traits.render_text(label, text, variables)?;
+        let what = format!("its own template with {variables}");
+        let text = rendering.text.clone();
+        Ok(self.assemble(label, &what, groups, &text, Some(rendering)))
+    }
+
     /// Bindings, parameters and accessors before `main`.
     fn assemble(
         mut self,

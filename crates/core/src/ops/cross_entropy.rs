@@ -289,6 +289,7 @@ impl CrossEntropy {
 
 impl Operation for CrossEntropy {
     const NAME: &'static str = "cross_entropy";
+    const RESULTS: usize = 3;
 
     fn results(&self, operands: &[Spec]) -> Result<Vec<Spec>, String> {
         let (logits, targets, weight) = match operands {
@@ -340,6 +341,11 @@ impl Operation for CrossEntropy {
             Ok(all.map(|t| t.to_dtype(dtype)).collect())
         };
         results().unwrap_or_else(|error| vec![Tensor::fail(device, error); 3])
+    }
+
+    /// As in torch, the weights of the classes get no gradient.
+    fn is_constant(&self, operand: usize) -> bool {
+        operand == 2
     }
 
     /// The losses' looks at the weights.

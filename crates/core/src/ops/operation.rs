@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::custom::{CpuKernel, Wgsl};
 use crate::autograd::{self, Context, Grads, Saves};
 use crate::dtype::DType;
 use crate::error::{Error, Place, Result};
@@ -57,6 +58,9 @@ pub trait Operation: Hash + Eq + Debug + Send + Sync + Sized + 'static {
     /// The name in errors, profiles and pictures of the graph.
     const NAME: &'static str;
 
+    /// How many results it has, at most 256.
+    const RESULTS: usize = 1;
+
     /// Whether the references of others are made of it. Such an operation runs by its kernel where
     /// fusion is off, too.
     const PRIMITIVE: bool = false;
@@ -66,7 +70,7 @@ pub trait Operation: Hash + Eq + Debug + Send + Sync + Sized + 'static {
         Self::NAME
     }
 
-    /// Shapes and types of the results, at least one and at most 256.
+    /// Shapes and types of the results, [`Operation::RESULTS`] of them.
     ///
     /// # Errors
     /// What does not fit, for a person, if the operation does not take these operands.
@@ -80,6 +84,11 @@ pub trait Operation: Hash + Eq + Debug + Send + Sync + Sized + 'static {
     /// ([`Derivative::needs`]). Without a definition, those of the reference.
     fn derivative(&self, c: &Derivative<'_>) -> Vec<Option<Tensor>> {
         c.of_reference(self)
+    }
+
+    /// Whether an operand counts as a constant: no gradient flows to it.
+    fn is_constant(&self, _operand: usize) -> bool {
+        false
     }
 
     /// Whether the derivative looks at an operand's values; what it does not look at is not kept for it.
@@ -107,12 +116,26 @@ pub trait Operation: Hash + Eq + Debug + Send + Sync + Sized + 'static {
     /// Operations with operands that they take: what tests compare kernels and derivatives on, and whose
     /// shaders they compile. Small ones suffice; each form of the kernels should be among them.
     fn examples() -> Vec<(Self, Vec<Spec>)>;
+
+    /// The kernel for the CPU that travels with an operation from outside of wgrad.
+    fn cpu(&self) -> Option<CpuKernel> {
+        None
+    }
+
+    /// The kernel for GPUs that travels with an operation from outside of wgrad, for these operands.
+    fn wgsl(&self, _operands: &[Spec]) -> Option<Wgsl> {
+        None
+    }
 }
 
 /// [`Operation`] without its type.
 trait Erased: Any + Send + Sync {
     fn name(&self) -> &'static str;
+    fn count(&self) -> usize;
     fn is_primitive(&self) -> bool;
+    fn is_constant(&self, operand: usize) -> bool;
+    fn cpu(&self) -> Option<CpuKernel>;
+    fn wgsl(&self, operands: &[Spec]) -> Option<Wgsl>;
     fn called(&self) -> &'static str;
     fn results(&self, operands: &[Spec]) -> Result<Vec<Spec>, String>;
     fn reference(&self, operands: &[Tensor]) -> Vec<Tensor>;
@@ -130,8 +153,20 @@ impl<O: Operation> Erased for O {
     fn name(&self) -> &'static str {
         O::NAME
     }
+    fn count(&self) -> usize {
+        O::RESULTS
+    }
     fn is_primitive(&self) -> bool {
         O::PRIMITIVE
+    }
+    fn is_constant(&self, operand: usize) -> bool {
+        Operation::is_constant(self, operand)
+    }
+    fn cpu(&self) -> Option<CpuKernel> {
+        Operation::cpu(self)
+    }
+    fn wgsl(&self, operands: &[Spec]) -> Option<Wgsl> {
+        Operation::wgsl(self, operands)
     }
     fn called(&self) -> &'static str {
         Operation::called(self)
@@ -193,6 +228,26 @@ impl AnyOperation {
     /// [`Operation::called`].
     pub fn called(&self) -> &'static str {
         self.0.called()
+    }
+
+    /// [`Operation::RESULTS`].
+    pub fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    /// [`Operation::cpu`].
+    pub fn cpu(&self) -> Option<CpuKernel> {
+        self.0.cpu()
+    }
+
+    /// [`Operation::wgsl`].
+    pub fn wgsl(&self, operands: &[Spec]) -> Option<Wgsl> {
+        self.0.wgsl(operands)
+    }
+
+    /// [`Operation::is_constant`].
+    pub fn is_constant(&self, operand: usize) -> bool {
+        self.0.is_constant(operand)
     }
 
     /// [`Operation::PRIMITIVE`].
@@ -359,11 +414,27 @@ pub(crate) fn apply(
     let specs: Vec<Spec> = operands.iter().map(|value| Spec::of(value)).collect();
     let results = op.results(&specs);
     let results = results.map_err(|problem| Error::shape(name, place, problem))?;
+    if results.len() != op.count() {
+        let problem = format!("has {} results instead of {}", results.len(), op.count());
+        return Err(Error::value(name, place, problem));
+    }
+    let constants = operands.iter().enumerate().map(|(i, &value)| {
+        let mut value = value.clone();
+        value.history = value.history.filter(|_| !op.is_constant(i));
+        value
+    });
+    let values: SmallVec<[Value; 4]> = constants.collect();
+    let operands: SmallVec<[&Value; 4]> = values.iter().collect();
     let open = first.node.device.open()?;
     let by_kernel = (open.fusion || op.is_primitive()) && open.backend.has_kernel(&op, &specs);
     let made = match by_kernel {
-        true => by_kernel_of(&op, operands, &specs, results, wanted, place)?,
-        false => by_reference(&op, operands, &results, place)?,
+        true => by_kernel_of(&op, &operands, &specs, results, wanted, place)?,
+        false => {
+            if open.fusion {
+                open.note_reference(op.name());
+            }
+            by_reference(&op, &operands, &results, place)?
+        }
     };
     let result = |&part: &usize| made.get(part).cloned().flatten();
     let absent = || Error::value(name, place, "there is no such result");

@@ -41,9 +41,7 @@ impl Planner<'_> {
     fn operation(&mut self, op: &AnyOperation, group: &Group, inputs: Vec<Operand>) {
         let spec = |operand: &Operand| Spec::new(&operand.layout.shape, operand.dtype);
         let specs: Vec<Spec> = inputs.iter().map(spec).collect();
-        // It was asked when it was recorded.
-        let count = op.results(&specs).map_or(0, |results| results.len());
-        let mut outputs = vec![None; count];
+        let mut outputs = vec![None; op.count()];
         for &i in &group.members {
             let item = &self.graph.items[i];
             if !self.leaves_group(i) {
