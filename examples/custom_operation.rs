@@ -145,9 +145,12 @@ pub fn main() -> wgrad::Result<()> {
         println!("{dev}");
         let rewards = Tensor::new([[0.0, 0.0, 1.0], [1.0, 1.0, 1.0]], dev).requires_grad();
         let returns = discounted(&rewards, 0.5);
-        println!("returns {returns}");
+        println!("returns {:?}", returns.to_vec::<f32>()?);
         returns.select(1, 0).sum().backward()?;
-        println!("gradient of the first ones {}", rewards.grad()?);
+        println!(
+            "gradient of the second ones {:?}",
+            rewards.grad()?.to_vec::<f32>()?
+        );
 
         // On a device without a kernel for it the reference runs, and the profile says so.
         let bare = Discount::new(0.5).without_shader();

@@ -61,6 +61,11 @@ pub mod backend {
     };
 }
 
+/// The programs of the guides run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/adding-an-operation.md")]
+pub struct Guides;
+
 /// The version of wgpu that [`from_wgpu`] takes its arguments from.
 #[cfg(feature = "gpu")]
 pub use wgpu;

@@ -16,6 +16,7 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("adam.wgsl", include_str!("adam.wgsl")),
     ("concat.wgsl", include_str!("concat.wgsl")),
     ("cross_entropy.wgsl", include_str!("cross_entropy.wgsl")),
+    ("cumsum.wgsl", include_str!("cumsum.wgsl")),
     ("elements.wgsl", include_str!("elements.wgsl")),
     ("gather.wgsl", include_str!("gather.wgsl")),
     ("index.wgsl", include_str!("index.wgsl")),

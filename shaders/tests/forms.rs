@@ -56,6 +56,20 @@ fn cross_entropy() {
 }
 
 #[test]
+fn running_sums() {
+    let scan = |form, size: u32, count: u32, reverse, sums| {
+        context! { stage => "scan", form, size, count, reverse, sums, t => "f32" }
+    };
+    let snap = |name, variables: Value| snapshot(name, "cumsum.wgsl", &variables);
+    snap("cumsum_thread", scan("thread", 64, 1, false, false));
+    snap("cumsum_group", scan("group", 256, 2, true, true));
+    snap(
+        "cumsum_add",
+        context! { stage => "add", reverse => true, t => "i32" },
+    );
+}
+
+#[test]
 fn moved_elements() {
     let parts = |parts: u32, t| context! { parts, t };
     snapshot("concat", "concat.wgsl", &parts(2, "f32"));

@@ -5,6 +5,7 @@
 
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
+pub(crate) mod cumsum;
 mod custom;
 pub(crate) mod gather;
 mod operation;
@@ -13,6 +14,7 @@ pub(crate) mod scatter_add;
 
 pub use concat::Concat;
 pub use cross_entropy::CrossEntropy;
+pub use cumsum::Cumsum;
 pub use custom::{CpuKernel, CpuOperand, CpuResult, Wgsl, WgslVariable};
 pub use gather::Gather;
 pub use operation::{AnyOperation, Derivative, Operation, Spec};
@@ -43,6 +45,7 @@ pub fn built_in() -> Vec<Example> {
     const LIST: &[fn() -> Vec<Example>] = &[
         examples::<Concat>,
         examples::<CrossEntropy>,
+        examples::<Cumsum>,
         examples::<Gather>,
         examples::<Place>,
         examples::<ScatterAdd>,

@@ -2,12 +2,13 @@
 
 mod concat;
 mod cross_entropy;
+mod cumsum;
 mod custom;
 mod gather;
 mod place;
 mod scatter_add;
 
-use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, ScatterAdd};
+use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
@@ -18,6 +19,7 @@ pub(crate) use cross_entropy::Rows;
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
     entry::<CrossEntropy>(),
+    entry::<Cumsum>(),
     entry::<Gather>(),
     entry::<Place>(),
     entry::<ScatterAdd>(),

@@ -2,13 +2,14 @@
 
 mod concat;
 mod cross_entropy;
+mod cumsum;
 mod custom;
 mod gather;
 mod place;
 mod scatter_add;
 
 use smallvec::SmallVec;
-use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, ScatterAdd};
+use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd};
 use wgrad_core::{
     AnyOperation, Arg, BufferSpec, DType, Error, Instr, Layout, MapOp, Operand, Operation, Output,
     Program, Result, Shape, Spec,
@@ -26,6 +27,7 @@ pub(crate) use cross_entropy::{Rows, Task};
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
     entry::<CrossEntropy>(),
+    entry::<Cumsum>(),
     entry::<Gather>(),
     entry::<Place>(),
     entry::<ScatterAdd>(),

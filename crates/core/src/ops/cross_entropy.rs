@@ -332,7 +332,7 @@ impl Operation for CrossEntropy {
             let classes = operands[0].shape()?[1];
             let class = Tensor::arange(classes, (DType::I32, device));
             let hit = class
-                .eq(&targets.to_dtype(DType::I32))
+                .eq(targets.to_dtype(DType::I32))
                 .to_dtype(log_p.dtype()?);
             let inside = targets.ge(0).logical_and(targets.lt(classes as i64));
             let grad = inside.where_cond((log_p.exp() - hit) * weights.unsqueeze(1), 0.0);

@@ -68,7 +68,7 @@ pub(super) fn generate(
     let kernel = source.render_text(
         op.name(),
         wgsl.template,
-        &Value::from_iter(variables),
+        &Value::from(variables),
         wgsl.groups,
     )?;
     let mut launches = vec![kernel];
