@@ -35,9 +35,11 @@ mod devices;
 
 pub use devices::*;
 pub use wgrad_core::{
-    Category, Coefficients, CrossEntropyOptions, DType, Data, Device, DimList, Element, Error,
-    GradOptions, Limits, Place, Profile, Progression, Reduction, ReshapeTo, Result, Rhs, Scalar,
-    Shape, Size, Slice, SliceList, Span, Stats, Target, Tensor, UpdateRule, Updater, no_grad, s,
+    AnyOperation, Category, Coefficients, CpuKernel, CpuOperand, CpuResult, CrossEntropyOptions,
+    DType, Data, Derivative, Device, DimList, Element, Error, GradOptions, Limits, Operation,
+    Place, Profile, Progression, Reduction, ReshapeTo, Result, Rhs, Scalar, Shape, Size, Slice,
+    SliceList, Span, Spec, Stats, Target, Tensor, UpdateRule, Updater, Wgsl, WgslVariable, no_grad,
+    s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
@@ -55,9 +57,14 @@ pub mod backend {
     pub use wgrad_core::{
         Accumulator, Arg, Backend, Binding, BoxFuture, Buffer, BufferSpec, Executable, Fault,
         Instr, Kernel, Launch, Layout, MapOp, Operand, Output, Plan, Program, RawBuffer, ReadBack,
-        ReduceOp, ScalarBits, Strides, collapse, random,
+        ReduceOp, ScalarBits, Strides, collapse, ops, random,
     };
 }
+
+/// The programs of the guides run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/guide/adding-an-operation.md")]
+pub struct Guides;
 
 /// The version of wgpu that [`from_wgpu`] takes its arguments from.
 #[cfg(feature = "gpu")]

@@ -15,7 +15,4 @@ mod templates;
 
 pub use library::link;
 pub use minijinja::{Value, context};
-pub use templates::{Rendering, TemplateError, render};
-
-/// Merge sort of linked lists, for the scatter-add kernel.
-pub const SCATTER_SORT: &str = include_str!("scatter_sort.wgsl");
+pub use templates::{Rendering, TemplateError, render, render_text};

@@ -19,18 +19,26 @@ macro_rules! files {
 /// Every template, by the name of its file; in folders the parts that kernels include.
 const TEMPLATES: &[(&str, &str)] = files![
     "adam.wgsl",
+    "concat.wgsl",
     "cross_entropy.wgsl",
+    "cumsum.wgsl",
+    "elements.wgsl",
+    "gather.wgsl",
+    "index.wgsl",
     "map.wgsl",
     "matmul_lanes.wgsl",
     "matmul_registers.wgsl",
     "matmul_tiled.wgsl",
+    "place.wgsl",
+    "reduce.wgsl",
+    "rows.wgsl",
+    "scatter_add.wgsl",
+    "scatter_sort.wgsl",
+    "sgd.wgsl",
     "matmul/place.wgsl",
     "matmul/store.wgsl",
-    "reduce.wgsl",
     "reduce/accumulate.wgsl",
     "reduce/finish.wgsl",
-    "rows.wgsl",
-    "sgd.wgsl",
 ];
 
 /// Stands before the origin of a line while a template is rendered. It is in no shader.
@@ -41,6 +49,8 @@ const MARK: char = '\u{e000}';
 pub struct Rendering {
     /// The shader.
     pub text: String,
+    /// What the template is called that is none of [`TEMPLATES`], if it is: its lines are behind those.
+    own: String,
     /// For each line the position of its template in [`TEMPLATES`] and the line there.
     origins: Vec<(usize, usize)>,
 }
@@ -49,7 +59,8 @@ impl Rendering {
     /// Where a line (from 1) comes from: the template and its line.
     pub fn origin(&self, line: usize) -> Option<(&str, usize)> {
         let &(template, line) = self.origins.get(line.checked_sub(1)?)?;
-        Some((TEMPLATES.get(template)?.0, line))
+        let name = TEMPLATES.get(template).map_or(&*self.own, |(name, _)| name);
+        Some((name, line))
     }
 }
 
@@ -107,8 +118,9 @@ fn marked(template: usize, text: &str) -> String {
 
 /// Takes the marks out again, and indents lines by the brackets around them, so that a part of a kernel
 /// need not know how deep it will stand.
-fn unmarked(text: &str) -> Rendering {
+fn unmarked(text: &str, own: &str) -> Rendering {
     let mut rendering = Rendering {
+        own: own.to_string(),
         text: String::with_capacity(text.len()),
         origins: Vec::new(),
     };
@@ -189,7 +201,7 @@ impl Templates {
 
     fn render(&self, name: &str, variables: &Value) -> Result<Rendering, TemplateError> {
         let text = self.0.get_template(name)?.render(variables)?;
-        Ok(unmarked(&text))
+        Ok(unmarked(&text, name))
     }
 }
 
@@ -208,13 +220,24 @@ impl Templates {
 /// # Errors
 /// What is wrong with the template, or with what it was given, with file and line.
 pub fn render(name: &str, variables: &Value) -> Result<Rendering, TemplateError> {
+    templates()?.render(name, variables)
+}
+
+/// Renders a template that is none of the files; it may include them. `name` stands in errors.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_text(name: &str, text: &str, variables: &Value) -> Result<Rendering, TemplateError> {
+    let text = marked(TEMPLATES.len(), text);
+    let template = templates()?.0.template_from_named_str(name, &text)?;
+    Ok(unmarked(&template.render(variables)?, name))
+}
+
+fn templates() -> Result<&'static Templates, TemplateError> {
     static TEMPLATES: OnceLock<Result<Templates, TemplateError>> = OnceLock::new();
     let folder = std::env::var_os("WGRAD_SHADERS");
     let templates = TEMPLATES.get_or_init(|| Templates::new(folder.as_deref().map(Path::new)));
-    match templates {
-        Ok(templates) => templates.render(name, variables),
-        Err(error) => Err(error.clone()),
-    }
+    templates.as_ref().map_err(TemplateError::clone)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 
 use std::cell::Cell;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::SmallVec;
@@ -348,6 +348,82 @@ pub(crate) fn gradients(
         Some(found.variables[at].1.clone())
     };
     Ok(variables.iter().map(grad).collect())
+}
+
+/// The gradients of `f(operands)`, whose gradient is `grad`, by the operands that need one: recorded on the
+/// tape if this thread records one, so that they can be differentiated again.
+pub(crate) fn through(
+    f: impl FnOnce(&[Tensor]) -> Tensor,
+    operands: &[Tensor],
+    needs: &[bool],
+    grad: &Tensor,
+    place: Place,
+) -> Vec<Option<Tensor>> {
+    let cut = Arc::new(AtomicBool::new(true));
+    let mut gates: Vec<Option<u64>> = Vec::with_capacity(operands.len());
+    let mut inside = Vec::with_capacity(operands.len());
+    for (i, operand) in operands.iter().enumerate() {
+        let gated = needs
+            .get(i)
+            .is_some_and(|&needed| needed)
+            .then(|| gate(operand, &cut, place));
+        gates.push(
+            gated
+                .as_ref()
+                .and_then(|gated| match gated.capture().ok()?.history? {
+                    History::Entry(entry) => Some(entry.seq),
+                    History::Variable(_) => None,
+                }),
+        );
+        inside.push(gated.unwrap_or_else(|| operand.detach()));
+    }
+    let wanted: Vec<u64> = gates.iter().copied().flatten().collect();
+    let found = with_grad(true, || f(&inside))
+        .capture()
+        .and_then(|y| match y.history {
+            Some(root) => walk(
+                "derivative",
+                root,
+                grad.clone(),
+                is_grad_enabled(),
+                &wanted,
+                place,
+            ),
+            None => Ok(Collected::default()),
+        });
+    cut.store(false, Ordering::Relaxed);
+    let by = |(gate, operand): (&Option<u64>, &Tensor)| {
+        let gate = (*gate)?;
+        Some(match &found {
+            Err(error) => Tensor::fail(grad.device(), error.clone()),
+            Ok(found) => match found.wanted.get(&gate) {
+                Some(grad) => grad.clone(),
+                None => operand.zeros_like(),
+            },
+        })
+    };
+    gates.iter().zip(operands).map(by).collect()
+}
+
+/// The tensor behind an entry of its own, which lets gradients through once `cut` is not set: a walk that
+/// asks for the gradient at the entry ends there.
+fn gate(x: &Tensor, cut: &Arc<AtomicBool>, place: Place) -> Tensor {
+    let cut = cut.clone();
+    x.then(|x| {
+        let through = x.through(x.layout().clone());
+        let rule = move |c: &Context<'_>| {
+            let open = !cut.load(Ordering::Relaxed);
+            Grads::from_iter([open.then(|| c.grad.clone())])
+        };
+        Ok(track(
+            "derivative",
+            through,
+            &[&x],
+            Saves::default(),
+            place,
+            rule,
+        ))
+    })
 }
 
 /// The gradient to start from: `given`, checked, or one for a single element.

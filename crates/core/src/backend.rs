@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernel::{Plan, ScalarBits};
+use crate::ops::{AnyOperation, Spec};
 use crate::profile::Span;
 
 /// A future that a backend returns: `Send` on native targets, where a read may cross threads.
@@ -244,6 +245,12 @@ pub trait Backend: Send + Sync {
         target_offset: usize,
         bytes: usize,
     ) -> Result<()>;
+
+    /// Whether it has a kernel for an operation on these operands. Without one, the operation's reference
+    /// runs instead.
+    fn has_kernel(&self, _op: &AnyOperation, _operands: &[Spec]) -> bool {
+        false
+    }
 
     /// Makes a plan ready.
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>>;

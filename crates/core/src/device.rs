@@ -1,6 +1,6 @@
 //! Devices: a backend with its caches, its random stream and its counters.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use crate::checkpoint;
 use crate::dtype::DType;
 use crate::element::Scalar;
 use crate::error::{Error, Place, Result};
+use crate::ops::{AnyOperation, Spec};
 use crate::run::{self, Runner};
 
 /// A device that tensors live on. Cheap to clone; two clones are equal.
@@ -35,6 +36,19 @@ pub(crate) struct Open {
     pub runner: Mutex<Runner>,
     random: Mutex<RandomState>,
     faults: Mutex<Faults>,
+    /// How often operations without a kernel were recorded as their references.
+    references: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Open {
+    /// Notes an operation that has no kernel here.
+    pub fn note_reference(&self, name: &'static str) {
+        *lock(&self.references).entry(name).or_insert(0) += 1;
+    }
+
+    pub fn references(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.references).clone()
+    }
 }
 
 struct RandomState {
@@ -79,6 +93,7 @@ impl Device {
                 first: 1,
                 ..Faults::default()
             }),
+            references: Mutex::default(),
         })))
     }
 
@@ -127,6 +142,12 @@ impl Device {
     /// Whether operations are fused (see [`Device::new`]).
     pub fn fusion(&self) -> bool {
         self.open().is_ok_and(|open| open.fusion)
+    }
+
+    /// Whether an operation has a kernel on this device for these operands: else it runs as its reference.
+    pub fn has_kernel(&self, operation: &AnyOperation, operands: &[Spec]) -> bool {
+        self.open()
+            .is_ok_and(|open| open.backend.has_kernel(operation, operands))
     }
 
     /// Exact counters since the device was opened; zeros for a failed device.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::element::Scalar;
 use crate::error::Result;
 use crate::hash::NumberMap;
-use crate::node::{CrossEntropyPart, Node, Op, Source, State};
+use crate::node::{Node, Op, Source, State};
 use crate::tensor::Tensor;
 
 impl Op {
@@ -15,15 +15,8 @@ impl Op {
             Op::Map(op) => op.name().to_string(),
             Op::Reduce { op, .. } => format!("{op:?}").to_lowercase(),
             Op::MatMul => "matmul".into(),
-            Op::CrossEntropy { part, .. } => match part {
-                CrossEntropyPart::Loss => "cross_entropy".into(),
-                CrossEntropyPart::Weight => "cross_entropy weights".into(),
-                CrossEntropyPart::Grad => "cross_entropy gradient".into(),
-            },
-            Op::Gather { .. } => "gather".into(),
-            Op::ScatterAdd { .. } => "scatter_add".into(),
-            Op::Concat { .. } => "cat".into(),
-            Op::Place(_) => "slice gradient".into(),
+            Op::Operation { op, part: 0 } => op.name().into(),
+            Op::Operation { op, part } => format!("{}, result {part}", op.name()),
         }
     }
 }

@@ -17,6 +17,10 @@ pub trait Element: sealed::Sealed + Copy + Send + Sync + std::fmt::Debug + 'stat
     fn extend_bytes(values: &[Self], bytes: &mut Vec<u8>);
     /// Reads values back; `bytes` holds whole elements.
     fn from_bytes(bytes: &[u8]) -> Vec<Self>;
+    /// The bytes as values, if they are whole ones and aligned.
+    fn view(bytes: &[u8]) -> Option<&[Self]>;
+    /// The bytes as values to write to.
+    fn view_mut(bytes: &mut [u8]) -> Option<&mut [Self]>;
     /// The value as a scalar.
     fn scalar(self) -> Scalar;
 }
@@ -31,6 +35,12 @@ macro_rules! elements {
             }
             fn from_bytes(bytes: &[u8]) -> Vec<Self> {
                 bytemuck::pod_collect_to_vec(bytes)
+            }
+            fn view(bytes: &[u8]) -> Option<&[Self]> {
+                bytemuck::try_cast_slice(bytes).ok()
+            }
+            fn view_mut(bytes: &mut [u8]) -> Option<&mut [Self]> {
+                bytemuck::try_cast_slice_mut(bytes).ok()
             }
             fn scalar(self) -> Scalar {
                 let $v = self;
@@ -58,6 +68,12 @@ impl Element for bool {
     }
     fn from_bytes(bytes: &[u8]) -> Vec<Self> {
         bytes.iter().map(|&b| b != 0).collect()
+    }
+    fn view(bytes: &[u8]) -> Option<&[Self]> {
+        bytemuck::checked::try_cast_slice(bytes).ok()
+    }
+    fn view_mut(bytes: &mut [u8]) -> Option<&mut [Self]> {
+        bytemuck::checked::try_cast_slice_mut(bytes).ok()
     }
     fn scalar(self) -> Scalar {
         Scalar::Bool(self)

@@ -21,7 +21,7 @@ pub(crate) use self::space::{Level, Space, space};
 
 /// What an operation that is a whole routine counts among a kernel's operations.
 const ROUTINE: usize = 3;
-/// How far back parts of a cross-entropy look for the others.
+/// How far back results of a structured operation look for the others.
 const LOOK_BACK: usize = 64;
 
 /// What kind of kernel a group becomes.
@@ -31,7 +31,7 @@ pub(crate) enum Kind {
     Reduce,
     Rows,
     MatMul,
-    /// A kernel of its own; only parts of one cross-entropy share one.
+    /// A kernel of its own; only results of one structured operation share one.
     Alone,
 }
 
@@ -144,7 +144,7 @@ impl Grouping<'_> {
                     self.absorb(i);
                 }
             }
-            Op::CrossEntropy { .. } => {
+            Op::Operation { .. } => {
                 let earlier = (0..i).rev().take(LOOK_BACK);
                 for g in earlier.map(|j| self.of[j]).collect::<Vec<_>>() {
                     if self.of[i] != own {
@@ -261,7 +261,7 @@ impl Grouping<'_> {
             (Kind::Map, Kind::Map) => Kind::Map,
             (Kind::Map, Kind::MatMul) | (Kind::MatMul, Kind::Map) => Kind::MatMul,
             (Kind::Alone, Kind::Alone) => {
-                return self.same_cross_entropy(x, y).then_some(Kind::Alone);
+                return self.same_operation(x, y).then_some(Kind::Alone);
             }
             (Kind::MatMul | Kind::Alone, _) | (_, Kind::MatMul | Kind::Alone) => return None,
             (Kind::Rows, _) | (_, Kind::Rows) => Kind::Rows,
@@ -382,19 +382,21 @@ impl Grouping<'_> {
         of.is_some_and(|g| std::ptr::eq(g, group))
     }
 
-    /// Whether both are parts of one cross-entropy, none of them twice.
-    fn same_cross_entropy(&self, x: &Group, y: &Group) -> bool {
-        let items = &self.graph.items;
-        x.members.iter().all(|&i| {
-            y.members
-                .iter()
-                .all(|&j| match (&items[i].op, &items[j].op) {
-                    (
-                        Op::CrossEntropy { part: a, ignore: p },
-                        Op::CrossEntropy { part: b, ignore: q },
-                    ) => a != b && p == q && same_operands(&items[i], &items[j]),
-                    _ => false,
-                })
+    /// Whether both are results of one operation, none of them twice.
+    fn same_operation(&self, x: &Group, y: &Group) -> bool {
+        let of = |&i: &usize| match &self.graph.items[i] {
+            Item {
+                op: Op::Operation { op, part },
+                inputs,
+                ..
+            } => Some((op, inputs, *part)),
+            _ => None,
+        };
+        x.members.iter().all(|i| {
+            y.members.iter().all(|j| match (of(i), of(j)) {
+                (Some((p, a, one)), Some((q, b, other))) => one != other && a == b && p == q,
+                _ => false,
+            })
         })
     }
 
@@ -536,16 +538,6 @@ impl Grouping<'_> {
         let mut groups = self.groups;
         order.into_iter().filter_map(|g| groups[g].take()).collect()
     }
-}
-
-/// Whether two cross-entropy parts read the same tensors. Their one scalar is what they ignore,
-/// which the operation holds too.
-fn same_operands(a: &Item, b: &Item) -> bool {
-    a.inputs.len() == b.inputs.len()
-        && a.inputs.iter().zip(&b.inputs).all(|(x, y)| match (x, y) {
-            (Input::Scalar(_), Input::Scalar(_)) => true,
-            (x, y) => x == y,
-        })
 }
 
 /// Whether an elementwise node only passes its operand on, so that no instruction is needed.

@@ -5,7 +5,8 @@ use smallvec::SmallVec;
 use crate::dtype::DType;
 use crate::kernel::ReduceOp;
 use crate::layout::Layout;
-use crate::node::{CrossEntropyPart, Op};
+use crate::node::Op;
+use crate::ops::CrossEntropy;
 use crate::program::MapOp;
 use crate::shape::Shape;
 
@@ -141,9 +142,9 @@ impl Graph {
             return None;
         }
         let slope = |input: &Input| {
-            let part = CrossEntropyPart::Grad;
             matches!(input, Input::Item(p, _) if matches!(&self.items[*p].op,
-                Op::CrossEntropy { part: of, .. } if *of == part))
+                Op::Operation { op, part } if op.downcast_ref::<CrossEntropy>().is_some()
+                    && usize::from(*part) == CrossEntropy::GRAD))
         };
         let single = |input: &Input| match input {
             Input::Scalar(_) => true,

@@ -1,14 +1,12 @@
-//! Indexing by tensors: gather, index_select, embedding, and their derivative.
+//! Indexing by tensors: gather, index_select, embedding.
 
 use smallvec::SmallVec;
 
-use crate::autograd::{self, Grads, Saves};
-use crate::elementwise::cast;
 use crate::error::{Error, Place, Result};
 use crate::layout::Layout;
-use crate::node::Op;
+use crate::ops::gather::gather;
 use crate::shape::{Dims, Shape};
-use crate::tensor::{Tensor, Value, record, same_device};
+use crate::tensor::{Tensor, Value, same_device};
 use crate::views::{dim_of, materialized};
 
 impl Tensor {
@@ -51,7 +49,7 @@ impl Tensor {
                 strides,
                 offset: index.layout().offset,
             };
-            let rows = gather("embedding", &x, 0, &index, layout, place)?;
+            let rows = gather("embedding", &x, 0, &index.through(layout), place)?;
             let mut to = Dims::from_slice(&shape);
             to.push(width);
             Ok(place.hold(|| rows.reshape(Shape::from(to))))
@@ -86,8 +84,7 @@ pub(crate) fn gather_along(
         for i in (0..x.shape().rank()).filter(|&i| i != d && index.shape()[i] < x.shape()[i]) {
             part = part.narrow(i as isize, 0, index.shape()[i]);
         }
-        let layout = index.layout().clone();
-        let y = gather(name, &part.capture()?, d, &index, layout, place)?;
+        let y = gather(name, &part.capture()?, d, &index, place)?;
         Ok(place.hold(|| y.reshape(&shape)))
     })
 }
@@ -120,7 +117,7 @@ pub(crate) fn index_select(
             strides,
             offset: index.layout().offset,
         };
-        let y = gather(name, &x, d, &index, layout, place)?;
+        let y = gather(name, &x, d, &index.through(layout), place)?;
         Ok(if scalar { y.squeeze(0) } else { y })
     })
 }
@@ -145,90 +142,4 @@ fn integer(name: &'static str, index: &Tensor, x: &Value, place: Place) -> Resul
     }
     same_device(name, x, &index, place)?;
     Ok(index)
-}
-
-/// Records a gather; `layout` is the index over the result's shape.
-fn gather(
-    name: &'static str,
-    x: &Value,
-    dim: usize,
-    index: &Value,
-    layout: Layout,
-    place: Place,
-) -> Result<Tensor> {
-    let x = materialized(x, place)?;
-    let shape = layout.shape.clone();
-    let inputs = [x.source(), index.source_as(layout.clone())]
-        .into_iter()
-        .collect();
-    let y = record(
-        name,
-        &x.node.device,
-        Op::Gather { name, dim },
-        inputs,
-        shape,
-        x.dtype(),
-        place,
-    )?;
-    if !x.dtype().is_float() || !autograd::tracks(&[&x]) {
-        return Ok(y.into_tensor());
-    }
-    let size = x.shape()[dim];
-    let over = index.through(layout);
-    let saves = Saves {
-        inputs: SmallVec::from_iter([over.into_tensor()]),
-        output: false,
-    };
-    Ok(autograd::track(name, y, &[&x], saves, place, move |c| {
-        let place = Place::caller();
-        let grad = c
-            .grad
-            .then(|g| scatter_add(name, &g, dim, size, &c.inputs[0].capture()?, place));
-        SmallVec::from_iter([Some(grad)])
-    }))
-}
-
-/// Sums `source` into `size` places along `dim`, as the index over its shape says.
-fn scatter_add(
-    name: &'static str,
-    source: &Value,
-    dim: usize,
-    size: usize,
-    index: &Value,
-    place: Place,
-) -> Result<Tensor> {
-    let dtype = source.dtype();
-    let source = materialized(&cast(source, dtype.compute(), place)?, place)?;
-    let mut dims = Dims::from_slice(source.shape());
-    dims[dim] = size;
-    let inputs = [source.source(), index.source()].into_iter().collect();
-    let op = Op::ScatterAdd { name, dim, size };
-    let y = record(
-        name,
-        &source.node.device,
-        op,
-        inputs,
-        Shape::from(dims),
-        source.dtype(),
-        place,
-    )?;
-    let y = if autograd::tracks(&[&source]) {
-        let saves = Saves {
-            inputs: SmallVec::from_iter([index.clone().into_tensor()]),
-            output: false,
-        };
-        autograd::track(name, y, &[&source], saves, place, move |c| {
-            let place = Place::caller();
-            let grad = c.grad.then(|g| {
-                let index = c.inputs[0].capture()?;
-                gather(name, &g, dim, &index, index.layout().clone(), place)
-            });
-            let mut grads = Grads::new();
-            grads.push(Some(grad));
-            grads
-        })
-    } else {
-        y.into_tensor()
-    };
-    Ok(place.hold(|| y.to_dtype(dtype)))
 }

@@ -1,13 +1,12 @@
 //! Splitting tensors along a dimension and joining them.
 
-use crate::autograd::{self, Grads, Saves};
+use crate::autograd::{self, Saves};
 use crate::dtype::DType;
 use crate::elementwise::cast;
 use crate::error::{Error, Place, Result};
-use crate::node::Op;
-use crate::shape::{Dims, Shape};
-use crate::tensor::{Tensor, Value, record, same_device};
-use crate::views::{dim_of, materialized};
+use crate::ops::concat::concat;
+use crate::tensor::{Tensor, Value, same_device};
+use crate::views::dim_of;
 
 impl Tensor {
     /// The tensor in `n` parts along `dim`, the last ones smaller or missing where it does not
@@ -108,16 +107,16 @@ fn cat(tensors: &[&Tensor], dim: isize, place: Place) -> Result<Tensor> {
     }
     let values: Vec<Value> = values
         .iter()
-        .map(|v| materialized(&cast(v, dtype, place)?, place))
+        .map(|v| cast(v, dtype, place))
         .collect::<Result<_>>()?;
     let mut parts = values;
     while parts.len() > CAT_INPUTS {
         parts = parts
             .chunks(CAT_INPUTS)
-            .map(|chunk| join(chunk, d, dtype, place).and_then(|t| t.capture()))
+            .map(|chunk| join(chunk, d, place).and_then(|t| t.capture()))
             .collect::<Result<_>>()?;
     }
-    let joined = join(&parts, d, dtype, place)?;
+    let joined = join(&parts, d, place)?;
     if !skipped.iter().any(|v| autograd::tracks(&[v])) || !dtype.is_float() {
         return Ok(joined);
     }
@@ -148,42 +147,9 @@ fn cat(tensors: &[&Tensor], dim: isize, place: Place) -> Result<Tensor> {
     ))
 }
 
-fn join(values: &[Value], d: usize, dtype: DType, place: Place) -> Result<Tensor> {
-    if let [one] = values {
-        return Ok(one.clone().into_tensor());
+fn join(values: &[Value], d: usize, place: Place) -> Result<Tensor> {
+    match values {
+        [one] => Ok(one.clone().into_tensor()),
+        _ => concat(values, d, place),
     }
-    let mut dims = Dims::from_slice(values[0].shape());
-    dims[d] = values.iter().map(|v| v.shape()[d]).sum();
-    let inputs = values.iter().map(Value::source).collect();
-    let device = &values[0].node.device;
-    let y = record(
-        "cat",
-        device,
-        Op::Concat { dim: d },
-        inputs,
-        Shape::from(dims),
-        dtype,
-        place,
-    )?;
-    let operands: Vec<&Value> = values.iter().collect();
-    if !autograd::tracks(&operands) {
-        return Ok(y.into_tensor());
-    }
-    let sizes: Vec<usize> = values.iter().map(|v| v.shape()[d]).collect();
-    Ok(autograd::track(
-        "cat",
-        y,
-        &operands,
-        Saves::default(),
-        place,
-        move |c| {
-            let mut start = 0;
-            let mut grads = Grads::new();
-            for (&size, &needed) in sizes.iter().zip(c.needs) {
-                grads.push(needed.then(|| c.grad.narrow(d as isize, start, size)));
-                start += size;
-            }
-            grads
-        },
-    ))
 }

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use crate::dtype::DType;
 use crate::layout::Layout;
+use crate::ops::{AnyOperation, Operation};
 use crate::program::Program;
 use crate::shape::Shape;
 
@@ -147,87 +148,14 @@ pub enum Kernel {
         /// one `Sum` over the last dimension of `[m, k]` or `[n, k]`.
         sums: Option<Box<Kernel>>,
     },
-    /// Softmax and cross-entropy of each row against its class, and the gradient, from one read.
-    ///
-    /// Row `r` with target `t`: weight `w = weight[t]` (1 without weights), or 0 where
-    /// `t == ignore_index`; `loss[r] = w (logsumexp(x_r) - x_r[t])`, 0 where ignored;
-    /// `row_weight[r] = w`; `grad[r, c] = w (softmax(x_r)[c] - [c == t])`, where the target's entry
-    /// is computed as `-w` times the sum of the other probabilities, because `p - 1` cancels.
-    /// A target outside `0..classes` that is not `ignore_index` writes the fault word; its loss is
-    /// NaN, its weight 1 and its gradient 0.
-    /// Scalars: `ignore_index` (i64, saturated to i32 on a GPU).
-    CrossEntropy {
-        /// Number of rows.
-        rows: usize,
-        /// Number of classes (at least 1).
-        classes: usize,
-        /// Floats `[rows, classes]`, any strides.
-        logits: Operand,
-        /// Integers `[rows]`.
-        targets: Operand,
-        /// Floats `[classes]`.
-        weight: Option<Operand>,
-        /// Row losses.
-        loss: Option<Output>,
-        /// Row weights.
-        row_weight: Option<Output>,
-        /// The gradient, `[rows, classes]`.
-        grad: Option<Output>,
-    },
-    /// `out[.., i, ..] = source[.., index[.., i, ..], ..]` along dimension `dim`.
-    ///
-    /// An index outside `0..source.shape[dim]` writes the fault word and gives NaN (0 for
-    /// integers and bools). `index.layout.shape` is the output's shape; `source.layout.shape`
-    /// equals it except along `dim`.
-    Gather {
-        /// The dimension that the index replaces.
-        dim: usize,
-        /// Where elements come from.
-        source: Operand,
-        /// Integers, over the output's shape.
-        index: Operand,
-        /// Where the result goes (the source's type).
-        output: Output,
-    },
-    /// `out[.., v, ..] = sum of source[.., i, ..] where index[.., i, ..] == v` along `dim`: the
-    /// derivative of `Gather`, in a fixed order of summation (ascending `i`). Indices outside are
-    /// skipped and write the fault word. f32, f64 or i32.
-    ScatterAdd {
-        /// The dimension that the index replaces.
-        dim: usize,
-        /// The output's size along `dim`.
-        size: usize,
-        /// What is added.
-        source: Operand,
-        /// Integers, over the source's shape.
-        index: Operand,
-        /// Where the result goes: the source's shape with `size` along `dim`.
-        output: Output,
-    },
-    /// The inputs one after the other along `dim`.
-    Concat {
-        /// The dimension that grows.
-        dim: usize,
-        /// At least one; shapes equal except along `dim`. Any number: a backend splits what does
-        /// not fit its limits.
+    /// A structured operation: its results of its operands.
+    Operation {
+        /// What to compute.
+        op: AnyOperation,
+        /// The operands, in the operation's order.
         inputs: Vec<Operand>,
-        /// Where the result goes.
-        output: Output,
-    },
-    /// `source` laid into zeros of `shape`: element `c` is
-    /// `source[(c - start) / step]` where every dimension's `c - start` is a multiple of `step`
-    /// within the source, else 0. The derivative of slicing.
-    Place {
-        /// The output's shape.
-        shape: Shape,
-        /// Per dimension the first position.
-        start: Vec<usize>,
-        /// Per dimension the distance, at least 1.
-        step: Vec<usize>,
-        /// What is laid in.
-        source: Operand,
-        /// Where the result goes.
-        output: Output,
+        /// The results, in the operation's order; `None` for those that nobody wants. At least one.
+        outputs: Vec<Option<Output>>,
     },
     /// Copies bytes, both offsets and the size divisible by 4. Counted as a copy.
     Copy {
@@ -316,6 +244,19 @@ pub enum Kernel {
 }
 
 impl Kernel {
+    /// The kernel of an operation all of whose results are wanted.
+    pub fn operation(
+        op: impl Operation,
+        inputs: impl Into<Vec<Operand>>,
+        outputs: impl IntoIterator<Item = Output>,
+    ) -> Kernel {
+        Kernel::Operation {
+            op: AnyOperation::new(op),
+            inputs: inputs.into(),
+            outputs: outputs.into_iter().map(Some).collect(),
+        }
+    }
+
     /// Scalars of one `Adam` segment, in this order: `start`, `end` (element range, multiples of
     /// 4, as u32), `decay`, `beta1`, `beta2`, `step`, `scale`, `eps` (f64).
     pub const ADAM_SCALARS: [DType; 8] = [
@@ -381,14 +322,15 @@ impl fmt::Display for Kernel {
                 let sums = if sums.is_some() { " + sums" } else { "" };
                 write!(f, "{m}x{k}x{n}{}{sums}", fused(epilogue))
             }
-            Kernel::CrossEntropy { rows, classes, .. } => {
-                write!(f, "cross_entropy {rows}x{classes}")
-            }
             Kernel::Rows(rows) => rows.fmt(f),
-            Kernel::Gather { index, .. } => write!(f, "gather {}", index.layout.shape),
-            Kernel::ScatterAdd { source, .. } => write!(f, "scatter_add {}", source.layout.shape),
-            Kernel::Concat { inputs, .. } => write!(f, "cat {} tensors", inputs.len()),
-            Kernel::Place { shape, .. } => write!(f, "slice gradient {shape}"),
+            Kernel::Operation { op, inputs, .. } => {
+                f.write_str(op.name())?;
+                for (i, input) in inputs.iter().enumerate() {
+                    let comma = if i > 0 { "," } else { "" };
+                    write!(f, "{comma} {}", input.layout.shape)?;
+                }
+                Ok(())
+            }
             Kernel::Copy { bytes, .. } => write!(f, "copy {bytes} bytes"),
             Kernel::Adam { len, .. } => write!(f, "adam {len}"),
             Kernel::Sgd { len, .. } => write!(f, "sgd {len}"),

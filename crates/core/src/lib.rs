@@ -9,7 +9,6 @@ pub mod autograd;
 mod backend;
 mod checkpoint;
 mod create;
-mod cross_entropy;
 mod device;
 mod dot;
 mod dtype;
@@ -29,6 +28,7 @@ mod linear_cross_entropy;
 mod matmul;
 mod node;
 mod operators;
+pub mod ops;
 mod pending;
 mod plan;
 // In a browser nothing waits for values, so tensors are not printed there.
@@ -54,7 +54,6 @@ pub use arena::{Coefficients, Updater};
 pub use autograd::{GradOptions, no_grad};
 pub use backend::*;
 pub use create::{Data, Progression};
-pub use cross_entropy::{CrossEntropyOptions, Reduction};
 pub use device::{Device, Target};
 pub use dtype::{Category, DType};
 pub use element::{Element, Scalar, integer_to_odd, round_to_odd};
@@ -65,6 +64,10 @@ pub use error::{Error, Place, Result};
 pub use gradcheck::gradcheck;
 pub use kernel::*;
 pub use layout::{Layout, Strides, collapse};
+pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
+pub use ops::{
+    AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
+};
 pub use profile::{Profile, Span};
 pub use program::{Arg, Instr, MapOp, Program};
 pub use shape::{DimList, ReshapeTo, Shape, Size};

@@ -3,9 +3,9 @@
 use smallvec::SmallVec;
 
 use crate::autograd::{self, Grads, Saves, no_grad};
-use crate::cross_entropy::{self, CrossEntropyOptions, Operands, Reduction};
 use crate::dtype::DType;
 use crate::error::{Place, Result};
+use crate::ops::cross_entropy::{self, CrossEntropyOptions, Operands, Reduction};
 use crate::tensor::{Tensor, Value};
 
 /// More logits than this are computed some rows at a time.

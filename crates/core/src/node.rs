@@ -14,8 +14,9 @@ use crate::element::Scalar;
 use crate::error::{Error, Place};
 use crate::kernel::ReduceOp;
 use crate::layout::Layout;
+use crate::ops::AnyOperation;
 use crate::program::MapOp;
-use crate::shape::{Dims, Shape};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// What a node computes. Structure only: sizes are in the shapes, data in scalar operands.
@@ -32,41 +33,8 @@ pub(crate) enum Op {
     },
     /// `[batch.., m, k] x [batch.., k, n]`, batch dimensions already broadcast.
     MatMul,
-    /// One of the results of the cross-entropy kernel; operands logits, targets, weight if any,
-    /// and last the scalar `ignore_index`. Parts of equal operands run as one kernel, so what is
-    /// ignored is structure here: it decides which parts belong together.
-    CrossEntropy { part: CrossEntropyPart, ignore: i64 },
-    /// Operands source and index (over the output's shape). The name is the operation's that a bad
-    /// index is reported for.
-    Gather { name: &'static str, dim: usize },
-    /// Operands source and index (over the source's shape); the name as for `Gather`.
-    ScatterAdd {
-        name: &'static str,
-        dim: usize,
-        size: usize,
-    },
-    /// The operands one after the other.
-    Concat { dim: usize },
-    /// The operand laid into zeros. (Boxed, because every recorded node has room for an `Op`.)
-    Place(Box<Steps>),
-}
-
-/// Where a slice starts and how far apart its elements are, per dimension.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(crate) struct Steps {
-    pub start: Dims,
-    pub step: Dims,
-}
-
-/// The results of the cross-entropy kernel.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(crate) enum CrossEntropyPart {
-    /// Row losses.
-    Loss,
-    /// Row weights, 0 where the target is ignored.
-    Weight,
-    /// The gradient of the row losses.
-    Grad,
+    /// One of the results of a structured operation.
+    Operation { op: AnyOperation, part: u8 },
 }
 
 /// Where an operand's elements come from.

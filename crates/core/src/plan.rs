@@ -1,7 +1,7 @@
 //! From groups to kernels: programs, operands, and where every result lies.
 
-mod alone;
 mod memory;
+mod operation;
 mod rows;
 mod update;
 
@@ -346,7 +346,7 @@ impl<'a> Planner<'a> {
             Kind::Reduce => self.reduce(group),
             Kind::Rows => self.rows(group),
             Kind::MatMul => self.matmul(group),
-            Kind::Alone => self.alone(group),
+            Kind::Alone => self.operation(group),
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Profile {
     pub spans: Vec<Span>,
     /// The time from beginning to end, recording and waiting included.
     pub elapsed: Duration,
+    /// Operations that have no kernel on the device and ran as their references, and how often.
+    pub references: Vec<(String, u64)>,
 }
 
 impl Device {
@@ -52,7 +54,9 @@ impl Device {
             }
         }
         self.synchronize()?;
-        let backend = &*self.open()?.backend;
+        let open = self.open()?;
+        let backend = &*open.backend;
+        let before = open.references();
         backend.begin_profile()?;
         let recording = Recording(backend);
         let clock = std::time::Instant::now();
@@ -67,6 +71,12 @@ impl Device {
                 device: self.name().to_string(),
                 spans,
                 elapsed,
+                references: open
+                    .references()
+                    .into_iter()
+                    .map(|(name, n)| (name.to_string(), n - before.get(name).unwrap_or(&0)))
+                    .filter(|(_, n)| *n > 0)
+                    .collect(),
             },
         ))
     }
@@ -147,6 +157,12 @@ impl fmt::Display for Profile {
                 share(time)
             )?;
         }
+        for (name, times) in &self.references {
+            writeln!(
+                f,
+                "{name} has no kernel on this device: {times} ran as the reference"
+            )?;
+        }
         write!(
             f,
             "{}: busy {:.3} ms of {:.3} ms, {} kernels",
@@ -180,6 +196,7 @@ mod tests {
                 span("map 8", 70, 30),
             ],
             elapsed: Duration::from_millis(1),
+            references: vec![("wave".into(), 2)],
         };
         assert_eq!(profile.busy(), Duration::from_micros(100));
         let table = profile.to_string();
@@ -187,6 +204,10 @@ mod tests {
         assert!(lines[1].ends_with("60.0%  matmul"), "{table}");
         assert!(
             lines[2].contains("     2") && lines[2].ends_with("40.0%  map 8"),
+            "{table}"
+        );
+        assert!(
+            table.contains("wave has no kernel on this device: 2 ran"),
             "{table}"
         );
         let trace = profile.chrome_trace();

@@ -14,6 +14,7 @@ use crate::graph::{Graph, Input, Item, ScalarRef};
 use crate::hash::NumberMap;
 use crate::kernel::{Plan, ScalarBits};
 use crate::node::{Node, Op, Source, State, Storage};
+use crate::ops::{AnyOperation, Spec};
 use crate::pending;
 use crate::plan::{self, Place as BufferPlace, Planned};
 use crate::update::Update;
@@ -36,6 +37,7 @@ pub(crate) struct Runner {
 
 struct Cached {
     key: Box<[u64]>,
+    operations: Box<[AnyOperation]>,
     ready: Arc<Ready>,
     used: u64,
 }
@@ -57,20 +59,19 @@ impl Runner {
         self.cached = 0;
     }
 
-    fn find(&mut self, hash: u64) -> Option<Arc<Ready>> {
+    fn find(&mut self, hash: u64, c: &Collected) -> Option<Arc<Ready>> {
         self.clock += 1;
         let clock = self.clock;
         let key = &self.key;
-        let hit = self
-            .plans
-            .get_mut(&hash)?
-            .iter_mut()
-            .find(|c| *c.key == **key)?;
+        let hit =
+            self.plans.get_mut(&hash)?.iter_mut().find(|known| {
+                *known.key == **key && known.operations.iter().eq(key::operations(c))
+            })?;
         hit.used = clock;
         Some(hit.ready.clone())
     }
 
-    fn keep(&mut self, hash: u64, ready: Arc<Ready>) {
+    fn keep(&mut self, hash: u64, c: &Collected, ready: Arc<Ready>) {
         if self.cached >= MAX_PLANS {
             let oldest = self
                 .plans
@@ -87,6 +88,7 @@ impl Runner {
         }
         let cached = Cached {
             key: self.key.as_slice().into(),
+            operations: key::operations(c).cloned().collect(),
             ready,
             used: self.clock,
         };
@@ -206,7 +208,7 @@ fn execute(
     key::write(&mut key, c, update.as_deref());
     runner.key = key;
     let hash = key::hash(&runner.key);
-    let ready = match runner.find(hash) {
+    let ready = match runner.find(hash, c) {
         Some(ready) => {
             runner.hits += 1;
             ready
@@ -235,7 +237,7 @@ fn execute(
                 executable,
                 planned,
             });
-            runner.keep(hash, ready.clone());
+            runner.keep(hash, c, ready.clone());
             ready
         }
     };
@@ -343,17 +345,16 @@ fn submit(
 
 /// How a launch's bad index is reported.
 fn site(item: &Taken) -> FaultSite {
-    let source = |i: usize| match item.recipe.inputs.get(i) {
-        Some(Source::Node(node, view)) => Some(view.layout(node)),
-        _ => None,
+    let spec = |input: &Source| match input {
+        Source::Node(node, view) => Some(Spec::new(&view.layout(node).shape, node.dtype)),
+        Source::Scalar(..) => None,
     };
     let (op, size) = match &item.recipe.op {
-        Op::Gather { name, dim } => (*name, source(0).map_or(0, |layout| layout.shape[*dim])),
-        Op::ScatterAdd { name, size, .. } => (*name, *size),
-        _ => (
-            "cross_entropy",
-            source(0).map_or(0, |l| l.shape.last().copied().unwrap_or(0)),
-        ),
+        Op::Operation { op, .. } => {
+            let specs: Vec<Spec> = item.recipe.inputs.iter().filter_map(spec).collect();
+            (op.called(), op.index_range(&specs).unwrap_or(0))
+        }
+        _ => ("index", 0),
     };
     FaultSite {
         op,

@@ -4,13 +4,12 @@ use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo};
 
 use smallvec::SmallVec;
 
-use crate::autograd::{self, Saves};
 use crate::error::{Error, Place, Result};
 use crate::layout::Layout;
-use crate::node::{Op, Steps};
-use crate::shape::{Dims, Shape};
-use crate::tensor::{Tensor, Value, record, view};
-use crate::views::{dim_of, materialized};
+use crate::ops::place::lay;
+use crate::shape::Dims;
+use crate::tensor::{Tensor, Value, view};
+use crate::views::dim_of;
 
 impl Tensor {
     /// Part of the tensor: a range per dimension, trailing ones may be left out.
@@ -117,52 +116,8 @@ fn slice_view(
 ) -> Tensor {
     let from = x.shape().clone();
     view(name, x, layout, place, move |g| {
-        let place = Place::caller();
-        g.then(|g| lay(&g, &from, &start, &step, place))
+        lay(g, &from, &start, &step)
     })
-}
-
-/// `x` laid into zeros of shape `to`: the derivative of slicing, whose own derivative is slicing.
-fn lay(x: &Value, to: &Shape, start: &[usize], step: &[usize], place: Place) -> Result<Tensor> {
-    let op = Op::Place(Box::new(Steps {
-        start: Dims::from_slice(start),
-        step: Dims::from_slice(step),
-    }));
-    let x = match x.node.constant {
-        Some(_) => materialized(x, place)?,
-        None => x.clone(),
-    };
-    let inputs = [x.source()].into_iter().collect();
-    let y = record(
-        "slice",
-        &x.node.device,
-        op,
-        inputs,
-        to.clone(),
-        x.dtype(),
-        place,
-    )?;
-    if !autograd::tracks(&[&x]) {
-        return Ok(y.into_tensor());
-    }
-    let slices: SmallVec<[Slice; 6]> = (0..to.rank())
-        .map(|d| Slice {
-            start: start[d],
-            end: Some(
-                (start[d] + x.shape()[d].saturating_sub(1) * step[d] + x.shape()[d].min(1))
-                    .min(to[d]),
-            ),
-            step: step[d],
-        })
-        .collect();
-    Ok(autograd::track(
-        "slice",
-        y,
-        &[&x],
-        Saves::default(),
-        place,
-        move |c| SmallVec::from_iter([Some(c.grad.slice(&slices[..]))]),
-    ))
 }
 
 /// A range with a step: `s(1..9).step(2)`.

@@ -307,20 +307,14 @@ fn main() {
     time("adam 10M", &[len * 4; 4], &scalars, adam);
 
     let (rows, classes) = (4096, 1000);
-    let kernel = Kernel::CrossEntropy {
-        rows,
-        classes,
-        logits: operand(0, [rows, classes]),
-        targets: Operand {
-            dtype: DType::U8,
-            layout: Layout::contiguous(rows.into()),
-            ..operand(1, rows)
-        },
-        weight: None,
-        loss: Some(output(2)),
-        row_weight: Some(output(3)),
-        grad: Some(output(4)),
+    let targets = Operand {
+        dtype: DType::U8,
+        layout: Layout::contiguous(rows.into()),
+        ..operand(1, rows)
     };
+    let op = wgrad_core::ops::CrossEntropy { ignore: -100 };
+    let results = [output(3), output(2), output(4)];
+    let kernel = Kernel::operation(op, [operand(0, [rows, classes]), targets], results);
     let sizes = [
         rows * classes * 4,
         rows,
@@ -328,12 +322,7 @@ fn main() {
         rows * 4,
         rows * classes * 4,
     ];
-    time(
-        "cross-entropy 4096x1000",
-        &sizes,
-        &[ScalarBits::integer(-100)],
-        kernel,
-    );
+    time("cross-entropy 4096x1000", &sizes, &[], kernel);
 
     let square = Layout::contiguous([4096, 4096].into());
     sum("sum of rows 4096x4096", square.clone());

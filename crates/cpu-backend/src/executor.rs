@@ -9,17 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 use wgrad_core::{
-    Backend, Binding, BoxFuture, Buffer, BufferSpec, DType, Error, Executable, Fault, Kernel,
-    Limits, Operand, Output, Plan, Program, ReadBack, Result, ScalarBits, Shape, Span, Stats,
+    AnyOperation, Backend, Binding, BoxFuture, Buffer, BufferSpec, DType, Error, Executable, Fault,
+    Kernel, Limits, Operand, Output, Plan, Program, ReadBack, Result, ScalarBits, Shape, Span,
+    Spec, Stats,
 };
 
-use crate::arrangement::{Concat, CopyBytes, Place};
-use crate::cross_entropy::CrossEntropy;
+use crate::arrangement::CopyBytes;
 use crate::cursor;
-use crate::index::{Gather, ScatterAdd};
 use crate::interpreter::Bound;
 use crate::map::Map;
 use crate::matmul::MatMul;
+use crate::ops;
 use crate::optimizer::{Adam, Sgd};
 use crate::parallel;
 use crate::pool::{CpuBuffer, Pool};
@@ -192,6 +192,10 @@ impl Backend for CpuBackend {
         unsafe { std::ptr::copy(from, to, bytes) };
         state.counters.copies += 1;
         Ok(())
+    }
+
+    fn has_kernel(&self, op: &AnyOperation, _: &[Spec]) -> bool {
+        ops::has_kernel(op)
     }
 
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {
@@ -417,34 +421,18 @@ fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>
             product: MatMul::new(checker, kernel)?,
             sums: Reduce::new(checker, sums)?,
         }),
-        Kernel::CrossEntropy { .. } => Box::new(CrossEntropy::new(checker, kernel)?),
-        Kernel::Gather {
-            dim,
-            source,
-            index,
-            output,
-        } => Box::new(Gather::new(checker, *dim, source, index, *output)?),
-        Kernel::ScatterAdd {
-            dim,
-            size,
-            source,
-            index,
-            output,
-        } => Box::new(ScatterAdd::new(
-            checker, *dim, *size, source, index, *output,
-        )?),
-        Kernel::Concat {
-            dim,
+        Kernel::Operation {
+            op,
             inputs,
-            output,
-        } => Box::new(Concat::new(checker, *dim, inputs, *output)?),
-        Kernel::Place {
-            shape,
-            start,
-            step,
-            source,
-            output,
-        } => Box::new(Place::new(checker, shape, start, step, source, *output)?),
+            outputs,
+        } => {
+            let launch = ops::Launch {
+                checker,
+                inputs,
+                outputs,
+            };
+            ops::prepare(op, &launch)?
+        }
         Kernel::Copy {
             source,
             source_offset,

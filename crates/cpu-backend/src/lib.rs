@@ -5,7 +5,6 @@
 //! products and the hand-written kernels. The instruction set is chosen at run time.
 
 mod arrangement;
-mod cross_entropy;
 mod cursor;
 mod erf;
 mod executor;
@@ -18,6 +17,7 @@ mod loops;
 mod map;
 mod math;
 mod matmul;
+mod ops;
 mod optimizer;
 mod parallel;
 mod pool;

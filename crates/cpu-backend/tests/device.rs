@@ -152,22 +152,18 @@ fn wrong_calls_are_errors() {
 #[test]
 fn the_first_fault_is_reported_once() {
     let cpu = cpu();
-    let gather = |buffer| Kernel::Gather {
-        dim: 0,
-        source: Operand {
-            buffer: 0,
-            dtype: DType::F32,
-            layout: Layout::contiguous(4.into()),
-        },
-        index: Operand {
+    let gather = |buffer| {
+        let operand = |buffer, dtype| Operand {
             buffer,
-            dtype: DType::I32,
+            dtype,
             layout: Layout::contiguous(4.into()),
-        },
-        output: Output {
+        };
+        let output = Output {
             buffer: 3,
             dtype: DType::F32,
-        },
+        };
+        let inputs = [operand(0, DType::F32), operand(buffer, DType::I32)];
+        Kernel::operation(wgrad_core::ops::Gather::new(0), inputs, [output])
     };
     let plan = Plan {
         buffers: (0..4)

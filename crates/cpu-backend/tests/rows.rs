@@ -3,7 +3,8 @@
 mod harness;
 
 use harness::*;
-use wgrad_core::{DType, Kernel, Layout, Rows, ScalarBits, Shape};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, ScatterAdd};
+use wgrad_core::{AnyOperation, DType, Kernel, Layout, Rows, Shape};
 
 struct Loss {
     loss: f64,
@@ -61,17 +62,15 @@ fn cross_entropy_of_all_types() {
                     let data = Data::random(&mut dice, DType::F32, classes, 0.1, 2.0);
                     (bench.dense(data.clone(), classes), data.1)
                 });
-                bench.scalars = vec![ScalarBits::integer(ignore)];
                 let wide = dtype.compute();
-                let kernel = Kernel::CrossEntropy {
-                    rows,
-                    classes,
-                    logits,
-                    targets,
-                    weight: weights.as_ref().map(|w| w.0.clone()),
-                    loss: Some(bench.output(wide, rows)),
-                    row_weight: (i != 1).then(|| bench.output(wide, rows)),
-                    grad: (i != 3).then(|| bench.output(dtype, rows * classes)),
+                let loss = Some(bench.output(wide, rows));
+                let row_weight = (i != 1).then(|| bench.output(wide, rows));
+                let grad = (i != 3).then(|| bench.output(dtype, rows * classes));
+                let weight = weights.as_ref().map(|w| w.0.clone());
+                let kernel = Kernel::Operation {
+                    op: AnyOperation::new(CrossEntropy { ignore }),
+                    inputs: [logits, targets].into_iter().chain(weight).collect(),
+                    outputs: vec![row_weight, loss, grad],
                 };
                 let got = bench.run(kernel);
                 let tolerance = match dtype {
@@ -168,17 +167,11 @@ fn cross_entropy_of_bad_targets_and_values() {
     let logits = bench.dense(Data(DType::F32, x), [rows.len(), 3]);
     let t = rows.iter().map(|r| r.1).collect();
     let targets = bench.dense(Data(DType::I64, t), rows.len());
-    bench.scalars = vec![ScalarBits::integer(-100)];
-    let kernel = Kernel::CrossEntropy {
-        rows: rows.len(),
-        classes: 3,
-        logits,
-        targets,
-        weight: None,
-        loss: Some(bench.output(DType::F32, rows.len())),
-        row_weight: Some(bench.output(DType::F32, rows.len())),
-        grad: Some(bench.output(DType::F32, rows.len() * 3)),
-    };
+    let loss = bench.output(DType::F32, rows.len());
+    let row_weight = bench.output(DType::F32, rows.len());
+    let grad = bench.output(DType::F32, rows.len() * 3);
+    let op = CrossEntropy { ignore: -100 };
+    let kernel = Kernel::operation(op, [logits, targets], [row_weight, loss, grad]);
     let (all, fault) = bench.run_all(kernel);
     let fault = fault.unwrap();
     assert_eq!((fault.code, fault.value), (77, 3));
@@ -192,16 +185,10 @@ fn cross_entropy_of_bad_targets_and_values() {
     let mut bench = Bench::new();
     let logits = bench.dense(Data(DType::F32, vec![30.0, 0.0]), [1, 2]);
     let targets = bench.dense(Data(DType::U8, vec![0.0]), 1);
-    bench.scalars = vec![ScalarBits::integer(-100)];
-    let kernel = Kernel::CrossEntropy {
-        rows: 1,
-        classes: 2,
-        logits,
-        targets,
-        weight: None,
-        loss: None,
-        row_weight: None,
-        grad: Some(bench.output(DType::F32, 2)),
+    let kernel = Kernel::Operation {
+        op: AnyOperation::new(CrossEntropy { ignore: -100 }),
+        inputs: vec![logits, targets],
+        outputs: vec![None, None, Some(bench.output(DType::F32, 2))],
     };
     let got = bench.run(kernel);
     assert!((got[0][0] / -(-30f64).exp() - 1.0).abs() < 1e-6);
@@ -237,12 +224,11 @@ fn gather() {
             let high = from[dim].min(250) as f64;
             let (index, at) = bench.random(&mut dice, types[j % 4], &to, (0.0, high));
             let output = bench.output(dtype, to.numel());
-            let got = bench.run(Kernel::Gather {
-                dim,
-                source,
-                index,
-                output,
-            });
+            let got = bench.run(Kernel::operation(
+                Gather::new(dim),
+                [source, index],
+                [output],
+            ));
             let strides = Layout::contiguous(from);
             let want: Vec<f64> = indices(&to)
                 .into_iter()
@@ -273,12 +259,8 @@ fn gather_rows_with_faults() {
         };
         let index = bench.input(index, layout);
         let output = bench.output(dtype, 16);
-        let (all, fault) = bench.run_all(Kernel::Gather {
-            dim: 0,
-            source: table,
-            index,
-            output,
-        });
+        let (all, fault) =
+            bench.run_all(Kernel::operation(Gather::new(0), [table, index], [output]));
         assert_eq!(fault.unwrap().value, -1);
         let none = if dtype.is_float() { f64::NAN } else { 0.0 };
         let row = [0.0, 1.0, 0.0, 1.0];
@@ -310,13 +292,11 @@ fn scatter_add() {
             to[dim] = size;
             let to = Layout::contiguous(Shape::from(to));
             let output = bench.output(dtype, to.shape.numel());
-            let got = bench.run(Kernel::ScatterAdd {
-                dim,
-                size,
-                source,
-                index,
-                output,
-            });
+            let got = bench.run(Kernel::operation(
+                ScatterAdd::new(dim, size),
+                [source, index],
+                [output],
+            ));
             let mut want = vec![0.0; to.shape.numel()];
             for ((mut place, &v), &x) in indices(&shape).into_iter().zip(&at).zip(&x) {
                 place[dim] = v as usize;
@@ -329,13 +309,11 @@ fn scatter_add() {
     let source = bench.dense(Data(DType::F32, vec![1.0, 2.0, 3.0]), 3);
     let index = bench.dense(Data(DType::I32, vec![1.0, 7.0, 1.0]), 3);
     let output = bench.output(DType::F32, 2);
-    let (all, fault) = bench.run_all(Kernel::ScatterAdd {
-        dim: 0,
-        size: 2,
-        source,
-        index,
-        output,
-    });
+    let (all, fault) = bench.run_all(Kernel::operation(
+        ScatterAdd::new(0, 2),
+        [source, index],
+        [output],
+    ));
     assert_eq!(all[2], [0.0, 4.0]);
     assert_eq!(fault.unwrap().value, 7);
 }
@@ -370,11 +348,7 @@ fn concat() {
             to[dim] = lens.iter().sum();
             let to = Shape::from(to);
             let output = bench.output(dtype, to.numel());
-            let got = bench.run(Kernel::Concat {
-                dim,
-                inputs,
-                output,
-            });
+            let got = bench.run(Kernel::operation(Concat { dim }, inputs, [output]));
             let want: Vec<f64> = indices(&to)
                 .into_iter()
                 .map(|mut at| {
@@ -410,13 +384,15 @@ fn place() {
             let (source, x) = bench.random(&mut dice, dtype, &inner, (1.0, 90.0));
             let shape = Shape::from(dims);
             let output = bench.output(dtype, shape.numel());
-            let got = bench.run(Kernel::Place {
-                shape: shape.clone(),
-                start: start.clone(),
-                step: step.clone(),
-                source,
-                output,
-            });
+            let got = bench.run(Kernel::operation(
+                Place {
+                    shape: shape.clone(),
+                    start: start.clone(),
+                    step: step.clone(),
+                },
+                [source],
+                [output],
+            ));
             let to = Layout::contiguous(shape);
             let mut want = vec![0.0; to.shape.numel()];
             for (at, &x) in indices(&inner).into_iter().zip(&x) {

@@ -4,8 +4,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use wgrad_core::{
-    Backend, BoxFuture, Buffer, DType, Error, Executable, Limits, Plan, ReadBack, Result, Span,
-    Stats,
+    AnyOperation, Backend, BoxFuture, Buffer, DType, Error, Executable, Limits, Plan, ReadBack,
+    Result, Span, Spec, Stats,
 };
 
 use crate::bindings::BindGroups;
@@ -13,6 +13,7 @@ use crate::counters::Counters;
 use crate::device::{Failure, Gpu, Traits, convert, lock};
 use crate::executable::Program;
 use crate::instance::find_adapters;
+use crate::ops;
 use crate::options::{AdapterSummary, WgpuOptions};
 use crate::pipeline::Pipelines;
 use crate::pool::{GpuBuffer, Pool};
@@ -369,6 +370,10 @@ impl Backend for WgpuBackend {
         Counters::add(&self.gpu.counters.copies, 1);
         self.gpu.submit(encoder);
         self.gpu.check()
+    }
+
+    fn has_kernel(&self, op: &AnyOperation, operands: &[Spec]) -> bool {
+        ops::has_kernel(op, operands)
     }
 
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use wgrad_core::{Error, Limits, Result};
-use wgrad_shaders::{Rendering, Value};
+use wgrad_shaders::{Rendering, TemplateError, Value};
 
 use crate::bindings::BindGroups;
 use crate::counters::Counters;
@@ -115,12 +115,35 @@ impl Traits {
     /// A kernel's text. A plan that is replayed has it already; one that is made anew finds what others
     /// of its structure have rendered.
     pub fn render(&self, template: &'static str, variables: &Value) -> Result<Arc<Rendering>> {
+        self.rendered(template, variables, || {
+            wgrad_shaders::render(template, variables)
+        })
+    }
+
+    /// The same for a template that is none of wgrad's files, by its text.
+    pub fn render_text(
+        &self,
+        name: &str,
+        text: &'static str,
+        variables: &Value,
+    ) -> Result<Arc<Rendering>> {
+        self.rendered(text, variables, || {
+            wgrad_shaders::render_text(name, text, variables)
+        })
+    }
+
+    fn rendered(
+        &self,
+        template: &'static str,
+        variables: &Value,
+        render: impl FnOnce() -> Result<Rendering, TemplateError>,
+    ) -> Result<Arc<Rendering>> {
         let key = (template, variables.clone());
         if let Some(known) = lock(&self.renderings).get(&key) {
             return Ok(known);
         }
-        let rendering = wgrad_shaders::render(template, variables)
-            .map_err(|error| Error::Device(format!("shader template {error}")))?;
+        let rendering =
+            render().map_err(|error| Error::Device(format!("shader template {error}")))?;
         let rendering = Arc::new(rendering);
         lock(&self.renderings).insert(key, rendering.clone());
         Ok(rendering)

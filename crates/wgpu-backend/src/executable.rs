@@ -8,7 +8,6 @@ use wgrad_core::{Binding, Error, Executable, Kernel, Plan, Result, ScalarBits};
 
 use crate::bindings::{Key, Part};
 use crate::counters::Counters;
-use crate::cross_entropy::CrossEntropy;
 use crate::device::{Gpu, Traits, lock};
 use crate::map::{accesses, targets};
 use crate::matmul::Product;
@@ -18,7 +17,7 @@ use crate::readback::FAULT_BYTES;
 use crate::reduce::Reduction;
 use crate::rows::Rows;
 use crate::source::{Convert, Generated, Patch, Slot, Source};
-use crate::{indexing, map, optimizer};
+use crate::{map, ops, optimizer};
 
 /// Alignment of parameters in a uniform buffer; the largest that WebGPU allows a device to ask for.
 const UNIFORM_ALIGN: usize = 256;
@@ -142,59 +141,20 @@ pub(crate) fn generate(
             }),
         }
         .generate(traits, buffers, scratch)?,
-        Kernel::CrossEntropy {
-            rows,
-            classes,
-            logits,
-            targets,
-            weight,
-            loss,
-            row_weight,
-            grad,
-        } => CrossEntropy {
-            rows: *rows,
-            classes: *classes,
-            logits,
-            targets,
-            weight: weight.as_ref(),
-            loss: loss.as_ref(),
-            row_weight: row_weight.as_ref(),
-            grad: grad.as_ref(),
-        }
-        .generate(traits, buffers, scratch)?,
-        Kernel::Gather {
-            dim,
-            source,
-            index,
-            output,
-        } => indexing::gather(traits, buffers, *dim, source, index, output),
-        Kernel::ScatterAdd {
-            dim,
-            size,
-            source,
-            index,
-            output,
-        } => indexing::scatter_add(
-            traits,
-            buffers,
-            (*dim, *size),
-            source,
-            index,
-            output,
-            scratch,
-        ),
-        Kernel::Concat {
-            dim,
+        Kernel::Operation {
+            op,
             inputs,
-            output,
-        } => indexing::concat(traits, buffers, *dim, inputs, output),
-        Kernel::Place {
-            shape,
-            start,
-            step,
-            source,
-            output,
-        } => indexing::place(traits, buffers, shape, start, step, source, output),
+            outputs,
+        } => ops::generate(
+            op,
+            &mut ops::Launch {
+                traits,
+                buffers,
+                inputs,
+                outputs,
+                scratch,
+            },
+        )?,
         Kernel::Adam { .. } | Kernel::Sgd { .. } => optimizer::generate(traits, buffers, kernel)?,
         // Copies are no kernels.
         Kernel::Copy { .. } => Vec::new(),
@@ -573,9 +533,6 @@ fn convert(bits: ScalarBits, how: Convert) -> u32 {
         Convert::F32 => (bits.to_f64() as f32).to_bits(),
         Convert::Complement => ((1.0 - bits.to_f64()) as f32).to_bits(),
         Convert::I32 => bits.to_i64() as u32,
-        Convert::SaturateI32 => bits
-            .to_i64()
-            .clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32,
         Convert::U32 => bits.to_i64() as u32,
         Convert::Bool => u32::from(bits.to_i64() != 0),
     }

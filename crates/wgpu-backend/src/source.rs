@@ -5,6 +5,7 @@
 //! reads it; so text and values cannot drift apart.
 
 mod accessors;
+mod places;
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -105,8 +106,6 @@ pub(crate) enum Convert {
     /// One minus the scalar, computed in f64.
     Complement,
     I32,
-    /// An integer saturated to i32.
-    SaturateI32,
     U32,
     Bool,
 }
@@ -245,6 +244,11 @@ impl<'a> Source<'a> {
         self.field(name, Word::U32, value as u32)
     }
 
+    /// A signed parameter.
+    pub fn i32(&mut self, name: &str, value: i32) -> String {
+        self.field(name, Word::I32, value as u32)
+    }
+
     /// The number 1, which no compiler of the text knows, nor that others are the same.
     pub fn one(&mut self, which: usize) -> String {
         self.field(&format!("one{which}"), Word::F32, 1f32.to_bits())
@@ -279,7 +283,7 @@ impl<'a> Source<'a> {
         }
         let word = match convert {
             Convert::F32 | Convert::Complement => Word::F32,
-            Convert::I32 | Convert::SaturateI32 => Word::I32,
+            Convert::I32 => Word::I32,
             Convert::U32 | Convert::Bool => Word::U32,
         };
         self.patches.push(Patch {
@@ -323,31 +327,6 @@ impl<'a> Source<'a> {
         self.declarations.push('\n');
     }
 
-    /// Makes the module. `groups` workgroups of `size` threads run `body`, which sees
-    /// `group_index` and `lane`.
-    pub fn finish(
-        mut self,
-        label: &str,
-        what: &str,
-        size: u32,
-        groups: usize,
-        body: &str,
-    ) -> Generated {
-        let mut main = std::mem::take(&mut self.declarations);
-        let _ = write!(
-            main,
-            "@compute @workgroup_size({size})\n\
-             fn main(\n    \
-                 @builtin(workgroup_id) group: vec3<u32>,\n    \
-                 @builtin(num_workgroups) groups: vec3<u32>,\n    \
-                 @builtin(local_invocation_index) lane: u32,\n\
-             ) {{\n    \
-                 let group_index = linear_group(group, groups);\n{}}}\n",
-            indent(body)
-        );
-        self.assemble(label, what, groups, &main, None)
-    }
-
     /// Makes the module of a template, which has `main` and all that is not the backend's to say:
     /// bindings, accessors, parameters. `groups` workgroups run it.
     pub fn render(
@@ -359,6 +338,20 @@ impl<'a> Source<'a> {
     ) -> Result<Generated> {
         let rendering = self.traits.render(template, variables)?;
         let what = format!("{template}{}", form(variables));
+        let text = rendering.text.clone();
+        Ok(self.assemble(label, &what, groups, &text, Some(rendering)))
+    }
+
+    /// [`Source::render`] for a template that is none of wgrad's files.
+    pub fn render_text(
+        self,
+        label: &str,
+        text: &'static str,
+        variables: &Value,
+        groups: usize,
+    ) -> Result<Generated> {
+        let rendering = self.traits.render_text(label, text, variables)?;
+        let what = format!("its own template with {variables}");
         let text = rendering.text.clone();
         Ok(self.assemble(label, &what, groups, &text, Some(rendering)))
     }
@@ -410,7 +403,8 @@ impl<'a> Source<'a> {
                 "@group(0) @binding({i})\nvar<storage, {access}> {name}: array<{element}>;\n"
             );
         }
-        let mut accessors = String::new();
+        // What `finish` has put into `main`, a template reaches as it does accessors.
+        let mut accessors = std::mem::take(&mut self.declarations);
         for access in &self.accesses {
             self.write_accessors(access, &mut accessors);
         }
@@ -505,19 +499,6 @@ pub(crate) fn grid(groups: usize, most: u32) -> [u32; 3] {
     }
     let rows = groups.div_ceil(most);
     [groups.div_ceil(rows) as u32, rows as u32, 1]
-}
-
-/// Puts four spaces before each line.
-pub(crate) fn indent(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 4);
-    for line in text.lines() {
-        if !line.is_empty() {
-            out.push_str("    ");
-        }
-        out.push_str(line);
-        out.push('\n');
-    }
-    out
 }
 
 #[cfg(test)]

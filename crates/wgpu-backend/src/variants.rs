@@ -2,7 +2,8 @@
 
 use wgrad_core::{
     Accumulator, Arg, BufferSpec, DType, Instr, Kernel, Launch, Layout, MapOp, Operand, Output,
-    Plan, Program, ReduceOp, Result, Rows,
+    Plan, Program, ReduceOp, Result, Rows, Spec,
+    ops::{self, Example},
 };
 
 use crate::device::Gpu;
@@ -243,53 +244,41 @@ impl Draft {
 
     fn structured(&mut self) {
         for classes in [10usize, 65, 300, 4096, 10_001, 70_000] {
-            let kernel = Kernel::CrossEntropy {
-                rows: 9,
-                classes,
-                logits: self.dense(DType::F32, &[9, classes]),
-                targets: self.dense(DType::I32, &[9]),
-                weight: Some(self.dense(DType::F32, &[classes])),
-                loss: Some(self.output(DType::F32)),
-                row_weight: Some(self.output(DType::F32)),
-                grad: Some(self.output(DType::F16)),
-            };
-            self.launch(kernel);
             let input = self.dense(DType::F32, &[9, classes]);
             let (output, at) = (self.output(DType::F32), self.output(DType::I32));
             self.launch(Kernel::Rows(Rows::softmax(input, output, at)));
         }
-        for index in [DType::I32, DType::U32, DType::U8] {
-            let kernel = Kernel::Gather {
-                dim: 0,
-                source: self.dense(DType::F32, &[50, 8]),
-                index: self.dense(index, &[20, 8]),
-                output: self.output(DType::F32),
-            };
-            self.launch(kernel);
-            let kernel = Kernel::ScatterAdd {
-                dim: 0,
-                size: 50,
-                source: self.dense(DType::F32, &[20, 8]),
-                index: self.dense(index, &[20, 8]),
-                output: self.output(DType::F32),
-            };
-            self.launch(kernel);
+        // Every form of every operation, with elements of each width.
+        for example in ops::built_in() {
+            for dtype in [DType::F32, DType::F16, DType::U8, DType::Bool] {
+                self.operation(&example, dtype);
+            }
         }
-        for dtype in [DType::F32, DType::F16, DType::U8, DType::Bool] {
-            let kernel = Kernel::Concat {
-                dim: 1,
-                inputs: vec![self.dense(dtype, &[3, 5]), self.dense(dtype, &[3, 4])],
-                output: self.output(dtype),
-            };
-            self.launch(kernel);
-            let kernel = Kernel::Place {
-                shape: [9, 10].into(),
-                start: vec![1, 2],
-                step: vec![2, 3],
-                source: self.dense(dtype, &[4, 3]),
-                output: self.output(dtype),
-            };
-            self.launch(kernel);
+    }
+
+    /// An operation on its example's operands, floats among them replaced by `dtype`.
+    fn operation(&mut self, example: &Example, dtype: DType) {
+        let mut specs = example.operands.clone();
+        for spec in specs.iter_mut().filter(|spec| spec.dtype.is_float()) {
+            spec.dtype = dtype;
+        }
+        let op = &example.operation;
+        let Ok(results) = op.results(&specs) else {
+            return;
+        };
+        let inputs = specs.iter().map(|spec| self.dense(spec.dtype, &spec.shape));
+        let inputs = inputs.collect();
+        let some = |spec: &Spec| spec.shape.numel() > 0;
+        let outputs = results
+            .iter()
+            .map(|spec| some(spec).then(|| self.output(spec.dtype)));
+        let outputs: Vec<Option<Output>> = outputs.collect();
+        if outputs.iter().any(Option::is_some) {
+            self.launch(Kernel::Operation {
+                op: op.clone(),
+                inputs,
+                outputs,
+            });
         }
     }
 

@@ -50,19 +50,9 @@ fn cross_entropy(gpu: &Arc<WgpuBackend>, case: &Case) -> Option<Fault> {
         t.output(out, rows),
         t.output(out, rows * classes),
     );
-    t.launch(
-        Kernel::CrossEntropy {
-            rows,
-            classes,
-            logits,
-            targets,
-            weight,
-            loss: Some(loss),
-            row_weight: Some(row_weight),
-            grad: Some(grad),
-        },
-        &[ScalarBits::integer(-100)],
-    );
+    let inputs: Vec<Operand> = [logits, targets].into_iter().chain(weight).collect();
+    let op = ops::CrossEntropy { ignore: -100 };
+    t.launch(Kernel::operation(op, inputs, [row_weight, loss, grad]), &[]);
     t.run();
     let (mut wl, mut ww, mut wg) = (vec![], vec![], vec![0.0; rows * classes]);
     for r in 0..rows {
@@ -264,12 +254,7 @@ fn gather_and_scatter_add() {
                     let operand = t.operand(DType::I32, &index, il.clone());
                     let y = t.output(dtype, count);
                     t.launch(
-                        Kernel::Gather {
-                            dim,
-                            source,
-                            index: operand,
-                            output: y,
-                        },
+                        Kernel::operation(ops::Gather::new(dim), [source, operand], [y]),
                         &[],
                     );
                     t.run();
@@ -285,13 +270,7 @@ fn gather_and_scatter_add() {
                     let total: usize = table.iter().product();
                     let y = t.output(dtype, total);
                     t.launch(
-                        Kernel::ScatterAdd {
-                            dim,
-                            size,
-                            source,
-                            index: operand,
-                            output: y,
-                        },
+                        Kernel::operation(ops::ScatterAdd::new(dim, size), [source, operand], [y]),
                         &[],
                     );
                     t.run();
@@ -332,12 +311,7 @@ fn bad_indices_are_reported_and_skipped() {
         let index = t.dense(DType::I32, &[0.0, 2.0, 3.0, 1.0], &[4]);
         let y = t.output(DType::F32, 4);
         t.launch(
-            Kernel::Gather {
-                dim: 0,
-                source,
-                index: index.clone(),
-                output: y,
-            },
+            Kernel::operation(ops::Gather::new(0), [source, index], [y]),
             &[],
         );
         t.run();
@@ -354,13 +328,7 @@ fn bad_indices_are_reported_and_skipped() {
         let index = t.dense(DType::U32, &[0.0, 2.0, 4294967295.0, 0.0], &[4]);
         let y = t.output(DType::F32, 3);
         t.launch(
-            Kernel::ScatterAdd {
-                dim: 0,
-                size: 3,
-                source,
-                index,
-                output: y,
-            },
+            Kernel::operation(ops::ScatterAdd::new(0, 3), [source, index], [y]),
             &[],
         );
         t.run();
@@ -397,14 +365,7 @@ fn concat_and_place() {
                 shape[dim] = 8;
                 let count = shape.iter().product();
                 let y = t.output(dtype, count);
-                t.launch(
-                    Kernel::Concat {
-                        dim,
-                        inputs,
-                        output: y,
-                    },
-                    &[],
-                );
+                t.launch(Kernel::operation(ops::Concat { dim }, inputs, [y]), &[]);
                 t.run();
                 let want: Vec<f64> = points(&shape)
                     .into_iter()
@@ -438,13 +399,15 @@ fn concat_and_place() {
                 let count = shape[0] * shape[1];
                 let y = t.output(dtype, count);
                 t.launch(
-                    Kernel::Place {
-                        shape: shape.into(),
-                        start: start.to_vec(),
-                        step: step.to_vec(),
-                        source,
-                        output: y,
-                    },
+                    Kernel::operation(
+                        ops::Place {
+                            shape: shape.into(),
+                            start: start.to_vec(),
+                            step: step.to_vec(),
+                        },
+                        [source],
+                        [y],
+                    ),
                     &[],
                 );
                 t.run();

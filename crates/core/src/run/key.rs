@@ -1,9 +1,12 @@
 //! The key of a plan: what it depends on, as words.
 
+use std::hash::{Hash, Hasher};
+
 use super::Collected;
 use crate::dtype::DType;
 use crate::hash::NumberMap;
 use crate::node::{Op, Source};
+use crate::ops::AnyOperation;
 use crate::shape::Shape;
 use crate::update::Update;
 
@@ -78,15 +81,49 @@ fn write_op(key: &mut Vec<u64>, op: &Op) {
             key.extend(perm.iter().map(|&d| u64::from(d)));
         }
         Op::MatMul => key.push(2 << 32),
-        Op::CrossEntropy { part, ignore } => key.extend([3 << 32 | *part as u64, *ignore as u64]),
-        Op::Gather { dim, .. } => key.push(4 << 32 | *dim as u64),
-        Op::ScatterAdd { dim, size, .. } => key.extend([5 << 32 | *dim as u64, *size as u64]),
-        Op::Concat { dim } => key.push(6 << 32 | *dim as u64),
-        Op::Place(steps) => {
-            key.push(7 << 32);
-            key.extend(steps.start.iter().chain(&steps.step).map(|&d| d as u64));
+        Op::Operation { op, part } => {
+            key.push(3 << 32 | u64::from(*part));
+            op.hash(&mut Words(key));
         }
     }
+}
+
+/// A hasher that keeps every word, so that unequal fields of an operation make unequal keys. (Where an
+/// operation hashes less than all of itself, the comparison of the operations tells them apart.)
+struct Words<'a>(&'a mut Vec<u64>);
+
+impl Hasher for Words<'_> {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.push(bytes.len() as u64);
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0.push(u64::from_ne_bytes(word));
+        }
+    }
+    fn write_u8(&mut self, value: u8) {
+        self.0.push(u64::from(value));
+    }
+    fn write_u32(&mut self, value: u32) {
+        self.0.push(u64::from(value));
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0.push(value);
+    }
+    fn write_usize(&mut self, value: usize) {
+        self.0.push(value as u64);
+    }
+    fn finish(&self) -> u64 {
+        hash(self.0)
+    }
+}
+
+/// The structured operations of a run, which the key holds only as far as they hash themselves.
+pub(super) fn operations(c: &Collected) -> impl Iterator<Item = &AnyOperation> {
+    c.items.iter().filter_map(|item| match &item.recipe.op {
+        Op::Operation { op, .. } => Some(op),
+        _ => None,
+    })
 }
 
 /// A fast hash of the key; equality is checked on the whole.

@@ -1,10 +1,12 @@
 //! Cross-entropy with its gradient, from one read of the logits.
 
 use pulp::{Arch, Simd, WithSimd};
-use wgrad_core::{DType, Kernel, Layout, Operand, Output, ScalarBits, Shape};
+use wgrad_core::ops::CrossEntropy;
+use wgrad_core::{DType, Layout, Operand, Output, ScalarBits, Shape};
 
+use super::{CpuOperation, Launch};
 use crate::cursor::{Cursor, Walk};
-use crate::executor::{Checker, Context, Launchable};
+use crate::executor::{Context, Launchable};
 use crate::fold;
 use crate::index::{FirstFault, Integers};
 use crate::interpreter::Bound;
@@ -14,44 +16,38 @@ use crate::parallel::{self, PARALLEL_ELEMENTS};
 use crate::scratch;
 use crate::storage;
 
-/// A prepared CrossEntropy.
-pub(crate) struct CrossEntropy {
+/// A prepared cross-entropy.
+struct Loss {
     rows: usize,
     classes: usize,
     logits: Operand,
     /// The logits in the order of rows.
     walk: Option<Walk>,
     targets: Integers,
+    /// The target that does not count.
+    ignore: i64,
     weight: Option<Operand>,
     loss: Option<Output>,
     row_weight: Option<Output>,
     grad: Option<Output>,
 }
 
-impl CrossEntropy {
-    /// A cross-entropy.
-    pub fn new(checker: &Checker<'_>, kernel: &Kernel) -> Result<CrossEntropy, String> {
-        let Kernel::CrossEntropy {
-            rows,
-            classes,
-            logits,
-            targets,
-            weight,
-            loss,
-            row_weight,
-            grad,
-        } = kernel
-        else {
-            return Err("not a cross-entropy".to_string());
+impl CpuOperation for CrossEntropy {
+    fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
+        let (logits, targets, checker) = (launch.input(0)?, launch.input(1)?, launch.checker);
+        let [rows, classes] = logits.layout.shape[..] else {
+            return Err(format!("logits of shape {}", logits.layout.shape));
         };
-        checker.operand(targets, Some(&Shape::from(*rows)))?;
+        checker.operand(targets, Some(&Shape::from(rows)))?;
+        let weight = launch.inputs.get(2);
         if let Some(weight) = weight {
-            checker.operand(weight, Some(&Shape::from(*classes)))?;
+            checker.operand(weight, Some(&Shape::from(classes)))?;
             if !weight.dtype.is_float() {
                 return Err(format!("weights of {}", weight.dtype));
             }
         }
-        let (rows, classes) = (*rows, *classes);
+        let output = |part: usize| launch.outputs.get(part).copied().flatten();
+        let [loss, row_weight, grad] = [Self::LOSS, Self::WEIGHT, Self::GRAD].map(output);
         if classes == 0 {
             return Err("no classes".to_string());
         }
@@ -62,7 +58,7 @@ impl CrossEntropy {
         }
         for (output, len) in [(loss, rows), (row_weight, rows), (grad, numel)] {
             if let Some(output) = output {
-                checker.output(*output, len)?;
+                checker.output(output, len)?;
                 if !output.dtype.is_float() {
                     return Err(format!("an output of {}", output.dtype));
                 }
@@ -71,17 +67,18 @@ impl CrossEntropy {
         if grad.is_some_and(|g| g.dtype.compute() != logits.dtype.compute()) {
             return Err("logits and gradient of different types".to_string());
         }
-        Ok(CrossEntropy {
+        Ok(Box::new(Loss {
             rows,
             classes,
             walk: (rows > 0 && !dense_rows(logits)).then(|| Walk::new(&logits.layout)),
             logits: logits.clone(),
             targets: Integers::new(targets)?,
-            weight: weight.clone(),
-            loss: *loss,
-            row_weight: *row_weight,
-            grad: *grad,
-        })
+            ignore: self.ignore,
+            weight: weight.cloned(),
+            loss,
+            row_weight,
+            grad,
+        }))
     }
 }
 
@@ -183,13 +180,12 @@ unsafe fn get(dtype: DType, element: *const u8) -> f64 {
     }
 }
 
-impl CrossEntropy {
+impl Loss {
     /// # Safety
     /// Operands and outputs were checked against the buffers; this task alone has these rows.
     unsafe fn rows<E: FloatElement>(
         &self,
         buffers: &[Bound],
-        ignore: i64,
         rows: std::ops::Range<usize>,
         faults: &FirstFault,
     ) {
@@ -229,7 +225,7 @@ impl CrossEntropy {
                         }
                     };
                     let target = self.targets.get(buffers, row);
-                    let ignored = target == ignore;
+                    let ignored = target == self.ignore;
                     let class = usize::try_from(target).ok().filter(|&t| t < classes);
                     let Some(t) = class.filter(|_| !ignored) else {
                         if !ignored {
@@ -288,23 +284,18 @@ impl CrossEntropy {
     }
 }
 
-impl Launchable for CrossEntropy {
-    fn scalars(&self) -> usize {
-        1
-    }
-
-    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+impl Launchable for Loss {
+    fn launch(&self, context: &Context<'_>, _: &[ScalarBits]) -> Option<i64> {
         let buffers = context.buffers;
-        let ignore = scalars.first().map_or(0, |s| s.to_i64());
         let faults = FirstFault::default();
         let parallel = self.rows * self.classes >= PARALLEL_ELEMENTS / 4;
         parallel::for_ranges(parallel, self.rows, 1, |start, end| {
             // SAFETY: everything was checked when this was made; tasks have disjoint rows.
             unsafe {
                 if self.logits.dtype == DType::F64 {
-                    self.rows::<f64>(buffers, ignore, start..end, &faults);
+                    self.rows::<f64>(buffers, start..end, &faults);
                 } else {
-                    self.rows::<f32>(buffers, ignore, start..end, &faults);
+                    self.rows::<f32>(buffers, start..end, &faults);
                 }
             }
         });

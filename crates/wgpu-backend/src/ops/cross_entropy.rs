@@ -3,21 +3,24 @@
 
 use wgrad_core::{Arg, BufferSpec, DType, Error, Layout, Operand, Output, Program, Result, Shape};
 
+use wgrad_core::ops::CrossEntropy;
 use wgrad_shaders::context;
 
+use super::{GpuOperation, Launch};
 use crate::device::{LONGEST_WALK, Traits};
 use crate::map;
 use crate::operand::Access;
 use crate::reduce::BLOCK;
-use crate::source::{Convert, Generated, Slot, Source, register};
+use crate::source::{Generated, Slot, Source, register};
 
 /// The kernel, as the plan has it.
-pub(crate) struct CrossEntropy<'a> {
+struct Loss<'a> {
     pub rows: usize,
     pub classes: usize,
     pub logits: &'a Operand,
     /// Integers `[rows]`.
     pub targets: &'a Operand,
+    pub ignore: i32,
     pub weight: Option<&'a Operand>,
     pub loss: Option<&'a Output>,
     pub row_weight: Option<&'a Output>,
@@ -42,7 +45,31 @@ const MOST_ROUNDS: usize = 10;
 /// Threads of a workgroup that shares a long row.
 const LONG: usize = 256;
 
-impl CrossEntropy<'_> {
+impl GpuOperation for CrossEntropy {
+    fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
+        let (logits, targets) = (launch.input(0)?, launch.input(1)?);
+        let [rows, classes] = logits.layout.shape[..] else {
+            return Err(Error::Device(
+                "logits of cross-entropy have two dimensions".into(),
+            ));
+        };
+        let output = |part: usize| launch.outputs.get(part).and_then(Option::as_ref);
+        let kernel = Loss {
+            rows,
+            classes,
+            logits,
+            targets,
+            ignore: self.ignore.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32,
+            weight: launch.inputs.get(2),
+            loss: output(Self::LOSS),
+            row_weight: output(Self::WEIGHT),
+            grad: output(Self::GRAD),
+        };
+        kernel.generate(launch.traits, launch.buffers, launch.scratch)
+    }
+}
+
+impl Loss<'_> {
     /// Rounds of a workgroup's loop that one round of its text does, so that the driver does not
     /// leave the three walks over a long row early.
     fn rounds(&self, traits: &Traits) -> usize {
@@ -162,7 +189,7 @@ impl CrossEntropy<'_> {
             vector(&mut source, names, weight);
         }
         source.fault();
-        source.scalar("ignore_index", 0, Convert::SaturateI32);
+        source.i32("ignore_index", self.ignore);
         let ragged = !self.classes.is_multiple_of(4);
         for (name, slot, four) in [
             ("loss", loss, false),

@@ -2,15 +2,13 @@
 
 use smallvec::SmallVec;
 
-use crate::autograd::{self, Saves};
+use super::{AnyOperation, Derivative, Operation, Spec, apply, apply_part};
 use crate::dtype::DType;
 use crate::element::Scalar;
 use crate::elementwise::cast;
 use crate::error::{Error, Place, Result};
 use crate::index::{gather_along, index_select};
-use crate::node::{CrossEntropyPart, Op, Source};
-use crate::shape::Shape;
-use crate::tensor::{Tensor, Value, record, same_device};
+use crate::tensor::{Tensor, Value, same_device};
 use crate::views::materialized;
 
 /// How the losses of the rows become the result.
@@ -127,11 +125,7 @@ fn cross_entropy(
 ) -> Result<Tensor> {
     let (rank, dtype) = (x.shape().rank(), x.dtype());
     let (x, operands) = checked("cross_entropy", x, targets, options, place)?;
-    let (losses, weights) = if x.node.device.fusion() {
-        rows(&x, &operands, place)?
-    } else {
-        reference(&x, &operands, place)?
-    };
+    let (losses, weights) = rows(&x, &operands, place)?;
     let result = match options.reduction {
         Reduction::Mean => mean(&losses.sum(), &weights.sum()),
         Reduction::Sum => total(&losses.sum(), &weights.sum()),
@@ -230,104 +224,184 @@ pub(crate) fn checked(
     Ok((materialized(&x, place)?, operands))
 }
 
-/// Records one result of the kernel.
-fn part(
-    x: &Value,
-    o: &Operands,
-    part: CrossEntropyPart,
-    shape: Shape,
-    place: Place,
-) -> Result<Value> {
-    let mut inputs: SmallVec<[Source; 2]> = SmallVec::from_iter([x.source(), o.targets.source()]);
-    inputs.extend(o.weight.as_ref().map(Value::source));
-    inputs.push(Source::Scalar(Scalar::Integer(o.ignore), DType::I64));
-    record(
-        "cross_entropy",
-        &x.node.device,
-        Op::CrossEntropy {
-            part,
-            ignore: o.ignore,
-        },
-        inputs,
-        shape,
-        x.dtype(),
-        place,
-    )
+impl Operands {
+    fn with<'a>(&'a self, x: &'a Value) -> SmallVec<[&'a Value; 3]> {
+        [x, &self.targets].into_iter().chain(&self.weight).collect()
+    }
+
+    fn operation(&self) -> AnyOperation {
+        AnyOperation::new(CrossEntropy {
+            ignore: self.ignore,
+        })
+    }
 }
 
-/// Row losses and row weights by the fused kernel.
+/// Row losses and row weights.
 pub(crate) fn rows(x: &Value, o: &Operands, place: Place) -> Result<(Tensor, Tensor)> {
-    let n = Shape::from(x.shape()[0]);
-    let weights = part(x, o, CrossEntropyPart::Weight, n.clone(), place)?.into_tensor();
-    let losses = part(x, o, CrossEntropyPart::Loss, n, place)?;
-    if !autograd::tracks(&[x]) {
-        return Ok((losses.into_tensor(), weights));
+    let wanted = [CrossEntropy::WEIGHT, CrossEntropy::LOSS];
+    let made = apply(o.operation(), &o.with(x), &wanted, place)?;
+    match <[Tensor; 2]>::try_from(made) {
+        Ok([weights, losses]) => Ok((losses, weights)),
+        Err(_) => Err(Error::value("cross_entropy", place, "results are missing")),
     }
-    let saves = Saves {
-        inputs: SmallVec::from_iter([x.clone().into_tensor()]),
-        output: false,
-    };
-    let (o, counted) = (o.clone(), weights.clone());
-    let losses = autograd::track("cross_entropy", losses, &[x], saves, place, move |c| {
-        let place = Place::caller();
-        let slope = c.inputs[0].then(|x| rows_grad(&x, &o, place));
-        // A row that does not count has the gradient 0, whatever comes from above. What comes from a
-        // sum or a mean is one factor for all rows, which moves behind products; it is 0 where no row
-        // counts.
-        let several = |g: &Value| g.layout().is_single() && g.shape().numel() > 1;
-        let one = c.grad.capture().is_ok_and(|g| several(&g));
-        let grad = match one {
-            true => c.grad.clone(),
-            false => counted.ne(0.0).where_cond(c.grad, 0.0),
-        };
-        SmallVec::from_iter([Some(slope * grad.unsqueeze(1))])
-    });
-    Ok((losses, weights))
 }
 
-/// The gradient of each row's loss, `w (softmax(x) - onehot(t))`, by the fused kernel. Its own
-/// derivative is the softmax's: `w p (g - sum(p g))`.
+/// The gradient of each row's loss, `w (softmax(x) - onehot(t))`.
 pub(crate) fn rows_grad(x: &Value, o: &Operands, place: Place) -> Result<Tensor> {
-    let slope = part(x, o, CrossEntropyPart::Grad, x.shape().clone(), place)?;
-    if !autograd::tracks(&[x]) {
-        return Ok(slope.into_tensor());
-    }
-    let saves = Saves {
-        inputs: SmallVec::from_iter([x.clone().into_tensor()]),
-        output: false,
-    };
-    let o = o.clone();
-    Ok(autograd::track(
-        "cross_entropy",
-        slope,
-        &[x],
-        saves,
-        place,
-        move |c| {
-            let x = &c.inputs[0];
-            let weights = x.then(|x| {
-                let n = Shape::from(x.shape()[0]);
-                Ok(part(&x, &o, CrossEntropyPart::Weight, n, place)?.into_tensor())
-            });
-            let p = x.softmax(1);
-            let along = (c.grad * &p).sum_dims([1], true);
-            let weights = weights.unsqueeze(1);
-            let slope = p * (c.grad - along) * &weights;
-            // A row that does not count has no gradient, whatever it holds.
-            SmallVec::from_iter([Some(weights.ne(0.0).where_cond(slope, 0.0))])
-        },
-    ))
+    apply_part(o.operation(), &o.with(x), CrossEntropy::GRAD, place)
 }
 
-/// The same in plain operations: what runs with fusion off, and what the kernel is tested against.
-fn reference(x: &Value, o: &Operands, place: Place) -> Result<(Tensor, Tensor)> {
-    // A row that does not count has no gradient, whatever it holds.
-    let targets = o.targets.clone().into_tensor().unsqueeze(1);
-    let counts = targets.ne(Scalar::Integer(o.ignore));
-    let log_p = counts
-        .where_cond(x.clone().into_tensor(), 0.0)
-        .log_softmax(1);
-    picked("cross_entropy", &log_p, o, place)
+/// Cross-entropy of each row of logits against its class, and the gradient, from one read: of logits
+/// `[rows, classes]`, classes `[rows]` and, if there are any, weights `[classes]` the results row weights
+/// `[rows]`, row losses `[rows]` and the losses' gradient `[rows, classes]`, all of the logits' type.
+///
+/// Row `r` with target `t` has the weight `w = weight[t]` (1 without weights), or 0 where `t` is `ignore`;
+/// the loss `w (logsumexp(x_r) - x_r[t])`, 0 where it is ignored; and the gradient
+/// `w (softmax(x_r)[c] - [c == t])`, where the target's entry is computed as `-w` times the sum of the other
+/// probabilities, because `p - 1` cancels. A target outside of the classes that is not `ignore` is reported;
+/// its loss is NaN, its weight 1 and its gradient 0.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct CrossEntropy {
+    /// Targets of this value count for nothing.
+    pub ignore: i64,
+}
+
+impl CrossEntropy {
+    /// The number of the result that holds the rows' weights.
+    pub const WEIGHT: usize = 0;
+    /// The number of the result that holds the rows' losses.
+    pub const LOSS: usize = 1;
+    /// The number of the result that holds the losses' gradient.
+    pub const GRAD: usize = 2;
+
+    /// Another result of the same operands.
+    fn beside(&self, c: &Derivative<'_>, part: usize) -> Tensor {
+        let place = Place::caller();
+        let made = || {
+            let operands = (0..c.operands()).map(|i| c.operand(i).capture());
+            let operands: Vec<Value> = operands.collect::<Result<_>>()?;
+            let operands: Vec<&Value> = operands.iter().collect();
+            apply_part(AnyOperation::new(self.clone()), &operands, part, place)
+        };
+        Tensor::or_fail(c.grad().device(), made())
+    }
+}
+
+impl Operation for CrossEntropy {
+    const NAME: &'static str = "cross_entropy";
+    const RESULTS: usize = 3;
+
+    fn results(&self, operands: &[Spec]) -> Result<Vec<Spec>, String> {
+        let (logits, targets, weight) = match operands {
+            [logits, targets] => (logits, targets, None),
+            [logits, targets, weight] => (logits, targets, Some(weight)),
+            _ => return Err(format!("{} operands", operands.len())),
+        };
+        let [rows, classes] = logits.shape[..] else {
+            return Err(format!("logits of shape {}", logits.shape));
+        };
+        if !logits.dtype.is_float() || classes == 0 {
+            return Err(format!("logits {logits}"));
+        }
+        if !targets.dtype.is_integer() || targets.shape != [rows] {
+            return Err(format!("targets {targets} for logits {logits}"));
+        }
+        if weight.is_some_and(|w| !w.dtype.is_float() || w.shape != [classes]) {
+            return Err(format!(
+                "weights of {classes} classes have another shape or type"
+            ));
+        }
+        let by_row = Spec::new(rows, logits.dtype);
+        Ok(vec![by_row.clone(), by_row, logits.clone()])
+    }
+
+    fn reference(&self, operands: &[Tensor]) -> Vec<Tensor> {
+        let device = operands[0].device();
+        let results = || -> Result<Vec<Tensor>> {
+            let o = Operands {
+                targets: operands[1].capture()?,
+                weight: operands.get(2).map(Tensor::capture).transpose()?,
+                ignore: self.ignore,
+            };
+            // A row that does not count has no gradient, whatever it holds.
+            let targets = operands[1].unsqueeze(1);
+            let ignored = Scalar::Integer(self.ignore);
+            let x = targets.ne(ignored).where_cond(&operands[0], 0.0);
+            let log_p = x.log_softmax(1);
+            let (losses, weights) = picked(Self::NAME, &log_p, &o, Place::caller())?;
+            let classes = operands[0].shape()?[1];
+            let class = Tensor::arange(classes, (DType::I32, device));
+            let hit = class
+                .eq(targets.to_dtype(DType::I32))
+                .to_dtype(log_p.dtype()?);
+            let inside = targets.ge(0).logical_and(targets.lt(classes as i64));
+            let grad = inside.where_cond((log_p.exp() - hit) * weights.unsqueeze(1), 0.0);
+            let dtype = operands[0].dtype()?;
+            let all = [weights, losses, grad].into_iter();
+            Ok(all.map(|t| t.to_dtype(dtype)).collect())
+        };
+        results().unwrap_or_else(|error| vec![Tensor::fail(device, error); 3])
+    }
+
+    /// As in torch, the weights of the classes get no gradient.
+    fn is_constant(&self, operand: usize) -> bool {
+        operand == 2
+    }
+
+    /// The losses' looks at the weights.
+    fn keeps_result(&self, part: usize, result: usize) -> bool {
+        part == Self::LOSS && result == Self::WEIGHT
+    }
+
+    fn is_differentiable(&self, part: usize) -> bool {
+        part != Self::WEIGHT
+    }
+
+    fn derivative(&self, c: &Derivative<'_>) -> Vec<Option<Tensor>> {
+        let grad = c.grad();
+        let by_logits = match c.part() {
+            Self::LOSS => {
+                // A row that does not count has the gradient 0, whatever comes from above. What comes from
+                // a sum or a mean is one factor for all rows, which moves behind products; it is 0 where no
+                // row counts.
+                let several = |g: &Value| g.layout().is_single() && g.shape().numel() > 1;
+                let one = grad.capture().is_ok_and(|g| several(&g));
+                let grad = match one {
+                    true => grad.clone(),
+                    false => c.result(Self::WEIGHT).ne(0.0).where_cond(grad, 0.0),
+                };
+                self.beside(c, Self::GRAD) * grad.unsqueeze(1)
+            }
+            // The softmax's: `w p (g - sum(p g))`.
+            _ => {
+                let p = c.operand(0).softmax(1);
+                let along = (grad * &p).sum_dims([1], true);
+                let weights = self.beside(c, Self::WEIGHT).unsqueeze(1);
+                let slope = p * (grad - along) * &weights;
+                // A row that does not count has no gradient, whatever it holds.
+                weights.ne(0.0).where_cond(slope, 0.0)
+            }
+        };
+        vec![Some(by_logits), None, None]
+    }
+
+    fn index_range(&self, operands: &[Spec]) -> Option<usize> {
+        operands.first()?.shape.get(1).copied()
+    }
+
+    fn examples() -> Vec<(CrossEntropy, Vec<Spec>)> {
+        let case = |rows: usize, classes: usize, weighted: bool| {
+            let logits = Spec::new([rows, classes], DType::F32);
+            let mut specs = vec![logits, Spec::new(rows, DType::I32)];
+            if weighted {
+                specs.push(Spec::new(classes, DType::F32));
+            }
+            (CrossEntropy { ignore: 1 }, specs)
+        };
+        let mut cases = vec![case(4, 5, false), case(0, 4, false), case(3, 10_001, false)];
+        cases.extend([10, 65, 300, 4096, 70_000].map(|classes| case(3, classes, true)));
+        cases
+    }
 }
 
 /// Row losses `-w log_p[t]` and row weights `w`, both 0 where a target is ignored.

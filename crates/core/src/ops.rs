@@ -1,0 +1,54 @@
+//! Structured operations: those that are more than an elementwise row, a reduction or a product.
+//!
+//! Each is one file here (what it computes, in plain operations; its shape rule; its derivative), one in
+//! each backend, and a line in the three lists: [`built_in`], and the tables of the backends.
+
+pub(crate) mod concat;
+pub(crate) mod cross_entropy;
+pub(crate) mod cumsum;
+mod custom;
+pub(crate) mod gather;
+mod operation;
+pub(crate) mod place;
+pub(crate) mod scatter_add;
+
+pub use concat::Concat;
+pub use cross_entropy::CrossEntropy;
+pub use cumsum::Cumsum;
+pub use custom::{CpuKernel, CpuOperand, CpuResult, Wgsl, WgslVariable};
+pub use gather::Gather;
+pub use operation::{AnyOperation, Derivative, Operation, Spec};
+pub(crate) use operation::{apply, apply_part};
+pub use place::Place;
+pub use scatter_add::ScatterAdd;
+
+/// An operation with operands that it takes.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// The operation.
+    pub operation: AnyOperation,
+    /// Shapes and types of its operands.
+    pub operands: Vec<Spec>,
+}
+
+/// The examples of an operation.
+pub fn examples<O: Operation>() -> Vec<Example> {
+    let example = |(operation, operands)| Example {
+        operation: AnyOperation::new(operation),
+        operands,
+    };
+    O::examples().into_iter().map(example).collect()
+}
+
+/// Examples of every operation of wgrad's own: what tests and shader compilers go through.
+pub fn built_in() -> Vec<Example> {
+    const LIST: &[fn() -> Vec<Example>] = &[
+        examples::<Concat>,
+        examples::<CrossEntropy>,
+        examples::<Cumsum>,
+        examples::<Gather>,
+        examples::<Place>,
+        examples::<ScatterAdd>,
+    ];
+    LIST.iter().flat_map(|of| of()).collect()
+}

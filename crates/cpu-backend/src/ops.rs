@@ -1,0 +1,82 @@
+//! wgrad's structured operations: a file each, and a line in the table.
+
+mod concat;
+mod cross_entropy;
+mod cumsum;
+mod custom;
+mod gather;
+mod place;
+mod scatter_add;
+
+use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd};
+use wgrad_core::{AnyOperation, Operand, Operation, Output};
+
+use crate::executor::{Checker, Launchable};
+
+/// Every operation that has a kernel here.
+const TABLE: &[Entry] = &[
+    entry::<Concat>(),
+    entry::<CrossEntropy>(),
+    entry::<Cumsum>(),
+    entry::<Gather>(),
+    entry::<Place>(),
+    entry::<ScatterAdd>(),
+];
+
+/// An operation with a kernel on the CPU.
+pub(crate) trait CpuOperation: Operation {
+    /// Makes the kernel ready, or says what does not fit.
+    fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String>;
+}
+
+/// What a kernel is made for.
+pub(crate) struct Launch<'a> {
+    pub checker: &'a Checker<'a>,
+    pub inputs: &'a [Operand],
+    pub outputs: &'a [Option<Output>],
+}
+
+impl Launch<'_> {
+    /// Operand `i`.
+    pub fn input(&self, i: usize) -> Result<&Operand, String> {
+        self.inputs.get(i).ok_or_else(|| format!("no operand {i}"))
+    }
+
+    /// The result of an operation that has one.
+    pub fn output(&self) -> Result<Output, String> {
+        let output = self.outputs.first().copied().flatten();
+        output.ok_or_else(|| "no result is wanted".to_string())
+    }
+}
+
+type Prepare = fn(&AnyOperation, &Launch<'_>) -> Option<Result<Box<dyn Launchable>, String>>;
+
+struct Entry {
+    is: fn(&AnyOperation) -> bool,
+    prepare: Prepare,
+}
+
+const fn entry<O: CpuOperation>() -> Entry {
+    Entry {
+        is: |op| op.downcast_ref::<O>().is_some(),
+        prepare: |op, launch| Some(op.downcast_ref::<O>()?.prepare(launch)),
+    }
+}
+
+/// Whether there is a kernel for an operation.
+pub(crate) fn has_kernel(op: &AnyOperation) -> bool {
+    TABLE.iter().any(|entry| (entry.is)(op)) || op.cpu().is_some()
+}
+
+/// The kernel of an operation.
+pub(crate) fn prepare(
+    op: &AnyOperation,
+    launch: &Launch<'_>,
+) -> Result<Box<dyn Launchable>, String> {
+    let mut known = TABLE.iter().filter_map(|entry| (entry.prepare)(op, launch));
+    match (known.next(), op.cpu()) {
+        (Some(kernel), _) => kernel,
+        (None, Some(kernel)) => Ok(Box::new(custom::Custom::new(op, kernel, launch)?)),
+        (None, None) => Err("there is no kernel for it".to_string()),
+    }
+}

@@ -1,0 +1,16 @@
+// Stores element(e), the result's element at row-major position e, everywhere: four in each thread, those
+// behind the end into padding.
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (linear_group(group, groups) * 64u + lane) * 4u;
+    if i >= params.n {
+        return;
+    }
+    let last = params.n - 1u;
+    let value = vec4<{{t}}>(element(i), element(min(i + 1u, last)), element(min(i + 2u, last)), element(min(i + 3u, last)));
+    store4_y(i, value);
+}
