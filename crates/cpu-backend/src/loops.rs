@@ -3,6 +3,8 @@
 //! An [`OpFn`] works on one block of registers. Which instruction set it uses is decided when it
 //! is called; the loop inside is compiled once for each.
 
+mod uniform;
+
 use std::marker::PhantomData;
 
 use pulp::{Arch, Simd, WithSimd};
@@ -10,6 +12,8 @@ use wgrad_core::{DType, MapOp, map_rows};
 
 use crate::lanes::{Element, FloatElement, FloatLane, Lane};
 use crate::math::HUGE_ANGLE;
+
+pub(crate) use uniform::{exp_of_difference, with_number};
 
 /// Computes `n` elements from up to three operands.
 ///

@@ -164,7 +164,8 @@ impl Rows {
             return Err("a row value that nothing computes".to_string());
         }
         let passes = || stages.iter().filter_map(|s| s.pass.as_ref()).chain(&last);
-        let mut spread: Vec<usize> = passes().flat_map(|p| p.reads.iter().copied()).collect();
+        let spread = passes().flat_map(|p| p.reads.iter().filter(|v| p.code.blocks(**v)));
+        let mut spread: Vec<usize> = spread.copied().collect();
         spread.sort_unstable();
         spread.dedup();
         let instrs = kernel.elements.instrs.iter();
@@ -236,8 +237,11 @@ fn pass(kernel: &Kernel, walk: Walk, known: &[bool]) -> Result<Pass, String> {
     let operands = operands.map(|o| Source::new(o, &o.layout));
     let taken = walk.program.inputs[walk.inputs.len()..].iter();
     let taken = taken.map(|&dtype| Source::given(dtype));
+    // A block of one row, or of a part of one, has one number of each row value.
+    let numbers = kernel.length() > BLOCK / 2;
+    let sources = operands.chain(taken).collect();
     Ok(Pass {
-        code: Code::new(&walk.program, operands.chain(taken).collect())?,
+        code: Code::with_numbers(&walk.program, sources, numbers)?,
         reads: reads(&walk.program, known)?,
         walk,
     })
@@ -395,7 +399,8 @@ impl Run<'_> {
         let mut machine = pass.code.start(self.buffers, self.scalars, most, scratch);
         for &value in &pass.reads {
             let number = self.kernel.spread.iter().position(|&v| v == value);
-            machine.set_accumulator(value, memory.spread(number.unwrap_or(0)));
+            let block = number.map_or(memory.value(value), |number| memory.spread(number));
+            machine.set_accumulator(value, block);
         }
         machine
     }
