@@ -138,6 +138,7 @@ pub fn discounted(x: &Tensor, factor: f64) -> Tensor {
     Tensor::custom(Discount::new(factor), &[x]).remove(0)
 }
 
+/// Runs it on every device.
 pub fn main() -> wgrad::Result<()> {
     let mut devices = vec![wgrad::cpu()];
     devices.extend(wgrad::gpu());

@@ -37,6 +37,9 @@ pub(crate) enum Op {
     Operation { op: AnyOperation, part: u8 },
 }
 
+// Every recorded node has room for one.
+const _: () = assert!(size_of::<Op>() <= 40);
+
 /// Where an operand's elements come from.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {

@@ -10,6 +10,7 @@ mod custom;
 pub(crate) mod gather;
 mod operation;
 pub(crate) mod place;
+mod recording;
 pub(crate) mod scatter_add;
 
 pub use concat::Concat;
@@ -17,9 +18,10 @@ pub use cross_entropy::CrossEntropy;
 pub use cumsum::Cumsum;
 pub use custom::{CpuKernel, CpuOperand, CpuResult, Wgsl, WgslVariable};
 pub use gather::Gather;
-pub use operation::{AnyOperation, Derivative, Operation, Spec};
-pub(crate) use operation::{apply, apply_part};
+pub use operation::{AnyOperation, Operation, Spec};
 pub use place::Place;
+pub use recording::Derivative;
+pub(crate) use recording::{apply, apply_part};
 pub use scatter_add::ScatterAdd;
 
 /// An operation with operands that it takes.

@@ -373,7 +373,10 @@ impl Backend for WgpuBackend {
     }
 
     fn has_kernel(&self, op: &AnyOperation, operands: &[Spec]) -> bool {
-        ops::has_kernel(op, operands)
+        // Operands, results and the fault word are bindings.
+        let fault = usize::from(op.index_range(operands).is_some());
+        let bindings = operands.len() + op.count() + fault;
+        bindings <= self.gpu.limits.max_kernel_buffers && ops::has_kernel(op, operands)
     }
 
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {

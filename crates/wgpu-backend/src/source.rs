@@ -244,6 +244,11 @@ impl<'a> Source<'a> {
         self.field(name, Word::U32, value as u32)
     }
 
+    /// Whether there is a parameter of this name.
+    pub fn has_param(&self, name: &str) -> bool {
+        self.fields.iter().any(|(known, _)| known == name)
+    }
+
     /// A signed parameter.
     pub fn i32(&mut self, name: &str, value: i32) -> String {
         self.field(name, Word::I32, value as u32)

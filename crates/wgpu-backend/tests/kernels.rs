@@ -603,3 +603,51 @@ fn sgd_in_every_form() {
         }
     }
 }
+
+#[test]
+fn running_sums() {
+    let mut rng = Rng(71);
+    for gpu in gpus() {
+        for (rows, n) in [
+            (1usize, 1usize),
+            (70, 3),
+            (3, 129),
+            (2, 4097),
+            (5, 9000),
+            (1, 70_000),
+        ] {
+            for dtype in [DType::F32, DType::I32] {
+                for reverse in [false, true] {
+                    let (layout, len) = rng.layout(&[rows, n]);
+                    let values = rng.values(dtype, len);
+                    let seen = view(&values, &layout);
+                    let mut t = Trial::new(&gpu);
+                    let x = t.operand(dtype, &values, layout);
+                    let y = t.output(dtype, rows * n);
+                    t.launch(Kernel::operation(ops::Cumsum { reverse }, [x], [y]), &[]);
+                    t.run();
+                    let mut want = Vec::new();
+                    // Errors grow with what is added up, whatever cancels.
+                    let size: f64 = seen.iter().map(|v| v.abs()).sum();
+                    for row in seen.chunks(n) {
+                        let mut row = row.to_vec();
+                        if reverse {
+                            row.reverse();
+                        }
+                        let mut sum = 0.0;
+                        for v in &mut row {
+                            sum += *v;
+                            *v = sum;
+                        }
+                        if reverse {
+                            row.reverse();
+                        }
+                        want.extend(row);
+                    }
+                    let what = format!("{rows} x {n} of {dtype}, reverse {reverse}");
+                    close(&t.read(y, rows * n), &want, 1e-6, 1e-6 * size, &what);
+                }
+            }
+        }
+    }
+}

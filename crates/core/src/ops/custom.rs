@@ -203,6 +203,8 @@ impl From<&str> for WgslVariable {
 ///   [`Wgsl::results`]. Elements are `f32` for floats, `i32`, `u32` (for `u8` too) and `bool`;
 /// - `params.name` for each of [`Wgsl::param`], a `u32`: what differs from one size to the next belongs here,
 ///   for then a new size compiles nothing new;
+/// - `report_fault(low, high)` for an operation with [`Operation::index_range`]: the words of an index that is
+///   out of range;
 /// - `linear_group(group, groups)`, the number of a workgroup, which are laid out in two dimensions where
 ///   there are many. There may be more workgroups than were asked for.
 ///
@@ -221,7 +223,7 @@ impl From<&str> for WgslVariable {
 ///     }
 /// }
 /// ";
-/// let n = 1000;
+/// let n = 1000usize;
 /// let kernel = Wgsl::new(shader, n.div_ceil(64)).operands(&["x"]).results(&["y"]).param("n", n);
 /// ```
 #[derive(Clone, PartialEq, Debug)]

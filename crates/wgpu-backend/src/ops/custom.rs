@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wgrad_core::{AnyOperation, DType, Operand, Output, Result, Spec, Wgsl, WgslVariable};
+use wgrad_core::{AnyOperation, DType, Error, Operand, Output, Result, Spec, Wgsl, WgslVariable};
 use wgrad_shaders::Value;
 
 use super::{Launch, packed};
@@ -61,7 +61,14 @@ pub(super) fn generate(
         }
         source.output(&name, slot, whole, false);
     }
+    if op.index_range(&specs).is_some() {
+        source.fault();
+    }
     for (name, value) in &wgsl.params {
+        if source.has_param(name) {
+            let problem = format!("{}: there are two parameters {name}", op.name());
+            return Err(Error::Device(problem));
+        }
         source.u32(name, *value as usize);
     }
     let variables: BTreeMap<&str, Value> = wgsl.variables.iter().map(variable).collect();
