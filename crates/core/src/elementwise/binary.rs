@@ -132,6 +132,25 @@ fn operate(op: MapOp, device: &Device, a: Operand, b: Operand, place: Place) -> 
     record(op, device, a, b, dtype, place)
 }
 
+/// The factor beside a constant 1, which is the product, where nobody wants its derivative. Such a constant is
+/// the gradient that `backward` starts from: what it is multiplied by would be stored a second time.
+fn times_one<'a>(a: &'a Operand, b: &'a Operand) -> Option<&'a Value> {
+    let is_one = |operand: &Operand| match operand {
+        Operand::Value(v) => v
+            .node
+            .constant
+            .is_some_and(|c| matches!(c.value, Scalar::Float(1.0))),
+        Operand::Number(_) => false,
+    };
+    let (one, other) = match (a, b) {
+        (Operand::Value(one), Operand::Value(other)) if is_one(a) => (one, other),
+        (Operand::Value(other), Operand::Value(one)) if is_one(b) => (one, other),
+        _ => return None,
+    };
+    let free = one.history.is_none() && other.history.is_none() && other.dtype().is_float();
+    free.then_some(other)
+}
+
 /// What an arithmetic operation is on bools, as in torch.
 fn of_bools(op: MapOp, place: Place) -> Result<MapOp> {
     match op {
@@ -191,6 +210,11 @@ fn record(
         (Operand::Value(t), _) | (_, Operand::Value(t)) => t.shape().clone(),
         _ => Default::default(),
     };
+    if op == MapOp::Mul
+        && let Some(same) = times_one(&a, &b).filter(|same| *same.shape() == shape)
+    {
+        return Ok(same.clone().into_tensor());
+    }
     let source = |operand: &Operand| match operand {
         Operand::Value(v) => expanded(v, &shape),
         Operand::Number(s) => Source::Scalar(*s, dtype.compute()),
