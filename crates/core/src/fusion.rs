@@ -6,15 +6,16 @@
 //! kernel of rows of it: such a kernel takes in further maps and reductions of the space, in as many
 //! stages as they need. Grouping depends on nothing but the list of nodes: same program, same kernels, same bits.
 
+pub(crate) mod graph;
 mod relocation;
 mod space;
 
-use crate::backend::Limits;
-use crate::dtype::DType;
-use crate::graph::{Graph, Input, Item};
-use crate::layout::Layout;
-use crate::node::Op;
-use crate::program::MapOp;
+use crate::fusion::graph::{Graph, Input, Item};
+use crate::kernel::backend::Limits;
+use crate::kernel::program::MapOp;
+use crate::record::node::Op;
+use crate::types::dtype::DType;
+use crate::types::layout::Layout;
 
 use self::space::alike;
 pub(crate) use self::space::{Level, Space, space};

@@ -4,16 +4,21 @@
 //! what may change from one replay to the next (the buffers themselves and the scalars) is bound
 //! when it is run.
 
+pub(crate) mod backend;
+pub(crate) mod profile;
+pub(crate) mod program;
+pub mod random;
 mod rows;
+mod table;
 
 use std::fmt;
 use std::ops::Range;
 
-use crate::dtype::DType;
-use crate::layout::Layout;
+use crate::kernel::program::Program;
 use crate::ops::{AnyOperation, Operation};
-use crate::program::Program;
-use crate::shape::Shape;
+use crate::types::dtype::DType;
+use crate::types::layout::Layout;
+use crate::types::shape::Shape;
 
 pub use self::rows::{Fold, Rows, Stage, Walk};
 

@@ -3,74 +3,51 @@
 //! This crate knows no device. A device is a [`Backend`]: a few functions over untyped buffers and
 //! plans of [`Kernel`]s; see the crates `wgrad-cpu-backend` and `wgrad-wgpu-backend`, and the
 //! facade `wgrad`, which opens them.
+//!
+//! The rooms, from the ground up; each looks down, but for one circle: a tensor owns what is recorded of
+//! it, and to read one runs that.
+//!
+//! - `types`: shapes, layouts, element types, errors.
+//! - `kernel`: what a backend is given: operations, programs, kernels, plans; and what it must be able to do.
+//! - `record`: recorded operations, the nodes that tensors own.
+//! - `fusion`: which nodes become one kernel. `plan`: kernels, and where every result lies. `run`: running
+//!   what was recorded, or replaying it.
+//! - `tensor`: the handle, its variables and views, and how values come in and out.
+//! - `autograd`: the tape and the backward pass. `update`: optimizers' arenas and steps.
+//! - `ops`: what a user calls.
 
-mod arena;
 pub mod autograd;
-mod backend;
-mod checkpoint;
-mod create;
-mod device;
-mod dot;
-mod dtype;
-mod element;
-mod elementwise;
-mod error;
 mod fusion;
-#[cfg(not(target_arch = "wasm32"))]
-mod gradcheck;
-mod graph;
-mod hash;
-mod index;
-mod join;
 mod kernel;
-mod layout;
-mod linear_cross_entropy;
-mod matmul;
-mod node;
-mod operators;
 pub mod ops;
-mod pending;
 mod plan;
-// In a browser nothing waits for values, so tensors are not printed there.
-#[cfg_attr(target_arch = "wasm32", allow(dead_code, unused_imports))]
-mod print;
-mod profile;
-mod program;
-pub mod random;
-mod read;
-mod reduce;
-mod reference;
-mod rows;
+mod record;
 mod run;
-mod shape;
-mod slice;
-mod softmax;
 mod tensor;
+mod types;
 mod update;
-mod variable;
-mod views;
 
-pub use arena::{Coefficients, Updater};
-pub use autograd::{GradOptions, no_grad};
-pub use backend::*;
-pub use create::{Data, Progression};
-pub use device::{Device, Target};
-pub use dtype::{Category, DType};
-pub use element::{Element, Scalar, integer_to_odd, round_to_odd};
-#[doc(hidden)]
-pub use elementwise::apply_row;
-pub use error::{Error, Place, Result};
 #[cfg(not(target_arch = "wasm32"))]
-pub use gradcheck::gradcheck;
+pub use autograd::gradcheck::gradcheck;
+pub use autograd::{GradOptions, no_grad};
+pub use kernel::backend::*;
+pub use kernel::profile::{Profile, Span};
+pub use kernel::program::{Arg, Instr, MapOp, Program};
 pub use kernel::*;
-pub use layout::{Layout, Strides, collapse};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
+#[doc(hidden)]
+pub use ops::elementwise::apply_row;
 pub use ops::{
     AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
 };
-pub use profile::{Profile, Span};
-pub use program::{Arg, Instr, MapOp, Program};
-pub use shape::{DimList, ReshapeTo, Shape, Size};
-pub use slice::{Slice, SliceList, s};
+pub use tensor::create::{Data, Progression};
+pub use tensor::device::{Device, Target};
+pub use tensor::slice::{Slice, SliceList, s};
 pub use tensor::{Rhs, Tensor};
+pub use types::dtype::{Category, DType};
+pub use types::element::{Element, Scalar, integer_to_odd, round_to_odd};
+pub use types::error::{Error, Place, Result};
+pub use types::layout::{Layout, Strides, collapse};
+pub use types::shape::{DimList, ReshapeTo, Shape, Size};
 pub use update::UpdateRule;
+pub use update::arena::{Coefficients, Updater};

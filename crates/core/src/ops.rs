@@ -1,17 +1,25 @@
-//! Structured operations: those that are more than an elementwise row, a reduction or a product.
+//! What a user calls: elementwise operations, reductions, matrix products, and structured operations.
 //!
-//! Each is one file here (what it computes, in plain operations; its shape rule; its derivative), one in
+//! A structured operation is one that is more than these. Each is one file here (what it computes, in plain operations; its shape rule; its derivative), one in
 //! each backend, and a line in the three lists: [`built_in`], and the tables of the backends.
 
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
 pub(crate) mod cumsum;
 mod custom;
+pub(crate) mod elementwise;
 pub(crate) mod gather;
+mod index;
+mod join;
+mod linear_cross_entropy;
+pub(crate) mod matmul;
 mod operation;
+mod operators;
 pub(crate) mod place;
 mod recording;
+pub(crate) mod reduce;
 pub(crate) mod scatter_add;
+mod softmax;
 
 pub use concat::Concat;
 pub use cross_entropy::CrossEntropy;

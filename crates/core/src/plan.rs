@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::backend::Limits;
-use crate::dtype::DType;
+use crate::fusion::graph::{Graph, Input, Item, ScalarRef};
 use crate::fusion::{self, Group, Kind};
-use crate::graph::{Graph, Input, Item, ScalarRef};
+use crate::kernel::backend::Limits;
+use crate::kernel::program::{Arg, Instr, MapOp, Program};
 use crate::kernel::{Accumulator, BufferSpec, Kernel, Launch, Operand, Output, Plan};
-use crate::node::{Node, Op};
-use crate::program::{Arg, Instr, MapOp, Program};
-use crate::shape::Shape;
+use crate::record::node::{Node, Op};
+use crate::types::dtype::DType;
+use crate::types::shape::Shape;
 use crate::update::{Role, Update};
 
 use memory::{Lifetimes, Shared};

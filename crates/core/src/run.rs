@@ -7,16 +7,16 @@ mod key;
 use std::sync::Arc;
 
 use self::collect::{Collected, LEAF, Taken, collect};
-use crate::backend::{Binding, Executable};
-use crate::device::{Device, FaultSite, Open, lock};
-use crate::error::{Error, Result};
-use crate::graph::{Graph, Input, Item, ScalarRef};
-use crate::hash::NumberMap;
+use crate::fusion::graph::{Graph, Input, Item, ScalarRef};
+use crate::kernel::backend::{Binding, Executable};
 use crate::kernel::{Plan, ScalarBits};
-use crate::node::{Node, Op, Source, State, Storage};
 use crate::ops::{AnyOperation, Spec};
-use crate::pending;
 use crate::plan::{self, Place as BufferPlace, Planned};
+use crate::record::node::{Node, Op, Source, State, Storage};
+use crate::record::pending;
+use crate::tensor::device::{Device, FaultSite, Open, lock};
+use crate::types::error::{Error, Result};
+use crate::types::hash::NumberMap;
 use crate::update::Update;
 
 /// Plans kept per device.

@@ -1,19 +1,29 @@
 //! The tensor: a handle to a recorded value, a variable, or a failure.
 
+pub(crate) mod create;
+pub(crate) mod device;
+// In a browser nothing waits for values, so tensors are not printed there.
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, unused_imports))]
+mod print;
+mod read;
+pub(crate) mod slice;
+pub(crate) mod variable;
+pub(crate) mod views;
+
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::autograd::{self, History};
-use crate::device::Device;
-use crate::dtype::DType;
-use crate::element::Scalar;
-use crate::error::{Error, Place, Result};
-use crate::layout::Layout;
-use crate::node::{Constant, Node, Op, Recipe, Source, State, View};
-use crate::pending;
-use crate::shape::Shape;
-use crate::variable::Variable;
+use crate::record::node::{Constant, Node, Op, Recipe, Source, State, View};
+use crate::record::pending;
+use crate::tensor::device::Device;
+use crate::tensor::variable::Variable;
+use crate::types::dtype::DType;
+use crate::types::element::Scalar;
+use crate::types::error::{Error, Place, Result};
+use crate::types::layout::Layout;
+use crate::types::shape::Shape;
 
 /// An n-dimensional array on a device.
 ///

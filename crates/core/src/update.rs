@@ -1,14 +1,17 @@
 //! The step of an optimizer as a run sees it: buffers, gradients that must be copied, numbers.
 
+pub(crate) mod arena;
+mod reference;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::backend::{Binding, Buffer};
-use crate::device::Open;
-use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::kernel::backend::{Binding, Buffer};
 use crate::kernel::{Kernel, ScalarBits};
-use crate::node::{Node, State};
+use crate::record::node::{Node, State};
+use crate::tensor::device::Open;
+use crate::types::dtype::DType;
+use crate::types::error::{Error, Result};
 
 /// Which update a step applies. Numbers (learning rate and so on) are data of each step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -14,7 +14,7 @@ use wgrad_core::{
     Spec, Stats,
 };
 
-use crate::arrangement::CopyBytes;
+use crate::copy::CopyBytes;
 use crate::cursor;
 use crate::interpreter::Bound;
 use crate::map::Map;

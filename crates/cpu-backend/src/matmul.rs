@@ -1,20 +1,21 @@
 //! The MatMul kernel: products by our own blocks (`f32` on x86 with FMA) or by the `gemm` crate, the
 //! epilogue by the interpreter while its rows are still in the cache.
 
+mod factor;
+mod product;
+
 use std::ops::Range;
 
-use gemm_common::Parallelism;
-use smallvec::SmallVec;
-use wgrad_core::{DType, Kernel, Layout, Operand, Output, ScalarBits, Shape};
+use wgrad_core::{DType, Kernel, Output, ScalarBits, Shape};
 
-use crate::cursor::{Cursor, Walk};
 use crate::executor::{Checker, Context, Launchable};
 use crate::gemm::{self, Gemm, Source, Tile};
 use crate::interpreter::{self, BLOCK, Bound, Code};
-use crate::lanes::{Element, Lane};
 use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
 use crate::scratch;
-use crate::storage;
+
+use self::factor::Factor;
+use self::product::Product;
 
 /// Multiplications below which a product stays on one thread.
 const PARALLEL_WORK: usize = 1 << 19;
@@ -28,83 +29,6 @@ const SHALLOW: usize = 128;
 /// Longer products are made in parts of so many steps of `k`, whose sums are added up in `f64`: the
 /// error of a chain of additions grows with its length, and what packs a factor packs a part of it.
 const LONG: usize = 1 << 16;
-
-/// A factor: its matrices as the products see them.
-struct Factor {
-    buffer: usize,
-    dtype: DType,
-    /// How the matrices' first elements are found, in elements.
-    batch: Walk,
-    rows: isize,
-    columns: isize,
-    /// The whole operand in row-major order, where it must be widened first.
-    widen: Option<Walk>,
-    numel: usize,
-}
-
-impl Factor {
-    fn new(operand: &Operand, batch: &Shape, shape: &Shape) -> Factor {
-        let wide = operand.dtype == operand.dtype.compute();
-        let layout = if wide {
-            operand.layout.clone()
-        } else {
-            Layout::contiguous(shape.clone())
-        };
-        let rank = batch.rank();
-        Factor {
-            buffer: operand.buffer,
-            dtype: operand.dtype,
-            batch: Walk::new(&Layout {
-                shape: batch.clone(),
-                strides: SmallVec::from_slice(&layout.strides[..rank]),
-                offset: layout.offset,
-            }),
-            rows: layout.strides[rank],
-            columns: layout.strides[rank + 1],
-            widen: (!wide).then(|| Walk::new(&operand.layout)),
-            numel: shape.numel(),
-        }
-    }
-
-    /// The first element of matrix `item`.
-    fn first(&self, item: usize) -> isize {
-        if item == 0 {
-            return self.batch.first();
-        }
-        let mut cursor = Cursor::new(&self.batch);
-        cursor.seek(item);
-        cursor.next_run(1).0
-    }
-
-    /// The elements that the walk's offsets count from, widened into `scratch` where needed.
-    ///
-    /// # Safety
-    /// The operand was checked.
-    unsafe fn elements(&self, buffers: &[Bound], scratch: &mut scratch::Scratch) -> *const u8 {
-        let start = buffers[self.buffer].start;
-        let Some(walk) = &self.widen else {
-            return start.cast_const();
-        };
-        let target = Shared(scratch.reserve(self.numel * 4));
-        let parallel = self.numel >= PARALLEL_ELEMENTS;
-        let source = Shared(start);
-        parallel::for_ranges(parallel, self.numel, BLOCK, |from, to| {
-            let mut cursor = Cursor::new(walk);
-            let mut narrow = [0u16; BLOCK];
-            for position in (from..to).step_by(BLOCK) {
-                let n = BLOCK.min(to - position);
-                let staged = narrow.as_mut_ptr().cast::<u8>();
-                // SAFETY: the operand was checked, the scratch has room for all of it, and tasks
-                // have disjoint ranges.
-                unsafe {
-                    cursor.gather(source.get(), 2, position, staged, n);
-                    storage::load(self.dtype, staged, target.get().add(position * 4), n);
-                }
-            }
-        });
-        target.get().cast_const()
-    }
-}
 
 /// A prepared MatMul.
 pub(crate) struct MatMul {
@@ -262,87 +186,6 @@ impl MatMul {
                 _ => shape.integer::<u8>(a.cast(), b.cast(), c),
             }
         }
-    }
-}
-
-/// One product: sizes and strides (of rows and columns); C is dense.
-struct Product {
-    m: usize,
-    n: usize,
-    k: usize,
-    a: (isize, isize),
-    b: (isize, isize),
-    #[cfg_attr(target_arch = "wasm32", allow(dead_code))]
-    threads: bool,
-}
-
-macro_rules! gemm {
-    ($name:ident, $t:ty, $gemm:path) => {
-        /// # Safety
-        /// The matrices are readable, C is writable and overlaps neither.
-        unsafe fn $name(&self, a: *const $t, b: *const $t, c: *mut $t) {
-            #[cfg(not(target_arch = "wasm32"))]
-            let parallelism = if self.threads && parallel::threads() > 1 {
-                Parallelism::Rayon(0)
-            } else {
-                Parallelism::None
-            };
-            #[cfg(target_arch = "wasm32")]
-            let parallelism = Parallelism::None;
-            // SAFETY: the caller's promise.
-            unsafe {
-                $gemm()(
-                    self.m,
-                    self.n,
-                    self.k,
-                    c,
-                    1,
-                    self.n as isize,
-                    false,
-                    a,
-                    self.a.1,
-                    self.a.0,
-                    b,
-                    self.b.1,
-                    self.b.0,
-                    0.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    parallelism,
-                );
-            }
-        }
-    };
-}
-
-impl Product {
-    gemm!(f32, f32, gemm_f32::gemm::f32::get_gemm_fn);
-    gemm!(f64, f64, gemm_f64::gemm::f64::get_gemm_fn);
-
-    /// Row by row: each element of A times a row of B, which the compiler vectorises.
-    ///
-    /// # Safety
-    /// As for the floats.
-    unsafe fn integer<E: Element>(&self, a: *const E, b: *const E, c: *mut E) {
-        let rows = |i: usize| {
-            // SAFETY: the caller's promise.
-            let row = unsafe { std::slice::from_raw_parts_mut(c.add(i * self.n), self.n) };
-            row.fill(E::from_i64(0));
-            for p in 0..self.k as isize {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let x = E::Plain::new(*a.offset(i as isize * self.a.0 + p * self.a.1));
-                    let from = b.offset(p * self.b.0);
-                    for (j, sum) in row.iter_mut().enumerate() {
-                        let y = E::Plain::new(*from.offset(j as isize * self.b.1));
-                        *sum = E::Plain::new(*sum).add(x.mul(y)).raw();
-                    }
-                }
-            }
-        };
-        (0..self.m).for_each(rows);
     }
 }
 

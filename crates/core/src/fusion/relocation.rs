@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::{Group, Grouping, Kind};
-use crate::graph::Input;
+use crate::fusion::graph::Input;
 use crate::kernel::ReduceOp;
-use crate::node::Op;
+use crate::record::node::Op;
 
 /// Most terms of sums beside a product, where one thread adds them up one after the other.
 const MAX_SUMMED: usize = 4096;

@@ -1,11 +1,11 @@
 //! The space that a reduction walks, and what stands in it.
 
 use super::Group;
-use crate::graph::{Graph, Input, Item};
+use crate::fusion::graph::{Graph, Input, Item};
 use crate::kernel::Operand;
-use crate::layout::Layout;
-use crate::node::Op;
-use crate::shape::Shape;
+use crate::record::node::Op;
+use crate::types::layout::Layout;
+use crate::types::shape::Shape;
 
 /// Rows longer than this are only worth a kernel of rows where there are [`MANY_ROWS`]: a workgroup or a
 /// thread walks each of them alone, where several could share it.

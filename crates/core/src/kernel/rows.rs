@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::dtype::DType;
+use crate::kernel::program::{Arg, Instr, MapOp, Program};
 use crate::kernel::{Accumulator, Operand, Output, ReduceOp};
-use crate::program::{Arg, Instr, MapOp, Program};
-use crate::shape::Shape;
+use crate::types::dtype::DType;
+use crate::types::shape::Shape;
 
 /// What [`Kernel::Rows`](crate::Kernel::Rows) computes. A row is the reduced dimensions at one point of
 /// the kept ones.
@@ -350,7 +350,7 @@ impl fmt::Display for Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::Layout;
+    use crate::types::layout::Layout;
 
     fn softmax() -> Rows {
         let input = Operand {

@@ -1,10 +1,10 @@
 //! Tensors one after the other along a dimension.
 
 use super::{AnyOperation, Derivative, Operation, Spec, apply_part};
-use crate::dtype::DType;
-use crate::error::{Place, Result};
-use crate::shape::Shape;
 use crate::tensor::{Tensor, Value};
+use crate::types::dtype::DType;
+use crate::types::error::{Place, Result};
+use crate::types::shape::Shape;
 
 /// The operands one after the other along `dim`. Their types are equal, and their shapes but along `dim`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -3,13 +3,13 @@
 use smallvec::SmallVec;
 
 use super::{AnyOperation, Derivative, Operation, Spec, apply, apply_part};
-use crate::dtype::DType;
-use crate::element::Scalar;
-use crate::elementwise::cast;
-use crate::error::{Error, Place, Result};
-use crate::index::{gather_along, index_select};
+use crate::ops::elementwise::cast;
+use crate::ops::index::{gather_along, index_select};
+use crate::tensor::views::materialized;
 use crate::tensor::{Tensor, Value, same_device};
-use crate::views::materialized;
+use crate::types::dtype::DType;
+use crate::types::element::Scalar;
+use crate::types::error::{Error, Place, Result};
 
 /// How the losses of the rows become the result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

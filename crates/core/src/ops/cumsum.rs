@@ -1,11 +1,11 @@
 //! Running sums along a dimension.
 
 use super::{AnyOperation, Derivative, Operation, Spec, apply_part};
-use crate::dtype::DType;
-use crate::elementwise::cast;
-use crate::error::{Place, Result};
+use crate::ops::elementwise::cast;
 use crate::tensor::Tensor;
-use crate::views::dim_of;
+use crate::tensor::views::dim_of;
+use crate::types::dtype::DType;
+use crate::types::error::{Place, Result};
 
 impl Tensor {
     /// The running sums along `dim` (negative counts from the end), as `torch.cumsum`: element `i` is the sum

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{AnyOperation, Operation, Spec, apply};
-use crate::device::Device;
-use crate::dtype::DType;
-use crate::element::Element;
-use crate::error::{Place, Result};
-use crate::shape::Shape;
+use crate::tensor::device::Device;
 use crate::tensor::{Tensor, Value};
+use crate::types::dtype::DType;
+use crate::types::element::Element;
+use crate::types::error::{Place, Result};
+use crate::types::shape::Shape;
 
 impl Tensor {
     /// Records an operation of your own on `operands`, all on one device: its [`Operation::RESULTS`]

@@ -2,9 +2,9 @@
 
 use super::scatter_add::scatter_add;
 use super::{AnyOperation, Derivative, Operation, Spec, apply_part};
-use crate::dtype::DType;
-use crate::error::{Place, Result};
 use crate::tensor::{Tensor, Value};
+use crate::types::dtype::DType;
+use crate::types::error::{Place, Result};
 
 /// `out[.., i, ..] = source[.., index[.., i, ..], ..]` along `dim`, for operands source and index. The index
 /// has the result's shape, and the source the same but along `dim`.

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::Derivative;
 use super::custom::{CpuKernel, Wgsl};
-use crate::dtype::DType;
-use crate::shape::Shape;
 use crate::tensor::{Tensor, Value};
+use crate::types::dtype::DType;
+use crate::types::shape::Shape;
 
 /// Shape and element type of an operand or a result.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

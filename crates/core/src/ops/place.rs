@@ -1,11 +1,11 @@
 //! A tensor laid into zeros: the derivative of slicing.
 
 use super::{AnyOperation, Derivative, Operation, Spec, apply_part};
-use crate::dtype::DType;
-use crate::error;
-use crate::shape::Shape;
-use crate::slice::{Slice, s};
 use crate::tensor::Tensor;
+use crate::tensor::slice::{Slice, s};
+use crate::types::dtype::DType;
+use crate::types::error;
+use crate::types::shape::Shape;
 
 /// The operand laid into zeros of `shape`: element `c` of the result is the operand's at
 /// `(c - start) / step`, where each dimension's `c - start` is a multiple of `step` within the operand, and

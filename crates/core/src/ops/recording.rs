@@ -4,10 +4,10 @@ use smallvec::SmallVec;
 
 use super::{AnyOperation, Operation, Spec};
 use crate::autograd::{self, Context, Grads, Saves};
-use crate::error::{Error, Place, Result};
-use crate::node::{Op, Source};
+use crate::record::node::{Op, Source};
+use crate::tensor::views::materialized;
 use crate::tensor::{Tensor, Value, record, same_device};
-use crate::views::materialized;
+use crate::types::error::{Error, Place, Result};
 
 /// Where the operands and results that are kept stand among the tape's inputs.
 #[derive(Default)]

@@ -2,10 +2,10 @@
 
 use super::gather::{agree, gather};
 use super::{AnyOperation, Derivative, Operation, Spec, apply_part};
-use crate::dtype::DType;
-use crate::elementwise::cast;
-use crate::error::{Place, Result};
+use crate::ops::elementwise::cast;
 use crate::tensor::{Tensor, Value};
+use crate::types::dtype::DType;
+use crate::types::error::{Place, Result};
 
 /// `out[.., v, ..] = sum of source[.., i, ..] where index[.., i, ..] == v` along `dim`, for operands source
 /// and index of one shape, summed in ascending order of `i`. `f32`, `f64`, `i32` or `i64`.

@@ -7,8 +7,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::fusion::graph::{Graph, Input};
 use crate::fusion::{Group, Kind};
-use crate::graph::{Graph, Input};
 
 /// How many buffers, smallest first, are looked at for a place.
 const LOOK_AT: usize = 256;

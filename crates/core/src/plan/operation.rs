@@ -3,8 +3,8 @@
 use super::Planner;
 use crate::fusion::Group;
 use crate::kernel::{Kernel, Operand};
-use crate::node::Op;
 use crate::ops::Spec;
+use crate::record::node::Op;
 
 impl Planner<'_> {
     /// The kernel of a structured operation, with the results of the group's members.

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use super::{Builder, Planner};
-use crate::dtype::DType;
+use crate::fusion::graph::{Input, Item};
 use crate::fusion::{self, Group, Level, Space};
-use crate::graph::{Input, Item};
+use crate::kernel::program::{Arg, Instr, MapOp, Program};
 use crate::kernel::{Accumulator, Fold, Kernel, Operand, Rows, Stage};
-use crate::node::Op;
-use crate::program::{Arg, Instr, MapOp, Program};
+use crate::record::node::Op;
+use crate::types::dtype::DType;
 
 /// The kernel in the making.
 struct Draft {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Place, Planner};
 use crate::kernel::{Kernel, Launch};
-use crate::node::Node;
+use crate::record::node::Node;
 use crate::update::{Role, Update};
 
 impl Planner<'_> {

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Weak};
 
 use super::Runner;
-use crate::backend::Limits;
-use crate::device::Open;
-use crate::error::Error;
-use crate::node::{Node, Op, Recipe, Source, State, Storage, Tenancy};
+use crate::kernel::backend::Limits;
+use crate::record::node::{Node, Op, Recipe, Source, State, Storage, Tenancy};
+use crate::tensor::device::Open;
+use crate::types::error::Error;
 use crate::update::Update;
 
 /// A node of the run, with its recipe taken out.

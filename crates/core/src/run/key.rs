@@ -3,11 +3,11 @@
 use std::hash::{Hash, Hasher};
 
 use super::Collected;
-use crate::dtype::DType;
-use crate::hash::NumberMap;
-use crate::node::{Op, Source};
 use crate::ops::AnyOperation;
-use crate::shape::Shape;
+use crate::record::node::{Op, Source};
+use crate::types::dtype::DType;
+use crate::types::hash::NumberMap;
+use crate::types::shape::Shape;
 use crate::update::Update;
 
 /// Writes everything that a plan depends on: structure and exact sizes, but no data.

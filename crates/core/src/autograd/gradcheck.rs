@@ -1,0 +1,62 @@
+//! Checking derivatives against finite differences.
+
+use crate::autograd::{GradOptions, grad};
+use crate::tensor::Tensor;
+use crate::types::dtype::DType;
+use crate::types::error::{Error, Place, Result};
+
+/// Compares the gradient of `f`, a single-element result, at the `f64` tensors `inputs` with
+/// central differences (step 1e-6), as `torch.autograd.gradcheck`: absolute tolerance 1e-5,
+/// relative 1e-3. On a device that has `f64`, that is the CPU.
+///
+/// # Errors
+/// [`Error::Grad`] that names the first entry that differs; errors of `f`.
+#[track_caller]
+pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[Tensor]) -> Result<()> {
+    const STEP: f64 = 1e-6;
+    let place = Place::caller();
+    let mut points = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        if input.dtype()? != DType::F64 {
+            let problem = format!("needs f64 inputs, not {}", input.dtype()?);
+            return Err(Error::dtype("gradcheck", place, problem));
+        }
+        points.push((
+            input.to_vec::<f64>()?,
+            input.shape()?,
+            input.device().clone(),
+        ));
+    }
+    let leaves: Vec<Tensor> = inputs.iter().map(|x| x.detach().requires_grad()).collect();
+    let handles: Vec<&Tensor> = leaves.iter().collect();
+    let options = GradOptions {
+        allow_unused: true,
+        ..GradOptions::default()
+    };
+    let grads = grad(&f(&leaves), &handles, options)?;
+    for (i, (values, shape, device)) in points.iter().enumerate() {
+        let analytic = grads[i].to_vec::<f64>()?;
+        for at in 0..values.len() {
+            let shifted = |by: f64| -> Result<f64> {
+                let mut moved = values.clone();
+                moved[at] += by;
+                let mut all: Vec<Tensor> = inputs.iter().map(Tensor::detach).collect();
+                all[i] = Tensor::from_vec(moved, shape, device);
+                f(&all).item::<f64>()
+            };
+            let numeric = (shifted(STEP)? - shifted(-STEP)?) / (2.0 * STEP);
+            let difference = (analytic[at] - numeric).abs();
+            if difference.is_nan() || difference > 1e-5 + 1e-3 * numeric.abs() {
+                return Err(Error::Grad {
+                    op: "gradcheck",
+                    problem: format!(
+                        "input {i}, element {at}: derivative {} but difference quotient {numeric}",
+                        analytic[at]
+                    ),
+                    place,
+                });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,484 @@
+//! Elementwise operations: promotion, broadcasting, recording, and the methods that the table of
+//! rows defines.
+
+mod binary;
+mod choice;
+mod number;
+
+use smallvec::SmallVec;
+
+pub(crate) use self::binary::binary;
+use self::choice::{clamp, where_cond};
+use self::number::Number;
+use crate::autograd::{self, Saves};
+use crate::kernel::program::MapOp;
+use crate::map_rows;
+use crate::record::node::{Op, Source};
+use crate::tensor::device::Device;
+use crate::tensor::{Rhs, Tensor, Value, record};
+use crate::types::dtype::{Category, DType};
+use crate::types::element::Scalar;
+use crate::types::error::{Error, Place, Result};
+use crate::types::shape::Shape;
+
+/// What operands an operation takes (see `rows.rs`).
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Float,
+    Number,
+    Compare,
+    Logic,
+}
+
+/// Which of operands and result a derivative needs.
+#[derive(Clone, Copy, Default)]
+struct Needs {
+    a: bool,
+    b: bool,
+    y: bool,
+}
+
+macro_rules! class {
+    (float) => {
+        Class::Float
+    };
+    (number) => {
+        Class::Number
+    };
+}
+
+macro_rules! needs {
+    ([$($which:ident)*]) => {{
+        #[allow(unused_mut)]
+        let mut needs = Needs::default();
+        $(needs!(@ needs $which);)*
+        needs
+    }};
+    (@ $needs:ident x) => { $needs.a = true };
+    (@ $needs:ident a) => { $needs.a = true };
+    (@ $needs:ident b) => { $needs.b = true };
+    (@ $needs:ident y) => { $needs.y = true };
+}
+
+macro_rules! define_methods {
+    (
+        unary { $($(#[$udoc:meta])* $U:ident $uclass:ident $uname:ident, rust $ur:expr, wgsl $uw:literal,
+            saves $us:tt, grad $ug:expr, domain $ud:tt;)* }
+        binary { $($B:ident $bclass:ident $bname:ident, rust $br:expr, wgsl $bw:literal,
+            da $bsa:tt $bda:expr, db $bsb:tt $bdb:expr, domain $bd:tt;)* }
+        compare { $($C:ident $cname:ident, rust $cr:expr, wgsl $cw:literal;)* }
+        logic { $($L:ident $lname:ident, rust $lr:expr, wgsl $lw:literal;)* }
+    ) => {
+        /// Elementwise functions of one tensor. `float` ones turn integers into `f32`.
+        impl Tensor {
+            $(
+                $(#[$udoc])*
+                #[track_caller]
+                pub fn $uname(&self) -> Tensor {
+                    unary(MapOp::$U, class!($uclass), self, Place::caller())
+                }
+            )*
+        }
+
+        /// Applies an operation of the table to as many operands as it takes; for tests that go
+        /// through the whole table.
+        #[doc(hidden)]
+        #[track_caller]
+        pub fn apply_row(op: MapOp, a: &Tensor, b: &Tensor) -> Tensor {
+            let place = Place::caller();
+            match op {
+                $(MapOp::$U => unary(op, class!($uclass), a, place),)*
+                _ => binary(op, &a.into(), &b.into(), place),
+            }
+        }
+
+        /// What the derivative of a unary row needs.
+        fn needs_of(op: MapOp) -> Needs {
+            match op {
+                $(MapOp::$U => needs!($us),)*
+                _ => Needs::default(),
+            }
+        }
+
+        fn class_of(op: MapOp) -> Class {
+            match op {
+                $(MapOp::$U => class!($uclass),)*
+                $(MapOp::$B => class!($bclass),)*
+                $(MapOp::$C => Class::Compare,)*
+                $(MapOp::$L => Class::Logic,)*
+                _ => Class::Number,
+            }
+        }
+
+        fn unary_grad(op: MapOp, x: &Tensor, y: &Tensor, g: &Tensor) -> Tensor {
+            match op {
+                $(MapOp::$U => {
+                    let grad: fn(&Tensor, &Tensor, &Tensor) -> Tensor = $ug;
+                    grad(x, y, g)
+                })*
+                _ => g.clone(),
+            }
+        }
+
+        type BinaryGrad = fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Tensor;
+
+        /// The derivatives of a binary row and what each needs.
+        fn binary_grads(op: MapOp) -> Option<[(Needs, BinaryGrad); 2]> {
+            match op {
+                $(MapOp::$B => {
+                    let da: BinaryGrad = $bda;
+                    let db: BinaryGrad = $bdb;
+                    Some([(needs!($bsa), da), (needs!($bsb), db)])
+                })*
+                _ => None,
+            }
+        }
+    };
+}
+map_rows!(define_methods);
+
+/// The gradient of an operand of `maximum` or `minimum`: none where it lost, half where both tie.
+fn extremum_grad(lost: &Tensor, tie: &Tensor, g: &Tensor) -> Tensor {
+    lost.where_cond(0.0, tie.where_cond(g * 0.5, g))
+}
+
+macro_rules! binary_methods {
+    ($($(#[$doc:meta])* $name:ident $op:ident;)*) => {
+        /// Elementwise functions of two operands, which broadcast and promote as in torch; the
+        /// second may be a number.
+        impl Tensor {
+            $(
+                $(#[$doc])*
+                #[track_caller]
+                pub fn $name(&self, other: impl Into<Rhs>) -> Tensor {
+                    binary(MapOp::$op, &Rhs::Tensor(self.clone()), &other.into(), Place::caller())
+                }
+            )*
+        }
+    };
+}
+binary_methods! {
+    /// `self + other`; of bools, whether either is true.
+    add Add;
+    /// `self - other`; refused for bools.
+    sub Sub;
+    /// `self * other`, element by element; of bools, whether both are true.
+    mul Mul;
+    /// `self / other`; integers divide as floats.
+    div Div;
+    /// `self` to the power `other`. Integers to integer powers stay integers and wrap; a negative
+    /// power of them is refused as a number, and as an element of a tensor leaves what is left of
+    /// the fraction: 0, or 1 and -1 of these.
+    pow Pow;
+    /// The smaller of both; NaN in either gives NaN. A number beyond an integer type's range counts
+    /// as its end.
+    minimum Minimum;
+    /// The larger of both; NaN in either gives NaN. A number beyond an integer type's range counts
+    /// as its end.
+    maximum Maximum;
+    /// Whether `self == other`, a bool tensor. Beside integers a number keeps its value, whatever
+    /// their type can hold; beside 16-bit floats it is rounded to their type first.
+    eq Eq;
+    /// Whether `self != other`.
+    ne Ne;
+    /// Whether `self < other`.
+    lt Lt;
+    /// Whether `self <= other`.
+    le Le;
+    /// Whether `self > other`.
+    gt Gt;
+    /// Whether `self >= other`.
+    ge Ge;
+    /// Whether both are true (not 0).
+    logical_and And;
+    /// Whether either is true.
+    logical_or Or;
+    /// Whether exactly one is true.
+    logical_xor Xor;
+}
+
+impl Tensor {
+    /// `self` to an integer power; exact for small exponents. Integers stay integers, wrap, and take
+    /// no negative exponent.
+    #[track_caller]
+    pub fn powi(&self, exponent: i32) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| match exponent {
+            1 => self.mul(1),
+            2 => self.sqr(),
+            -1 if !self.is_integer() => self.recip(),
+            // Steps of 16-bit floats would be rounded.
+            n if self.dtype().is_ok_and(|dtype| dtype != dtype.compute()) => self.pow(n),
+            3 => self.sqr() * self,
+            // The square of the reciprocal, whose derivative stays within the range where x^-4,
+            // the other way's, does not.
+            -2 if !self.is_integer() => self.recip().sqr(),
+            n => self.pow(n),
+        })
+    }
+
+    /// `self` to a constant power, in floats.
+    #[track_caller]
+    pub fn powf(&self, exponent: f64) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| {
+            match exponent {
+                2.0 if !self.is_integer() => self.sqr(),
+                // As torch, also in that roots of -0 and -infinity are not IEEE 754's powers.
+                0.5 => self.sqrt(),
+                -0.5 => self.rsqrt(),
+                _ => self.pow(exponent),
+            }
+        })
+    }
+
+    /// Whether this holds integers or bools; not if it failed.
+    fn is_integer(&self) -> bool {
+        self.dtype().is_ok_and(|dtype| !dtype.is_float())
+    }
+
+    /// `!self`: true where the element is 0.
+    #[track_caller]
+    pub fn logical_not(&self) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            let x = cast(&x, DType::Bool, place)?;
+            Ok(map(
+                "logical_not",
+                MapOp::Not,
+                &x.node.device.clone(),
+                [x.source()].into_iter().collect(),
+                x.shape(),
+                DType::Bool,
+                place,
+            )?
+            .into_tensor())
+        })
+    }
+
+    /// Where this (bool) tensor is true the element of `on_true`, elsewhere that of `on_false`;
+    /// all three broadcast. `torch.where`.
+    #[track_caller]
+    pub fn where_cond(&self, on_true: impl Into<Rhs>, on_false: impl Into<Rhs>) -> Tensor {
+        let place = Place::caller();
+        let (a, b) = (on_true.into(), on_false.into());
+        self.then(|c| where_cond(&c, &a, &b, place))
+    }
+
+    /// `min(max(self, lo), hi)`; NaN stays NaN. The derivative is 1 inside and 0 at the bounds and
+    /// beyond. A bound beyond an integer type's range counts as its end.
+    #[track_caller]
+    pub fn clamp(&self, lo: impl Into<Scalar>, hi: impl Into<Scalar>) -> Tensor {
+        let place = Place::caller();
+        let (lo, hi) = (lo.into(), hi.into());
+        self.then(|x| clamp(&x, lo, hi, place))
+    }
+
+    /// The elements as `dtype`: Rust's `as` for numbers (saturating, NaN to 0), `!= 0` for bool,
+    /// rounding to nearest even for the 16-bit floats.
+    #[track_caller]
+    pub fn to_dtype(&self, dtype: DType) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| Ok(cast(&x, dtype, place)?.into_tensor()))
+    }
+
+    /// Zero in place of NaN.
+    #[track_caller]
+    pub fn nan_to_zero(&self) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            if !x.dtype().is_float() {
+                return Ok(x.into_tensor());
+            }
+            let inputs = [x.source()].into_iter().collect();
+            let y = map(
+                "nan_to_zero",
+                MapOp::NanToZero,
+                &x.node.device,
+                inputs,
+                x.shape(),
+                x.dtype(),
+                place,
+            )?;
+            if !autograd::tracks(&[&x]) {
+                return Ok(y.into_tensor());
+            }
+            let saves = Saves {
+                inputs: SmallVec::from_iter([x.clone().into_tensor()]),
+                output: false,
+            };
+            Ok(autograd::track(
+                "nan_to_zero",
+                y,
+                &[&x],
+                saves,
+                place,
+                |c| {
+                    let x = &c.inputs[0];
+                    SmallVec::from_iter([Some(x.eq(x).where_cond(c.grad, 0.0))])
+                },
+            ))
+        })
+    }
+}
+
+/// Records an elementwise node.
+pub(crate) fn map(
+    name: &'static str,
+    op: MapOp,
+    device: &Device,
+    inputs: SmallVec<[Source; 2]>,
+    shape: &Shape,
+    dtype: DType,
+    place: Place,
+) -> Result<Value> {
+    record(
+        name,
+        device,
+        Op::Map(op),
+        inputs,
+        shape.clone(),
+        dtype,
+        place,
+    )
+}
+
+/// The type that two operands promote to, where the device has it: `i32` and `u32` need `i64`.
+fn available(name: &'static str, device: &Device, dtype: DType, place: Place) -> Result<DType> {
+    // Every other type is one that an operand has already.
+    if dtype != DType::I64 || device.open()?.backend.limits().has(dtype) {
+        return Ok(dtype);
+    }
+    let problem = format!(
+        "the operands promote to {dtype}, which {} lacks; convert one of them with to_dtype",
+        device.name()
+    );
+    Err(Error::dtype(name, place, problem))
+}
+
+/// The type in which a class of operations computes on operands of type `dtype`.
+fn class_dtype(class: Class, dtype: DType) -> DType {
+    match (class, dtype.category()) {
+        (Class::Float, Category::Integer | Category::Bool) => DType::F32,
+        (Class::Number, Category::Bool) => DType::I32,
+        (Class::Logic, _) => DType::Bool,
+        // Bools compare as numbers.
+        (Class::Compare, Category::Bool) => DType::I32,
+        _ => dtype,
+    }
+}
+
+/// The value as `dtype`, with its derivative.
+pub(crate) fn cast(x: &Value, dtype: DType, place: Place) -> Result<Value> {
+    if x.dtype() == dtype {
+        return Ok(x.clone());
+    }
+    let inputs = [x.source()].into_iter().collect();
+    let y = map(
+        "to_dtype",
+        MapOp::Cast,
+        &x.node.device,
+        inputs,
+        x.shape(),
+        dtype,
+        place,
+    )?;
+    if !dtype.is_float() || !x.dtype().is_float() || !autograd::tracks(&[x]) {
+        return Ok(y);
+    }
+    let from = x.dtype();
+    autograd::track("to_dtype", y, &[x], Saves::default(), place, move |c| {
+        SmallVec::from_iter([Some(c.grad.to_dtype(from))])
+    })
+    .capture()
+}
+
+fn unary(op: MapOp, class: Class, x: &Tensor, place: Place) -> Tensor {
+    x.then(|x| {
+        let rounds = matches!(op, MapOp::Floor | MapOp::Ceil | MapOp::Round);
+        let signed = rounds || matches!(op, MapOp::Neg | MapOp::Abs | MapOp::Relu);
+        if x.dtype() == DType::Bool && signed {
+            let problem = "bools have no sign and nothing to round; convert them with to_dtype";
+            return Err(Error::dtype(op.name(), place, problem));
+        }
+        // Rounding an integer leaves it as it is, and so does the sign of a bool.
+        if (rounds && !x.dtype().is_float()) || (op == MapOp::Sign && x.dtype() == DType::Bool) {
+            return Ok(x.into_tensor());
+        }
+        if let Some(number) = Number::of(&x).and_then(|x| x.apply(op)) {
+            return number.into_tensor(&x.node.device, place);
+        }
+        let x = cast(&x, class_dtype(class, x.dtype()), place)?;
+        let inputs = [x.source()].into_iter().collect();
+        let y = map(
+            op.name(),
+            op,
+            &x.node.device,
+            inputs,
+            x.shape(),
+            x.dtype(),
+            place,
+        )?;
+        if !autograd::tracks(&[&x]) {
+            return Ok(y.into_tensor());
+        }
+        let needs = needs_of(op);
+        let saves = Saves {
+            inputs: if needs.a {
+                SmallVec::from_iter([x.clone().into_tensor()])
+            } else {
+                SmallVec::new()
+            },
+            output: needs.y,
+        };
+        Ok(autograd::track(
+            op.name(),
+            y,
+            &[&x],
+            saves,
+            place,
+            move |c| {
+                let x = c.inputs.first().unwrap_or(c.grad);
+                SmallVec::from_iter([Some(unary_grad(op, x, c.output, c.grad))])
+            },
+        ))
+    })
+}
+
+/// Torch's rule: within one category, tensors with dimensions decide over those without.
+fn promote_values(a: &Value, b: &Value) -> DType {
+    let (da, db) = (a.dtype(), b.dtype());
+    if da.category() == db.category() {
+        match (a.shape().rank(), b.shape().rank()) {
+            (0, 1..) => return db,
+            (1.., 0) => return da,
+            _ => {}
+        }
+    } else if a.shape().rank() == 0 && b.shape().rank() > 0 && da.category() > db.category() {
+        return da;
+    }
+    da.promote(db)
+}
+
+/// The shape that both broadcast to.
+fn broadcast(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Shape> {
+    a.shape()
+        .broadcast(b.shape())
+        .ok_or_else(|| Error::Broadcast {
+            op: name,
+            left: a.shape().clone(),
+            right: b.shape().clone(),
+            place,
+        })
+}
+
+/// The value as an operand over `shape`, which it is known to broadcast to.
+pub(crate) fn expanded(value: &Value, shape: &Shape) -> Source {
+    if value.shape() == shape {
+        return value.source();
+    }
+    match value.layout().expand(shape) {
+        Some(layout) => value.source_as(layout),
+        None => value.source(),
+    }
+}

@@ -1,0 +1,225 @@
+//! Matrix products.
+
+use smallvec::SmallVec;
+
+use crate::autograd::{self, Grads, Saves};
+use crate::ops::elementwise::cast;
+use crate::record::node::{Op, Source};
+use crate::tensor::views::materialized;
+use crate::tensor::{Tensor, Value, record, same_device};
+use crate::types::dtype::DType;
+use crate::types::error::{Error, Place, Result};
+use crate::types::layout::Layout;
+use crate::types::shape::{Dims, Shape};
+
+impl Tensor {
+    /// The matrix product, as `torch.matmul`: vectors are rows on the left and columns on the
+    /// right (and their dimension goes away), dimensions before the last two broadcast.
+    #[track_caller]
+    pub fn matmul(&self, other: &Tensor) -> Tensor {
+        let place = Place::caller();
+        self.then(|a| {
+            let b = other.capture()?;
+            matmul("matmul", &a, &b, place)
+        })
+    }
+
+    /// `x W^T + b`, as `torch.nn.functional.linear`: `weight` is `[out, in]`, `bias` `[out]`,
+    /// or whatever broadcasts to the result's shape.
+    #[track_caller]
+    pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| {
+            let w = match weight.rank() {
+                Ok(2) => weight.t(),
+                Ok(_) => self.then(|_| {
+                    let shape = weight.shape()?;
+                    Err(Error::shape(
+                        "linear",
+                        place,
+                        format!("weight of shape {shape} is not a matrix"),
+                    ))
+                }),
+                Err(error) => Tensor::fail(self.device(), error),
+            };
+            let y = self.then(|x| matmul("linear", &x, &w.capture()?, place));
+            let Some(bias) = bias else { return y };
+            y.then(|y| {
+                let (shape, added) = (y.shape().clone(), bias.shape()?);
+                // A larger one would make the result larger.
+                if shape.broadcast(&added).as_ref() != Some(&shape) {
+                    let problem = format!("bias of shape {added} for a result of shape {shape}");
+                    return Err(Error::shape("linear", place, problem));
+                }
+                Ok(y.into_tensor() + bias)
+            })
+        })
+    }
+}
+
+fn mismatch(name: &'static str, a: &Value, b: &Value, place: Place) -> Error {
+    Error::shape(
+        name,
+        place,
+        format!("shapes {} and {} do not multiply", a.shape(), b.shape()),
+    )
+}
+
+fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Tensor> {
+    same_device(name, a, b, place)?;
+    let (ra, rb) = (a.shape().rank(), b.shape().rank());
+    if ra == 0 || rb == 0 {
+        return Err(mismatch(name, a, b, place));
+    }
+    let dtype = a.dtype().promote(b.dtype());
+    if dtype == DType::Bool {
+        return Err(Error::dtype(name, place, "bool matrices do not multiply"));
+    }
+    let compute = match dtype {
+        // Wraps to the same 8 bits; kernels store products one by one, and several u8 share a word
+        // on a GPU.
+        DType::U8 => DType::I32,
+        dtype => dtype.compute(),
+    };
+    let a = cast(a, compute, place)?;
+    let b = cast(b, compute, place)?;
+    // Vectors become matrices of one row or one column.
+    let a2 = if ra == 1 {
+        a.clone().into_tensor().unsqueeze(0).capture()?
+    } else {
+        a.clone()
+    };
+    let b2 = if rb == 1 {
+        b.clone().into_tensor().unsqueeze(1).capture()?
+    } else {
+        b.clone()
+    };
+    if a2.shape()[a2.shape().rank() - 1] != b2.shape()[b2.shape().rank() - 2] {
+        return Err(mismatch(name, &a, &b, place));
+    }
+    let y = product(name, &a2, &b2, place)?;
+    let y = if rb == 1 { y.squeeze(-1) } else { y };
+    let y = if ra == 1 {
+        y.squeeze(if rb == 1 { -1 } else { -2 })
+    } else {
+        y
+    };
+    Ok(place.hold(|| y.to_dtype(dtype)))
+}
+
+/// The product of matrices with equal inner sizes, batch dimensions broadcast.
+fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Tensor> {
+    let (ra, rb) = (a.shape().rank(), b.shape().rank());
+    let (m, k, n) = (a.shape()[ra - 2], a.shape()[ra - 1], b.shape()[rb - 1]);
+    // Rows of a batch that share one right operand are rows of one matrix.
+    if ra > 2 && rb == 2 {
+        let rows: usize = a.shape()[..ra - 1].iter().product();
+        if a.layout().reshape(&Shape::from([rows, k])).is_some() {
+            let mut to = Dims::from_slice(&a.shape()[..ra - 1]);
+            to.push(n);
+            let flat =
+                crate::tensor::views::reshape(a, Shape::from([rows, k]), place)?.capture()?;
+            return Ok(product(name, &flat, b, place)?.reshape(Shape::from(to)));
+        }
+    }
+    let batch_a = Shape::new(&a.shape()[..ra - 2]);
+    let batch_b = Shape::new(&b.shape()[..rb - 2]);
+    let batch = batch_a
+        .broadcast(&batch_b)
+        .ok_or_else(|| mismatch(name, a, b, place))?;
+    let with = |r: usize, c: usize| {
+        let mut dims = Dims::from_slice(&batch);
+        dims.extend([r, c]);
+        Shape::from(dims)
+    };
+    let (a, b) = (materialized(a, place)?, materialized(b, place)?);
+    let source = |v: &Value, shape: Shape| -> Result<Source> {
+        let layout = v
+            .layout()
+            .expand(&shape)
+            .ok_or_else(|| mismatch(name, &a, &b, place))?;
+        Ok(v.source_as(layout))
+    };
+    if !a.node.device.fusion() {
+        return place.hold(|| reference(a, b, with(m, n)).checked());
+    }
+    let inputs = [source(&a, with(m, k))?, source(&b, with(k, n))?]
+        .into_iter()
+        .collect();
+    let y = record(
+        name,
+        &a.node.device,
+        Op::MatMul,
+        inputs,
+        with(m, n),
+        a.dtype(),
+        place,
+    )?;
+    if !autograd::tracks(&[&a, &b]) {
+        return Ok(y.into_tensor());
+    }
+    let shapes = (a.shape().clone(), b.shape().clone());
+    let columns = (is_transposed(a.layout()), is_transposed(b.layout()));
+    let saves = Saves {
+        inputs: SmallVec::from_iter([a.clone().into_tensor(), b.clone().into_tensor()]),
+        output: false,
+    };
+    // dA = dC B^T, dB = A^T dC. For an operand that is a transposed view the product is formed
+    // transposed, so that the gradient of the matrix behind the view comes out row-major.
+    Ok(autograd::track(
+        name,
+        y,
+        &[&a, &b],
+        saves,
+        place,
+        move |c| {
+            let (a, b, g) = (&c.inputs[0], &c.inputs[1], c.grad);
+            let mut grads = Grads::new();
+            grads.push(c.needs[0].then(|| {
+                let da = if columns.0 {
+                    b.matmul(&g.transpose(-1, -2)).transpose(-1, -2)
+                } else {
+                    g.matmul(&b.transpose(-1, -2))
+                };
+                da.sum_to(&shapes.0)
+            }));
+            grads.push(c.needs[1].then(|| {
+                let db = if columns.1 {
+                    g.transpose(-1, -2).matmul(a).transpose(-1, -2)
+                } else {
+                    a.transpose(-1, -2).matmul(g)
+                };
+                db.sum_to(&shapes.1)
+            }));
+            grads
+        },
+    ))
+}
+
+/// Most elements of the intermediate result of [`reference`].
+const REFERENCE_ELEMENTS: usize = 1 << 22;
+
+/// The same in plain operations: all pairs multiplied, then summed over `k`, some of `k` at a
+/// time. What runs with fusion off, and what the kernels are tested against.
+fn reference(a: Value, b: Value, shape: Shape) -> Tensor {
+    let dtype = a.dtype();
+    let k = a.shape()[a.shape().rank() - 1];
+    let step = (REFERENCE_ELEMENTS / shape.numel().max(1)).max(1);
+    let (a, b) = (a.into_tensor(), b.into_tensor());
+    let part = |start: usize| {
+        let len = step.min(k - start);
+        let rows = a.narrow(-1, start, len).unsqueeze(-1);
+        let columns = b.narrow(-2, start, len).unsqueeze(-3);
+        // Sums of integers are wider than their terms.
+        (rows * columns).sum_dims([-2], false).to_dtype(dtype)
+    };
+    let rest = (step..k).step_by(step);
+    rest.fold(part(0), |sum, start| sum + part(start))
+}
+
+/// Whether the last two dimensions lie column by column.
+fn is_transposed(layout: &Layout) -> bool {
+    let rank = layout.shape.rank();
+    let (rows, columns) = (layout.shape[rank - 2], layout.shape[rank - 1]);
+    rows > 1 && columns > 1 && layout.strides[rank - 2] == 1 && layout.strides[rank - 1] != 1
+}
