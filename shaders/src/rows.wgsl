@@ -8,7 +8,8 @@
 //
 // A thread takes quads of four elements, of which `c` is the first. Forms: "thread", a thread per row, for
 // short rows and for adapters that run on the CPU; "registers", a workgroup per row, `count` quads a
-// thread, which keeps in registers what a later walk needs again; "long", a workgroup per row, in loops.
+// thread, which keeps in registers what a later walk needs again; "long", a workgroup per row, in loops whose
+// rounds take `count` quads a thread (a driver may leave long loops early).
 //
 // Varies: form, size (threads), count, masked (the last quad of a row is not whole), blocks (sums of many
 // terms are sums of blocks of `block_length`). bases: where the row's operands begin. held: the registers
@@ -59,9 +60,14 @@ var<workgroup> shared{{loop.index0}}_at: array<u32, {{size}}>;
     }
 #endfor
 #elif form == "long"
-    for (var c = lane * 4u; c < params.length; c += {{size * 4}}u) {
+    for (var first = lane * 4u; first < params.length; first += {{count * size * 4}}u) {
+        #for q in range(count)
+        if first + {{q * size * 4}}u < params.length {
+            let c = first + {{q * size * 4}}u;
 {{walk.body}}
 {{caller()}}
+        }
+        #endfor
     }
 #else
     for (var c = 0u; c < params.length; c += 4u) {

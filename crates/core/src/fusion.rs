@@ -82,6 +82,7 @@ pub(crate) fn group(graph: &Graph, fusion: bool, limits: &Limits) -> Vec<Group> 
         stamp: 0,
         max_buffers: limits.max_kernel_buffers.saturating_sub(1).max(2),
         max_ops: limits.max_kernel_ops,
+        max_bytes: limits.max_binding.min(limits.max_buffer),
     };
     for i in 0..graph.items.len() {
         grouping.add(i, fusion);
@@ -105,6 +106,7 @@ struct Grouping<'a> {
     stamp: u32,
     max_buffers: usize,
     max_ops: usize,
+    max_bytes: usize,
 }
 
 /// Types that only whole vectors of four elements can store.
@@ -287,7 +289,7 @@ impl Grouping<'_> {
         let space = self.space(reduction)?;
         let shape = &self.graph.items[*map.members.first()?].shape;
         Some(match space.level(shape)? {
-            Level::Element if space.is_worth_rows() => Kind::Rows,
+            Level::Element if space.is_worth_rows(self.max_bytes) => Kind::Rows,
             _ => Kind::Reduce,
         })
     }
@@ -343,7 +345,7 @@ impl Grouping<'_> {
             };
             level_here.is_some() && operands && stored && ordered
         };
-        space.is_worth_rows() && x.all().chain(y.all()).all(fits)
+        space.is_worth_rows(self.max_bytes) && x.all().chain(y.all()).all(fits)
     }
 
     /// Whether every node of the merged group finds the values of the others at its own place: an

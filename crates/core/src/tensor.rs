@@ -327,7 +327,7 @@ fn check_views(name: &'static str, device: &Device, inputs: &[Source], place: Pl
     Ok(())
 }
 
-fn check_count(
+pub(crate) fn check_count(
     name: &'static str,
     device: &Device,
     shape: &Shape,

@@ -15,12 +15,15 @@ use crate::parallel::{self, PARALLEL_ELEMENTS};
 use crate::scratch::{self, Scratch};
 use crate::storage;
 
-/// What a value must cost to be kept for later walks: in rows that stay in the first-level cache
-/// anything does, beyond that a function.
-const WORTH: usize = 1;
-const WORTH_OF_LONG: usize = 4;
-/// Rows up to this length count as short in that.
-const SHORT: usize = 4 * BLOCK;
+/// What a value must cost to be kept for later walks: anything in rows that stay in the first-level cache,
+/// a function in those that stay in the others, and beyond nothing is.
+fn worth(length: usize) -> usize {
+    match length {
+        ..=4096 => 1,
+        ..=262_144 => 4,
+        _ => usize::MAX,
+    }
+}
 
 /// A walk along the rows.
 struct Pass {
@@ -94,14 +97,12 @@ impl Rows {
                 return Err(format!("row value of {dtype} stored as {}", output.dtype));
             }
         }
-        let worth = if length <= SHORT {
-            WORTH
-        } else {
-            WORTH_OF_LONG
-        };
         let mut stages = Vec::new();
         let mut last = None;
-        let mut walks = kernel.walks(worth, usize::MAX).into_iter().peekable();
+        let mut walks = kernel
+            .walks(worth(length), usize::MAX)
+            .into_iter()
+            .peekable();
         let mut known = vec![false; kernel.values.len()];
         let mut first_scalar = kernel.elements.scalars.len();
         for (at, stage) in kernel.stages.iter().enumerate() {

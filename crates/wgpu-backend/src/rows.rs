@@ -19,6 +19,8 @@ const SHORT: usize = 4096;
 const WORTH: usize = 4;
 /// Quads that a thread keeps in registers at most.
 const MOST_KEPT: usize = 12;
+/// Quads that a round of a loop takes at most: each is text that the driver compiles.
+const MOST_ROUNDS: usize = 10;
 /// Threads of a workgroup that shares a row of more than 64 quads.
 const LARGE: usize = 256;
 
@@ -27,7 +29,8 @@ enum Form {
     Thread,
     /// So many threads, each with so many quads.
     Registers(usize, usize),
-    Long,
+    /// Quads that a thread takes in one round of its loops.
+    Long(usize),
 }
 
 /// A kernel in the making.
@@ -66,7 +69,9 @@ impl Rows<'_> {
         match quads {
             ..=64 => Form::Registers(64, 1),
             ..=1024 => Form::Registers(LARGE, quads.div_ceil(LARGE)),
-            _ => Form::Long,
+            // As above.
+            _ if traits.software => Form::Long((quads * walks).div_ceil(LARGE * LONGEST_WALK / 2)),
+            _ => Form::Long(1),
         }
     }
 
@@ -76,8 +81,12 @@ impl Rows<'_> {
         let (name, size, count, groups) = match form {
             Form::Thread => ("thread", 64, 1, self.rows.div_ceil(64)),
             Form::Registers(size, count) => ("registers", size, count, self.rows),
-            Form::Long => ("long", LARGE, 1, self.rows),
+            Form::Long(count) => ("long", LARGE, count, self.rows),
         };
+        if matches!(form, Form::Long(count) if count > MOST_ROUNDS) {
+            let problem = "elements are too long for this driver's loops";
+            return Err(Error::Device(format!("rows of {} {problem}", self.length)));
+        }
         source.u32("rows", self.rows);
         source.u32("length", self.length);
         let walks = match form {

@@ -11,8 +11,8 @@ use crate::types::shape::Shape;
 /// thread walks each of them alone, where several could share it.
 const LONG_ROW: usize = 16 * 1024;
 const MANY_ROWS: usize = 16;
-/// Rows longer than this never are.
-const LONGEST_ROW: usize = 1 << 22;
+/// Rows longer than this are not, however many there are.
+const LONGEST_ROW: usize = 1 << 20;
 
 /// Kept dimensions, then reduced ones.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,12 +71,14 @@ impl Space {
             .product()
     }
 
-    /// Whether a kernel of rows is right for it. Rows of one element are no rows: what stands at their
-    /// elements and what once a row could not be told apart.
-    pub fn is_worth_rows(&self) -> bool {
+    /// Whether a kernel of rows is right for it, where the device stores at most so many bytes. Rows of one
+    /// element are no rows: what stands at their elements and what once a row could not be told apart.
+    pub fn is_worth_rows(&self, most_bytes: usize) -> bool {
         let length = self.length();
-        let many = length <= LONG_ROW || self.kept().numel() >= MANY_ROWS;
-        length > 1 && length <= LONGEST_ROW && many
+        let many = self.kept().numel() >= MANY_ROWS && length <= LONGEST_ROW;
+        // A view that repeats elements may be longer than anything that could be stored between kernels.
+        let huge = || self.shape.numel().saturating_mul(4) > most_bytes;
+        length > 1 && (length <= LONG_ROW || many || huge())
     }
 
     /// Where an item of this shape is computed.

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::autograd::{self, Saves, no_grad};
 use crate::ops::elementwise::cast;
 use crate::tensor::views::{dim_of, materialized};
-use crate::tensor::{Tensor, Value};
+use crate::tensor::{Tensor, Value, check_count};
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
 
@@ -82,6 +82,7 @@ fn along(name: &'static str, x: &Tensor, dim: isize, form: Form, place: Place) -
 /// The result along the last dimension, which is kept.
 fn rows(name: &'static str, x: &Value, form: Form, place: Place) -> Result<Tensor> {
     let dtype = x.dtype();
+    check_count(name, &x.node.device, x.shape(), dtype, place)?;
     let x = materialized(&cast(x, dtype.compute(), place)?, place)?;
     let y = no_grad(|| formula(&x.clone().into_tensor(), form)).capture()?;
     if !autograd::tracks(&[&x]) {
