@@ -3,6 +3,8 @@
 //! Within a block elements combine in their own type, over many lanes; across blocks in a
 //! [`State`], which for float sums is an `f64`. The order depends on sizes only.
 
+mod extremum;
+
 use pulp::{Arch, Simd, WithSimd};
 use wgrad_core::{Accumulator, DType, ReduceOp};
 
@@ -137,8 +139,10 @@ fn position<E: Numeric, C: Combine>() -> Fold {
 
 /// Elements and their sums.
 trait Numeric: Element {
-    /// Whether there are NaN among them.
-    const HAS_NAN: bool;
+    /// The extremum of a row, where there is a faster way to it that knows it.
+    fn quick_extremum<C: Combine>(_row: &[Self]) -> Option<Self> {
+        None
+    }
     /// The sum of a sum and an element, both sums as bits.
     fn add_to_sum(sum: u64, element: Self) -> u64;
     fn add_sums(a: u64, b: u64) -> u64;
@@ -148,8 +152,9 @@ trait Numeric: Element {
 }
 
 macro_rules! float_sums {
-    ($($t:ty, $bits:ty;)*) => { $(impl Numeric for $t {
-        const HAS_NAN: bool = true;
+    ($($t:ty, $bits:ty, $quick:expr;)*) => { $(impl Numeric for $t {
+        #[inline(always)]
+        fn quick_extremum<C: Combine>(row: &[$t]) -> Option<$t> { ($quick)(row, C::LARGEST) }
         #[inline(always)]
         fn add_to_sum(sum: u64, element: $t) -> u64 {
             (f64::from_bits(sum) + f64::from(element)).to_bits()
@@ -166,11 +171,10 @@ macro_rules! float_sums {
         fn of_bits(bits: u64) -> $t { <$t>::from_bits(bits as $bits) }
     })* };
 }
-float_sums! { f32, u32; f64, u64; }
+float_sums! { f32, u32, extremum::extremum; f64, u64, |_: &[f64], _| None; }
 
 macro_rules! integer_sums {
     ($($t:ty)*) => { $(impl Numeric for $t {
-        const HAS_NAN: bool = false;
         // Sums wrap at 64 bits and are cut down at the end, which is the same as wrapping at
         // the type's own width all the time.
         #[inline(always)]
@@ -192,10 +196,8 @@ trait Combine {
     fn combine<L: Lane>(a: L, b: L) -> L;
     /// The start of a level, `None` where it starts with elements.
     const ZERO: bool = false;
-    /// Whether `new` is better than `old`, neither of which is NaN.
-    fn beats<E: Element>(_new: E, _old: E) -> bool {
-        false
-    }
+    /// Whether the largest is wanted, of what wants an extremum.
+    const LARGEST: bool = false;
     /// Whether `new` takes the place of `old`: it is better, or NaN where `old` is not.
     fn wins<E: Element>(_new: E, _old: E) -> bool {
         false
@@ -212,10 +214,7 @@ impl Combine for Adding {
     const ZERO: bool = true;
 }
 impl Combine for Largest {
-    #[inline(always)]
-    fn beats<E: Element>(new: E, old: E) -> bool {
-        new > old
-    }
+    const LARGEST: bool = true;
     #[inline(always)]
     fn combine<L: Lane>(a: L, b: L) -> L {
         a.maximum(b)
@@ -226,10 +225,6 @@ impl Combine for Largest {
     }
 }
 impl Combine for Smallest {
-    #[inline(always)]
-    fn beats<E: Element>(new: E, old: E) -> bool {
-        new < old
-    }
     #[inline(always)]
     fn combine<L: Lane>(a: L, b: L) -> L {
         a.minimum(b)
@@ -275,61 +270,9 @@ impl<E: Element, C: Combine> WithSimd for RowFold<'_, E, C> {
     }
 }
 
-/// The extremum of whole chunks; `None` where one of their elements is NaN.
-///
-/// One comparison an element, where to tell NaN apart takes three: they show, as infinities do, in the sum
-/// of all elements times 0.
-struct ChunkExtremum<'a, E, C>(&'a [[E; LANES]], std::marker::PhantomData<C>);
-impl<E: Element, C: Combine> WithSimd for ChunkExtremum<'_, E, C> {
-    type Output = Option<E>;
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Option<E> {
-        let zero = E::from_i64(0);
-        let (first, chunks) = self.0.split_first()?;
-        let (mut best, mut nothing) = (*first, [zero; LANES]);
-        for chunk in std::iter::once(first).chain(chunks) {
-            for ((best, nothing), &x) in best.iter_mut().zip(&mut nothing).zip(chunk) {
-                *best = if C::beats(x, *best) { x } else { *best };
-                let product = E::Plain::new(x).mul(E::Plain::new(zero));
-                *nothing = E::Plain::new(*nothing).add(product).raw();
-            }
-        }
-        let suspect = nothing.iter().any(|x| x.is_nan());
-        if suspect
-            && self
-                .0
-                .iter()
-                .flatten()
-                .fold(false, |nan, x| nan | x.is_nan())
-        {
-            return None;
-        }
-        let mut width = LANES / 2;
-        while width > 0 {
-            for i in 0..width {
-                if C::beats(best[i + width], best[i]) {
-                    best[i] = best[i + width];
-                }
-            }
-            width /= 2;
-        }
-        Some(best[0])
-    }
-}
-
-/// The largest or smallest of a row that is not empty, NaN if it has one.
+/// The extremum of a row that is not empty.
 fn row_extremum<E: Numeric, C: Combine>(row: &[E]) -> E {
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    let whole = ChunkExtremum::<E, C>(chunks, std::marker::PhantomData);
-    let found = E::HAS_NAN.then(|| Arch::new().dispatch(whole)).flatten();
-    match found {
-        Some(best) if rest.is_empty() => best,
-        Some(best) => {
-            let join = |a: E, b: E| C::combine(E::Plain::new(a), E::Plain::new(b)).raw();
-            rest.iter().fold(best, |best, &x| join(best, x))
-        }
-        None => fold_row::<E, C>(row),
-    }
+    E::quick_extremum::<C>(row).unwrap_or_else(|| fold_row::<E, C>(row))
 }
 
 fn fold_row<E: Element, C: Combine>(row: &[E]) -> E {

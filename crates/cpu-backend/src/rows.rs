@@ -20,7 +20,7 @@ use crate::storage;
 fn worth(length: usize) -> usize {
     match length {
         ..=4096 => 1,
-        ..=262_144 => 4,
+        4097..=262_144 => 4,
         _ => usize::MAX,
     }
 }

@@ -68,7 +68,7 @@ impl Rows<'_> {
         }
         match quads {
             ..=64 => Form::Registers(64, 1),
-            ..=1024 => Form::Registers(LARGE, quads.div_ceil(LARGE)),
+            65..=1024 => Form::Registers(LARGE, quads.div_ceil(LARGE)),
             // As above.
             _ if traits.software => Form::Long((quads * walks).div_ceil(LARGE * LONGEST_WALK / 2)),
             _ => Form::Long(1),

@@ -78,6 +78,9 @@ pub struct Walk {
     pub keeps: Vec<usize>,
 }
 
+/// What a walk is for: the stage whose folds it feeds, and what it must compute.
+type Roots = (Option<usize>, Vec<(Arg, DType)>);
+
 impl Rows {
     /// Elements of a row.
     pub fn length(&self) -> usize {
@@ -156,7 +159,7 @@ impl Rows {
     pub fn walks(&self, worth: usize, most: usize) -> Vec<Walk> {
         let folded = self.stages.iter().enumerate();
         let folded = folded.filter(|(_, stage)| !stage.folds.is_empty());
-        let mut roots: Vec<(Option<usize>, Vec<(Arg, DType)>)> = folded
+        let mut roots: Vec<Roots> = folded
             .map(|(at, stage)| {
                 let from = stage.folds.iter();
                 let from = from.map(|fold| (fold.from, fold.accumulator.dtype));
@@ -174,12 +177,7 @@ impl Rows {
     }
 
     /// For each instruction of `elements` the walk that it is kept from, if it is.
-    fn worth_keeping(
-        &self,
-        roots: &[(Option<usize>, Vec<(Arg, DType)>)],
-        worth: usize,
-        most: usize,
-    ) -> Vec<Option<usize>> {
+    fn worth_keeping(&self, roots: &[Roots], worth: usize, most: usize) -> Vec<Option<usize>> {
         let instrs = &self.elements.instrs;
         let needed: Vec<Vec<bool>> = roots
             .iter()
