@@ -354,3 +354,62 @@ fn special_rows() {
         }
     }
 }
+
+/// Every element type that rows may have, with rows of whole vectors and others.
+#[test]
+fn rows_of_every_type_agree() {
+    let all = devices::all();
+    for length in [3usize, 8, 100, 1030] {
+        for dtype in [
+            DType::F32,
+            DType::F16,
+            DType::BF16,
+            DType::I32,
+            DType::U8,
+            DType::F64,
+        ] {
+            let run = |dev: &Device| -> Option<Vec<f32>> {
+                let x = tensor(7, &[5, length], dev) * 20.0 + 50.0;
+                let x = x.to_dtype(dtype);
+                if x.dtype().is_err() {
+                    return None; // the device lacks it
+                }
+                let y = match dtype {
+                    DType::I32 | DType::U8 => (&x - x.min_dims([1], true)) * x.max_dims([1], true),
+                    _ => (&x - x.mean_dims([1], true)).softmax(1) * 8.0,
+                };
+                let hit = x.eq(x.max_dims([1], true));
+                let y = hit.where_cond(&y + 1.0, &y).to_dtype(dtype);
+                Some(y.to_dtype(DType::F32).to_vec::<f32>().unwrap())
+            };
+            let want = run(&devices::cpu()).unwrap();
+            let tolerance = match dtype {
+                DType::F16 => 4e-3,
+                DType::BF16 => 3e-2,
+                _ => 1e-5,
+            };
+            for dev in &all {
+                if let Some(got) = run(dev) {
+                    devices::assert_close(&got, &want, tolerance, tolerance);
+                }
+            }
+        }
+    }
+}
+
+/// More reductions of one space than a kernel takes.
+#[test]
+fn many_reductions_of_a_row_agree() {
+    let work = |dev: &Device| {
+        let x = tensor(9, &[6, 40], dev);
+        let mut y = x.clone();
+        for i in 0..20 {
+            y = &y * 0.9 + (&x * (0.1 * f64::from(i))).sin().mean_dims([1], true);
+        }
+        y.to_vec::<f32>().unwrap()
+    };
+    let want = work(&devices::cpu());
+    for dev in devices::all() {
+        devices::assert_close(&work(&dev), &want, 1e-5, 1e-6);
+    }
+}

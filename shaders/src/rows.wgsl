@@ -16,7 +16,8 @@
 // that are kept, and their types. Of each stage: walk, with the generated program `body` of a quad, the
 // registers it takes and keeps, and its folds (value: what is folded; kind: sum, max or position; enter
 // and leave: functions into and out of the type `t` that it runs in; to: the row value); after: the
-// generated program of a row. last: a walk with its stores. row_stores: row values that are stored.
+// generated program of a row; results: the row values that it makes. last: a walk with its stores. row_stores:
+// row values that are stored.
 #set grouped = form != "thread"
 #if grouped
 #for fold in widest
@@ -200,6 +201,9 @@ fn main(
     #endfor
     #endif
 {{stage.after}}
+    #for name, value in stage.results
+    let {{name}} = {{value}};
+    #endfor
     #endfor
     #if row_stores
     #if grouped

@@ -25,6 +25,9 @@ const ROUTINE: usize = 3;
 /// How far back results of a structured operation look for the others.
 const LOOK_BACK: usize = 64;
 
+/// Most reductions of a kernel of rows: a workgroup shares up to 2 KiB for each, and has 16 KiB.
+const MOST_FOLDS: usize = 8;
+
 /// What kind of kernel a group becomes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -345,7 +348,11 @@ impl Grouping<'_> {
             };
             level_here.is_some() && operands && stored && ordered
         };
-        space.is_worth_rows(self.max_bytes) && x.all().chain(y.all()).all(fits)
+        let folds = x.all().chain(y.all());
+        let folds = folds.filter(|&i| matches!(self.graph.items[i].op, Op::Reduce { .. }));
+        folds.count() <= MOST_FOLDS
+            && space.is_worth_rows(self.max_bytes)
+            && x.all().chain(y.all()).all(fits)
     }
 
     /// Whether every node of the merged group finds the values of the others at its own place: an

@@ -15,7 +15,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::kernel::program::Program;
-use crate::ops::{AnyOperation, Operation};
+use crate::operation::{AnyOperation, Operation};
 use crate::types::dtype::DType;
 use crate::types::layout::Layout;
 use crate::types::shape::Shape;

@@ -14,11 +14,12 @@
 //!   what was recorded, or replaying it.
 //! - `tensor`: the handle, its variables and views, and how values come in and out.
 //! - `autograd`: the tape and the backward pass. `update`: optimizers' arenas and steps.
-//! - `ops`: what a user calls.
+//! - `operation`: what a structured operation is. `ops`: what a user calls; nothing below knows one of them.
 
 pub mod autograd;
 mod fusion;
 mod kernel;
+mod operation;
 pub mod ops;
 mod plan;
 mod record;
@@ -34,12 +35,12 @@ pub use kernel::backend::*;
 pub use kernel::profile::{Profile, Span};
 pub use kernel::program::{Arg, Instr, MapOp, Program};
 pub use kernel::*;
+pub use operation::{
+    AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
+};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
 #[doc(hidden)]
 pub use ops::elementwise::apply_row;
-pub use ops::{
-    AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
-};
 pub use tensor::create::{Data, Progression};
 pub use tensor::device::{Device, Target};
 pub use tensor::slice::{Slice, SliceList, s};

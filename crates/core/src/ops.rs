@@ -1,22 +1,20 @@
 //! What a user calls: elementwise operations, reductions, matrix products, and structured operations.
 //!
-//! A structured operation is one that is more than these. Each is one file here (what it computes, in plain operations; its shape rule; its derivative), one in
-//! each backend, and a line in the three lists: [`built_in`], and the tables of the backends.
+//! A structured operation is one that is more than the others. Each is one file here (what it computes, in
+//! plain operations; its shape rule; its derivative), one in each backend, and a line in the three lists:
+//! [`built_in`], and the tables of the backends.
 
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
 pub(crate) mod cumsum;
-mod custom;
 pub(crate) mod elementwise;
 pub(crate) mod gather;
 mod index;
 mod join;
 mod linear_cross_entropy;
 pub(crate) mod matmul;
-mod operation;
 mod operators;
 pub(crate) mod place;
-mod recording;
 pub(crate) mod reduce;
 pub(crate) mod scatter_add;
 mod softmax;
@@ -24,13 +22,11 @@ mod softmax;
 pub use concat::Concat;
 pub use cross_entropy::CrossEntropy;
 pub use cumsum::Cumsum;
-pub use custom::{CpuKernel, CpuOperand, CpuResult, Wgsl, WgslVariable};
 pub use gather::Gather;
-pub use operation::{AnyOperation, Operation, Spec};
 pub use place::Place;
-pub use recording::Derivative;
-pub(crate) use recording::{apply, apply_part};
 pub use scatter_add::ScatterAdd;
+
+use crate::operation::{AnyOperation, Operation, Spec};
 
 /// An operation with operands that it takes.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use self::collect::{Collected, LEAF, Taken, collect};
 use crate::fusion::graph::{Graph, Input, Item, ScalarRef};
 use crate::kernel::backend::{Binding, Executable};
 use crate::kernel::{Plan, ScalarBits};
-use crate::ops::{AnyOperation, Spec};
+use crate::operation::{AnyOperation, Spec};
 use crate::plan::{self, Place as BufferPlace, Planned};
 use crate::record::node::{Node, Op, Source, State, Storage};
 use crate::record::pending;

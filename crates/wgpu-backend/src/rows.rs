@@ -132,9 +132,9 @@ impl Rows<'_> {
                 }
                 None => None,
             };
-            let after = self.after(&mut source, at, first_scalar)?;
+            let (after, results) = self.after(&mut source, at, first_scalar)?;
             first_scalar += stage.after.scalars.len();
-            stages.push(context! { walk => walk, after => after });
+            stages.push(context! { walk => walk, after => after, results => results });
         }
         let last = match walks.next() {
             Some(walk) => {
@@ -293,8 +293,13 @@ impl Rows<'_> {
         values.map(|value| format!("r{value}")).collect()
     }
 
-    /// The program after a stage, and the row values that it makes.
-    fn after(&self, source: &mut Source<'_>, at: usize, first_scalar: usize) -> Result<String> {
+    /// The program after a stage, and the row values that it makes: their names and registers.
+    fn after(
+        &self,
+        source: &mut Source<'_>,
+        at: usize,
+        first_scalar: usize,
+    ) -> Result<(String, Vec<(String, String)>)> {
         let stage = &self.kernel.stages[at];
         let prefix = format!("a{at}");
         let inputs = accesses(&format!("{prefix}_x"), &stage.inputs);
@@ -321,10 +326,9 @@ impl Rows<'_> {
             first_scalar,
         };
         let made = codegen::program(source, &stage.after, &scope, &mut body)?;
-        for (to, value) in stage.results.iter().zip(made) {
-            body.push_str(&format!("let r{to} = {value};\n"));
-        }
-        Ok(body)
+        let results = stage.results.iter().zip(made);
+        let results = results.map(|(to, value)| (format!("r{to}"), value));
+        Ok((body, results.collect()))
     }
 }
 

@@ -4,7 +4,6 @@ use smallvec::SmallVec;
 
 use crate::kernel::ReduceOp;
 use crate::kernel::program::MapOp;
-use crate::ops::CrossEntropy;
 use crate::record::node::Op;
 use crate::types::dtype::DType;
 use crate::types::layout::Layout;
@@ -143,8 +142,7 @@ impl Graph {
         }
         let slope = |input: &Input| {
             matches!(input, Input::Item(p, _) if matches!(&self.items[*p].op,
-                Op::Operation { op, part } if op.downcast_ref::<CrossEntropy>().is_some()
-                    && usize::from(*part) == CrossEntropy::GRAD))
+                Op::Operation { op, part } if op.is_bounded(usize::from(*part))))
         };
         let single = |input: &Input| match input {
             Input::Scalar(_) => true,

@@ -10,7 +10,7 @@ use crate::types::shape::Shape;
 /// Rows longer than this are only worth a kernel of rows where there are [`MANY_ROWS`]: a workgroup or a
 /// thread walks each of them alone, where several could share it.
 const LONG_ROW: usize = 16 * 1024;
-const MANY_ROWS: usize = 16;
+const MANY_ROWS: usize = 64;
 /// Rows longer than this are not, however many there are.
 const LONGEST_ROW: usize = 1 << 20;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::kernel::profile::Span;
 use crate::kernel::{Plan, ScalarBits};
-use crate::ops::{AnyOperation, Spec};
+use crate::operation::{AnyOperation, Spec};
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Result};
 

@@ -1,6 +1,6 @@
 //! Tensors one after the other along a dimension.
 
-use super::{AnyOperation, Derivative, Operation, Spec, apply_part};
+use crate::operation::{AnyOperation, Derivative, Operation, Spec, apply_part};
 use crate::tensor::{Tensor, Value};
 use crate::types::dtype::DType;
 use crate::types::error::{Place, Result};

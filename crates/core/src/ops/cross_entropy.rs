@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{AnyOperation, Derivative, Operation, Spec, apply, apply_part};
+use crate::operation::{AnyOperation, Derivative, Operation, Spec, apply, apply_part};
 use crate::ops::elementwise::cast;
 use crate::ops::index::{gather_along, index_select};
 use crate::tensor::views::materialized;
@@ -351,6 +351,10 @@ impl Operation for CrossEntropy {
     /// The losses' looks at the weights.
     fn keeps_result(&self, part: usize, result: usize) -> bool {
         part == Self::LOSS && result == Self::WEIGHT
+    }
+
+    fn is_bounded(&self, part: usize) -> bool {
+        part == Self::GRAD
     }
 
     fn is_differentiable(&self, part: usize) -> bool {

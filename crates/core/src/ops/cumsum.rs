@@ -1,6 +1,6 @@
 //! Running sums along a dimension.
 
-use super::{AnyOperation, Derivative, Operation, Spec, apply_part};
+use crate::operation::{AnyOperation, Derivative, Operation, Spec, apply_part};
 use crate::ops::elementwise::cast;
 use crate::tensor::Tensor;
 use crate::tensor::views::dim_of;

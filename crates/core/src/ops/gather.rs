@@ -1,7 +1,7 @@
 //! Elements by an index along a dimension.
 
 use super::scatter_add::scatter_add;
-use super::{AnyOperation, Derivative, Operation, Spec, apply_part};
+use crate::operation::{AnyOperation, Derivative, Operation, Spec, apply_part};
 use crate::tensor::{Tensor, Value};
 use crate::types::dtype::DType;
 use crate::types::error::{Place, Result};

@@ -1,6 +1,6 @@
 //! A tensor laid into zeros: the derivative of slicing.
 
-use super::{AnyOperation, Derivative, Operation, Spec, apply_part};
+use crate::operation::{AnyOperation, Derivative, Operation, Spec, apply_part};
 use crate::tensor::Tensor;
 use crate::tensor::slice::{Slice, s};
 use crate::types::dtype::DType;

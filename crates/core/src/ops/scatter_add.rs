@@ -1,7 +1,7 @@
 //! Sums at the places that an index names: the derivative of gathering.
 
 use super::gather::{agree, gather};
-use super::{AnyOperation, Derivative, Operation, Spec, apply_part};
+use crate::operation::{AnyOperation, Derivative, Operation, Spec, apply_part};
 use crate::ops::elementwise::cast;
 use crate::tensor::{Tensor, Value};
 use crate::types::dtype::DType;

@@ -3,7 +3,7 @@
 use super::Planner;
 use crate::fusion::Group;
 use crate::kernel::{Kernel, Operand};
-use crate::ops::Spec;
+use crate::operation::Spec;
 use crate::record::node::Op;
 
 impl Planner<'_> {

@@ -10,7 +10,7 @@ use crate::autograd::Entry;
 use crate::kernel::ReduceOp;
 use crate::kernel::backend::Buffer;
 use crate::kernel::program::MapOp;
-use crate::ops::AnyOperation;
+use crate::operation::AnyOperation;
 use crate::tensor::Tensor;
 use crate::tensor::device::{Device, lock};
 use crate::types::dtype::DType;

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use super::Collected;
-use crate::ops::AnyOperation;
+use crate::operation::AnyOperation;
 use crate::record::node::{Op, Source};
 use crate::types::dtype::DType;
 use crate::types::hash::NumberMap;

@@ -8,7 +8,7 @@ use std::thread::ThreadId;
 
 use crate::autograd::checkpoint;
 use crate::kernel::backend::{Backend, Fault, Limits, ReadBack, Stats};
-use crate::ops::{AnyOperation, Spec};
+use crate::operation::{AnyOperation, Spec};
 use crate::run::{self, Runner};
 use crate::types::dtype::DType;
 use crate::types::element::Scalar;

@@ -1,12 +1,16 @@
 //! What a structured operation is, and how one is recorded.
 
+mod custom;
+mod recording;
+
 use std::any::{Any, TypeId};
 use std::fmt::{self, Debug};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::Derivative;
-use super::custom::{CpuKernel, Wgsl};
+pub use self::custom::{CpuKernel, CpuOperand, CpuResult, Wgsl, WgslVariable};
+pub use self::recording::Derivative;
+pub(crate) use self::recording::{apply, apply_part};
 use crate::tensor::{Tensor, Value};
 use crate::types::dtype::DType;
 use crate::types::shape::Shape;
@@ -103,6 +107,13 @@ pub trait Operation: Hash + Eq + Debug + Send + Sync + Sized + 'static {
         true
     }
 
+    /// Whether the elements of a result lie within those of its operands, however large others are. A factor
+    /// of one element then moves from such a matrix to the other side of a product that it is multiplied
+    /// in, so that the scaled matrix is never stored.
+    fn is_bounded(&self, _part: usize) -> bool {
+        false
+    }
+
     /// For an operation that takes indices, the size that they must be below: its kernels report those
     /// that are not, and the error names operation, size and the line that recorded it.
     fn index_range(&self, _operands: &[Spec]) -> Option<usize> {
@@ -139,6 +150,7 @@ pub(super) trait Erased: Any + Send + Sync {
     fn keeps_operand(&self, operand: usize) -> bool;
     fn keeps_result(&self, part: usize, result: usize) -> bool;
     fn is_differentiable(&self, part: usize) -> bool;
+    fn is_bounded(&self, part: usize) -> bool;
     fn index_range(&self, operands: &[Spec]) -> Option<usize>;
     fn hash_into(&self, state: &mut dyn Hasher);
     fn is_same(&self, other: &dyn Any) -> bool;
@@ -184,6 +196,9 @@ impl<O: Operation> Erased for O {
     }
     fn is_differentiable(&self, part: usize) -> bool {
         Operation::is_differentiable(self, part)
+    }
+    fn is_bounded(&self, part: usize) -> bool {
+        Operation::is_bounded(self, part)
     }
     fn index_range(&self, operands: &[Spec]) -> Option<usize> {
         Operation::index_range(self, operands)
@@ -262,6 +277,11 @@ impl AnyOperation {
     /// [`Operation::reference`].
     pub fn reference(&self, operands: &[Tensor]) -> Vec<Tensor> {
         self.0.reference(operands)
+    }
+
+    /// [`Operation::is_bounded`].
+    pub fn is_bounded(&self, part: usize) -> bool {
+        self.0.is_bounded(part)
     }
 
     /// [`Operation::index_range`].
