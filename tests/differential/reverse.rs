@@ -486,6 +486,9 @@ impl Rule {
             upstream.shape.push(1);
         }
         let dx = self.times(&slope, &upstream)?;
+        // Torch, and the reference in plain operations, scale by the weight before the probability; that
+        // may overflow where the whole does not.
+        let scaled = self.times(&factor, &upstream)?;
         let is_finite = |v: Num| matches!(v, Num::Float(a, b) if a.is_finite() && b.is_finite());
         Ok(Array::build(dx.dtype, &dx.shape, |c| match class(c) {
             // An ignored row's gradient is 0. (What comes to all rows at once may be infinite here,
@@ -496,6 +499,7 @@ impl Rule {
             None => Num::point(0.0),
             // Torch adds infinities of both signs there.
             Some(t) if t == c[c.len() - 1] && upstream.at(c).is_infinite() => Num::Unknown,
+            Some(_) if is_finite(upstream.at(c)) && !is_finite(scaled.at(c)) => Num::Unknown,
             _ => dx.at(c),
         }))
     }
