@@ -293,15 +293,25 @@ fn rows_of_every_length_agree() {
         (2, 16_385),
         (2, 100_000),
         (20, 100_000),
-        (0, 7),
     ] {
-        if rows == 0 {
-            let dev = devices::cpu();
-            let x = Tensor::from_vec(Vec::<f32>::new(), [0, 7], &dev);
-            assert_eq!(x.softmax(1).to_vec::<f32>().unwrap(), Vec::<f32>::new());
-            continue;
-        }
         compare(&steps, &[rows], length).unwrap_or_else(|e| panic!("{rows} rows of {length}: {e}"));
+    }
+}
+
+/// No rows, and rows of nothing.
+#[test]
+fn rows_of_nothing() {
+    for dev in devices::all() {
+        for shape in [[0, 7], [7, 0]] {
+            let x = Tensor::from_vec(Vec::<f32>::new(), shape, &dev).requires_grad();
+            let y = (&x - x.mean_dims([1], true)).softmax(1);
+            assert_eq!(y.to_vec::<f32>().unwrap(), Vec::<f32>::new());
+            y.sum().backward().unwrap();
+            assert_eq!(x.grad().unwrap().dims().unwrap(), shape);
+        }
+        let none = Tensor::from_vec(Vec::<f32>::new(), [2, 0], &dev);
+        let sums = none.logsumexp(1, false).to_vec::<f32>().unwrap();
+        assert_eq!(sums, [f32::NEG_INFINITY; 2], "{dev}");
     }
 }
 

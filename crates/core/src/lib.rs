@@ -14,7 +14,8 @@
 //!   what was recorded, or replaying it.
 //! - `tensor`: the handle, its variables and views, and how values come in and out.
 //! - `autograd`: the tape and the backward pass. `update`: optimizers' arenas and steps.
-//! - `operation`: what a structured operation is. `ops`: what a user calls; nothing below knows one of them.
+//! - `operation`: what a structured operation is. `ops`: what a user calls. Of the rooms below only `tensor`
+//!   knows some of them, for its constructors and the derivatives of its views.
 
 pub mod autograd;
 mod fusion;
