@@ -225,9 +225,31 @@ fn moved_elements() {
     let more =
         context! { stage => "add", signed => false, before => true, block => 64, t => "i32" };
     snapshot("scatter_add_more", "scatter_add.wgsl", &more);
+    let search = |right, key| context! { right, key, t => "i32" };
+    snapshot("search_sorted", "search_sorted.wgsl", &search(true, "f32"));
     let place = |rank: u32, filled| context! { rank, filled, t => "f32" };
     snapshot("place", "place.wgsl", &place(2, true));
     snapshot("place_of_nothing", "place.wgsl", &place(2, false));
+}
+
+#[test]
+fn order() {
+    let snap = |name, variables: Value| snapshot(name, "sort.wgsl", &variables);
+    let block = |form, length: u32, descending, keys| {
+        context! { stage => "block", form, length, descending, keys, key => "f32" }
+    };
+    snap("sort_block_thread", block("thread", 32, true, true));
+    snap("sort_block_group", block("group", 1024, false, true));
+    snap("sort_block_group_short", block("group", 16, false, false));
+    snap(
+        "sort_merge",
+        context! { stage => "merge", ways => 4, keys => true },
+    );
+    snap(
+        "sort_merge_last",
+        context! { stage => "merge", ways => 4, keys => false },
+    );
+    snap("sort_values", context! { stage => "values", t => "f32" });
 }
 
 #[test]

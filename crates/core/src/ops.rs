@@ -4,6 +4,7 @@
 //! plain operations; its shape rule; its derivative), one in each backend, and a line in the three lists:
 //! [`built_in`], and the tables of the backends.
 
+mod compaction;
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
 pub(crate) mod cumsum;
@@ -17,7 +18,10 @@ mod operators;
 pub(crate) mod place;
 pub(crate) mod reduce;
 pub(crate) mod scatter_add;
+pub(crate) mod search_sorted;
 mod softmax;
+pub(crate) mod sort;
+mod unique;
 
 pub use concat::Concat;
 pub use cross_entropy::CrossEntropy;
@@ -25,6 +29,9 @@ pub use cumsum::Cumsum;
 pub use gather::Gather;
 pub use place::Place;
 pub use scatter_add::ScatterAdd;
+pub use search_sorted::SearchSorted;
+pub use sort::Sort;
+pub use unique::Unique;
 
 use crate::operation::{AnyOperation, Operation, Spec};
 
@@ -55,6 +62,8 @@ pub fn built_in() -> Vec<Example> {
         examples::<Gather>,
         examples::<Place>,
         examples::<ScatterAdd>,
+        examples::<SearchSorted>,
+        examples::<Sort>,
     ];
     LIST.iter().flat_map(|of| of()).collect()
 }

@@ -7,8 +7,12 @@ mod custom;
 mod gather;
 mod place;
 mod scatter_add;
+mod search_sorted;
+mod sort;
 
-use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd};
+use wgrad_core::ops::{
+    Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd, SearchSorted, Sort,
+};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
@@ -21,6 +25,8 @@ const TABLE: &[Entry] = &[
     entry::<Gather>(),
     entry::<Place>(),
     entry::<ScatterAdd>(),
+    entry::<SearchSorted>(),
+    entry::<Sort>(),
 ];
 
 /// An operation with a kernel on the CPU.

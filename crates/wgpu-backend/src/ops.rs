@@ -7,9 +7,13 @@ mod custom;
 mod gather;
 mod place;
 mod scatter_add;
+mod search_sorted;
+mod sort;
 
 use smallvec::SmallVec;
-use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd};
+use wgrad_core::ops::{
+    Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd, SearchSorted, Sort,
+};
 use wgrad_core::{
     AnyOperation, Arg, BufferSpec, DType, Error, Instr, Layout, MapOp, Operand, Operation, Output,
     Program, Result, Shape, Spec,
@@ -29,6 +33,8 @@ const TABLE: &[Entry] = &[
     entry::<Gather>(),
     entry::<Place>(),
     entry::<ScatterAdd>(),
+    entry::<SearchSorted>(),
+    entry::<Sort>(),
 ];
 
 /// An operation with a kernel on a GPU.
