@@ -8,6 +8,7 @@ mod compaction;
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
 pub(crate) mod cumsum;
+mod diagonal;
 pub(crate) mod elementwise;
 pub(crate) mod gather;
 mod index;
@@ -16,8 +17,9 @@ mod linear_cross_entropy;
 pub(crate) mod matmul;
 mod operators;
 pub(crate) mod place;
+mod rearrange;
 pub(crate) mod reduce;
-pub(crate) mod scatter_add;
+pub(crate) mod scatter;
 pub(crate) mod search_sorted;
 mod softmax;
 pub(crate) mod sort;
@@ -28,7 +30,8 @@ pub use cross_entropy::CrossEntropy;
 pub use cumsum::Cumsum;
 pub use gather::Gather;
 pub use place::Place;
-pub use scatter_add::ScatterAdd;
+pub use rearrange::Indexing;
+pub use scatter::{Merge, Scatter};
 pub use search_sorted::SearchSorted;
 pub use sort::Sort;
 pub use unique::Unique;
@@ -61,7 +64,7 @@ pub fn built_in() -> Vec<Example> {
         examples::<Cumsum>,
         examples::<Gather>,
         examples::<Place>,
-        examples::<ScatterAdd>,
+        examples::<Scatter>,
         examples::<SearchSorted>,
         examples::<Sort>,
     ];

@@ -6,13 +6,11 @@ mod cumsum;
 mod custom;
 mod gather;
 mod place;
-mod scatter_add;
+mod scatter;
 mod search_sorted;
 mod sort;
 
-use wgrad_core::ops::{
-    Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd, SearchSorted, Sort,
-};
+use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, Scatter, SearchSorted, Sort};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
@@ -24,7 +22,7 @@ const TABLE: &[Entry] = &[
     entry::<Cumsum>(),
     entry::<Gather>(),
     entry::<Place>(),
-    entry::<ScatterAdd>(),
+    entry::<Scatter>(),
     entry::<SearchSorted>(),
     entry::<Sort>(),
 ];

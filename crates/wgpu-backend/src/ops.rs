@@ -6,14 +6,12 @@ mod cumsum;
 mod custom;
 mod gather;
 mod place;
-mod scatter_add;
+mod scatter;
 mod search_sorted;
 mod sort;
 
 use smallvec::SmallVec;
-use wgrad_core::ops::{
-    Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd, SearchSorted, Sort,
-};
+use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, Scatter, SearchSorted, Sort};
 use wgrad_core::{
     AnyOperation, Arg, BufferSpec, DType, Error, Instr, Layout, MapOp, Operand, Operation, Output,
     Program, Result, Shape, Spec,
@@ -32,7 +30,7 @@ const TABLE: &[Entry] = &[
     entry::<Cumsum>(),
     entry::<Gather>(),
     entry::<Place>(),
-    entry::<ScatterAdd>(),
+    entry::<Scatter>(),
     entry::<SearchSorted>(),
     entry::<Sort>(),
 ];
