@@ -7,7 +7,6 @@
 mod compaction;
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
-pub(crate) mod cumsum;
 pub(crate) mod elementwise;
 pub(crate) mod gather;
 mod index;
@@ -17,6 +16,7 @@ pub(crate) mod matmul;
 mod operators;
 pub(crate) mod place;
 pub(crate) mod reduce;
+pub(crate) mod scan;
 pub(crate) mod scatter_add;
 pub(crate) mod search_sorted;
 mod softmax;
@@ -25,9 +25,9 @@ mod unique;
 
 pub use concat::Concat;
 pub use cross_entropy::CrossEntropy;
-pub use cumsum::Cumsum;
 pub use gather::Gather;
 pub use place::Place;
+pub use scan::{Combine, Scan};
 pub use scatter_add::ScatterAdd;
 pub use search_sorted::SearchSorted;
 pub use sort::Sort;
@@ -58,9 +58,9 @@ pub fn built_in() -> Vec<Example> {
     const LIST: &[fn() -> Vec<Example>] = &[
         examples::<Concat>,
         examples::<CrossEntropy>,
-        examples::<Cumsum>,
         examples::<Gather>,
         examples::<Place>,
+        examples::<Scan>,
         examples::<ScatterAdd>,
         examples::<SearchSorted>,
         examples::<Sort>,

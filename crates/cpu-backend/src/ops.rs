@@ -2,17 +2,15 @@
 
 mod concat;
 mod cross_entropy;
-mod cumsum;
 mod custom;
 mod gather;
 mod place;
+mod scan;
 mod scatter_add;
 mod search_sorted;
 mod sort;
 
-use wgrad_core::ops::{
-    Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd, SearchSorted, Sort,
-};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, ScatterAdd, SearchSorted, Sort};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
@@ -21,9 +19,9 @@ use crate::executor::{Checker, Launchable};
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
     entry::<CrossEntropy>(),
-    entry::<Cumsum>(),
     entry::<Gather>(),
     entry::<Place>(),
+    entry::<Scan>(),
     entry::<ScatterAdd>(),
     entry::<SearchSorted>(),
     entry::<Sort>(),
