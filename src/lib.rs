@@ -36,10 +36,10 @@ mod devices;
 pub use devices::*;
 pub use wgrad_core::{
     AnyOperation, Category, Coefficients, CpuKernel, CpuOperand, CpuResult, CrossEntropyOptions,
-    DType, Data, Derivative, Device, DimList, Element, Error, GradOptions, Limits, Operation,
-    Place, Profile, Progression, Reduction, ReshapeTo, Result, Rhs, Scalar, Shape, Size, Slice,
-    SliceList, Span, Spec, Stats, Target, Tensor, Unique, UpdateRule, Updater, Wgsl, WgslVariable,
-    no_grad, s,
+    DType, Data, Derivative, Device, DimList, Element, Error, GradOptions, Interpolation, Limits,
+    Operation, Place, Profile, Progression, Reduction, ReshapeTo, Result, Rhs, Scalar, Shape, Size,
+    Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UpdateRule, Updater, Wgsl,
+    WgslVariable, no_grad, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),

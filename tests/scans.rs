@@ -209,7 +209,7 @@ fn gradients() {
     let zeros = x.abs().gt(0.3).where_cond(&x, 0.0);
     for dim in 0..3 {
         for x in [&x, &zeros] {
-            let f = |x: &[Tensor]| (x[0].cumprod(dim) * (x[0].detach() + 2.0)).sum();
+            let f = |x: &[Tensor]| (x[0].cumprod(dim) + 2.0).sqr().sum();
             gradcheck(f, std::slice::from_ref(x)).unwrap();
             let f = |x: &[Tensor]| (x[0].logcumsumexp(dim).sqr() * 0.5).sum();
             gradcheck(f, std::slice::from_ref(x)).unwrap();

@@ -39,10 +39,10 @@ pub use kernel::*;
 pub use operation::{
     AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
 };
-pub use ops::Unique;
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
 #[doc(hidden)]
 pub use ops::elementwise::apply_row;
+pub use ops::{Interpolation, Unique};
 pub use tensor::create::{Data, Progression};
 pub use tensor::device::{Device, Target};
 pub use tensor::slice::{Slice, SliceList, s};

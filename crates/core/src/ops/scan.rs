@@ -2,6 +2,8 @@
 
 mod running;
 
+pub(super) use running::{product_type, shifted};
+
 use crate::operation::{AnyOperation, Derivative, Operation, Spec, apply_part};
 use crate::tensor::Tensor;
 use crate::types::dtype::DType;
@@ -57,7 +59,7 @@ pub struct Scan {
 
 impl Scan {
     /// Records the scan.
-    fn of(self, x: &Tensor) -> Tensor {
+    pub(super) fn of(self, x: &Tensor) -> Tensor {
         let place = Place::caller();
         x.then(|x| apply_part(AnyOperation::new(self), &[&x], 0, place))
     }

@@ -105,6 +105,15 @@ fn along(
     Ok(place.hold(|| f(&x.into_tensor().transpose(d, -1)).transpose(d, -1)))
 }
 
+/// The type of sums and products of elements: that of [`Tensor::sum`].
+pub(in crate::ops) fn product_type(x: &Value) -> Result<DType> {
+    Ok(match x.dtype() {
+        dtype if is_narrow(dtype) => DType::I32,
+        DType::U32 if x.node.device.open()?.backend.limits().has(DType::I64) => DType::I64,
+        dtype => dtype,
+    })
+}
+
 fn totals(
     name: &'static str,
     combine: Combine,
@@ -112,11 +121,7 @@ fn totals(
     dim: isize,
     place: Place,
 ) -> Result<Tensor> {
-    let dtype = match x.dtype() {
-        dtype if is_narrow(dtype) => DType::I32,
-        DType::U32 if x.node.device.open()?.backend.limits().has(DType::I64) => DType::I64,
-        dtype => dtype,
-    };
+    let dtype = product_type(x)?;
     let x = cast(x, dtype.compute(), place)?;
     let scan = Scan {
         combine,
@@ -188,7 +193,7 @@ fn recurrence(mut a: Tensor, mut b: Tensor, reverse: bool) -> Tensor {
 
 /// Each element moved on by `reach` places along the last dimension (with `reverse` towards the beginning),
 /// `fill` before the first.
-fn shifted(x: &Tensor, reverse: bool, reach: usize, fill: f64) -> Tensor {
+pub(in crate::ops) fn shifted(x: &Tensor, reverse: bool, reach: usize, fill: f64) -> Tensor {
     let moved = || -> Result<Tensor> {
         let mut dims = x.shape()?.to_vec();
         let last = dims.len() - 1;
