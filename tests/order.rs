@@ -339,7 +339,6 @@ fn searching() {
             );
         }
         for bad in [
-            rows.searchsorted(&values.to_dtype(DType::F32), false),
             rows.searchsorted(&values.narrow(0, 0, 1), false),
             Tensor::scalar(1, &dev).searchsorted(&values, false),
             values.bucketize(&rows, false),

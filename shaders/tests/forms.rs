@@ -202,16 +202,25 @@ fn products() {
 
 #[test]
 fn running_sums() {
-    let scan = |form, size: u32, count: u32, reverse, sums| {
-        context! { stage => "scan", form, size, count, reverse, sums, t => "f32" }
+    let scan = |form, size: u32, count: u32, combine, more: Value| {
+        let usual = context! {
+            stage => "scan", form, size, count, combine, reverse => false, states => false,
+            before => false, t => "f32",
+        };
+        context! { ..more, ..usual }
     };
-    let snap = |name, variables: Value| snapshot(name, "cumsum.wgsl", &variables);
-    snap("cumsum_thread", scan("thread", 64, 1, false, false));
-    snap("cumsum_group", scan("group", 256, 2, true, true));
+    let snap = |name, variables: Value| snapshot(name, "scan.wgsl", &variables);
+    let totals = context! { stage => "totals", reverse => true, t => "i32" };
+    let before = context! { before => true, reverse => true };
+    let states = context! { before => true, states => true };
+    snap("scan_thread", scan("thread", 64, 1, "sum", context! {}));
     snap(
-        "cumsum_add",
-        context! { stage => "add", reverse => true, t => "i32" },
+        "scan_group",
+        scan("group", 256, 2, "product", before.clone()),
     );
+    snap("scan_totals", scan("group", 256, 2, "argmax", totals));
+    snap("scan_states", scan("thread", 64, 1, "argmin", states));
+    snap("scan_logs", scan("thread", 64, 1, "logsumexp", before));
 }
 
 #[test]

@@ -39,12 +39,12 @@ pub use kernel::*;
 pub use operation::{
     AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
 };
-pub use ops::Unique;
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
 #[doc(hidden)]
 pub use ops::elementwise::apply_row;
 pub use ops::index::{Ellipsis, Index, IndexList, NewAxis, ScatterReduce};
 pub use ops::rearrange::Indexing;
+pub use ops::{Interpolation, Unique};
 pub use tensor::create::{Data, Generator, Progression, RandomState};
 pub use tensor::device::{Device, Target};
 pub use tensor::slice::{Slice, SliceList, s};

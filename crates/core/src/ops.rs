@@ -7,31 +7,39 @@
 mod compaction;
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
-pub(crate) mod cumsum;
 mod diagonal;
+mod differences;
 mod einsum;
 pub(crate) mod elementwise;
+mod extremes;
 pub(crate) mod gather;
 pub(crate) mod index;
 mod join;
 mod linear_cross_entropy;
 pub(crate) mod matmul;
+mod norm;
 mod operators;
 pub(crate) mod place;
+mod product;
 mod products;
+mod quantiles;
 pub(crate) mod rearrange;
 pub(crate) mod reduce;
+pub(crate) mod scan;
 pub(crate) mod scatter;
 pub(crate) mod search_sorted;
 mod softmax;
 pub(crate) mod sort;
+mod statistics;
+mod tally;
 mod unique;
 
 pub use concat::Concat;
 pub use cross_entropy::CrossEntropy;
-pub use cumsum::Cumsum;
 pub use gather::Gather;
 pub use place::Place;
+pub use quantiles::Interpolation;
+pub use scan::{Combine, Scan};
 pub use scatter::{Merge, Scatter};
 pub use search_sorted::SearchSorted;
 pub use sort::Sort;
@@ -62,10 +70,10 @@ pub fn built_in() -> Vec<Example> {
     const LIST: &[fn() -> Vec<Example>] = &[
         examples::<Concat>,
         examples::<CrossEntropy>,
-        examples::<Cumsum>,
         examples::<Gather>,
         examples::<Place>,
         examples::<Scatter>,
+        examples::<Scan>,
         examples::<SearchSorted>,
         examples::<Sort>,
     ];

@@ -2,15 +2,15 @@
 
 mod concat;
 mod cross_entropy;
-mod cumsum;
 mod custom;
 mod gather;
 mod place;
+mod scan;
 mod scatter;
 mod search_sorted;
 mod sort;
 
-use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, Scatter, SearchSorted, Sort};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted, Sort};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
@@ -19,10 +19,10 @@ use crate::executor::{Checker, Launchable};
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
     entry::<CrossEntropy>(),
-    entry::<Cumsum>(),
     entry::<Gather>(),
     entry::<Place>(),
     entry::<Scatter>(),
+    entry::<Scan>(),
     entry::<SearchSorted>(),
     entry::<Sort>(),
 ];

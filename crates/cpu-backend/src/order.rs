@@ -8,6 +8,8 @@ pub(crate) trait Ordered: Pod + Send + Sync {
     /// Unsigned, so that keys of all types are compared alike.
     type Key: Copy + Ord + Send + Sync + std::ops::Not<Output = Self::Key>;
     fn key(self) -> Self::Key;
+    /// Not a number.
+    fn is_nan(self) -> bool;
 }
 
 /// The bits of a float, turned so that their order as unsigned integers is that of the numbers.
@@ -28,6 +30,10 @@ macro_rules! float_keys {
                 !bits
             }
         }
+        #[inline(always)]
+        fn is_nan(self) -> bool {
+            <$t>::is_nan(self)
+        }
     })* };
 }
 float_keys! { f64 as u64; f32 as u32; f16 as u16; bf16 as u16; }
@@ -39,6 +45,10 @@ macro_rules! integer_keys {
         fn key(self) -> $key {
             let $x = self;
             $value
+        }
+        #[inline(always)]
+        fn is_nan(self) -> bool {
+            false
         }
     })* };
 }

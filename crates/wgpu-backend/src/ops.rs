@@ -2,16 +2,16 @@
 
 mod concat;
 mod cross_entropy;
-mod cumsum;
 mod custom;
 mod gather;
 mod place;
+mod scan;
 mod scatter;
 mod search_sorted;
 mod sort;
 
 use smallvec::SmallVec;
-use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, Scatter, SearchSorted, Sort};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted, Sort};
 use wgrad_core::{
     AnyOperation, Arg, BufferSpec, DType, Error, Instr, Layout, MapOp, Operand, Operation, Output,
     Program, Result, Shape, Spec,
@@ -27,10 +27,10 @@ use crate::source::{Generated, Slot, Source, register};
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
     entry::<CrossEntropy>(),
-    entry::<Cumsum>(),
     entry::<Gather>(),
     entry::<Place>(),
     entry::<Scatter>(),
+    entry::<Scan>(),
     entry::<SearchSorted>(),
     entry::<Sort>(),
 ];

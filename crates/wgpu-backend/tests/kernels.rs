@@ -456,7 +456,17 @@ fn running_sums() {
                     let mut t = Trial::new(&gpu);
                     let x = t.operand(dtype, &values, layout);
                     let y = t.output(dtype, rows * n);
-                    t.launch(Kernel::operation(ops::Cumsum { reverse }, [x], [y]), &[]);
+                    t.launch(
+                        Kernel::operation(
+                            ops::Scan {
+                                combine: ops::Combine::Sum,
+                                reverse,
+                            },
+                            [x],
+                            [y],
+                        ),
+                        &[],
+                    );
                     t.run();
                     let mut want = Vec::new();
                     // Errors grow with what is added up, whatever cancels.

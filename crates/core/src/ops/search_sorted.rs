@@ -1,6 +1,7 @@
 //! Places of values among sorted ones.
 
 use crate::operation::{AnyOperation, Operation, Spec, apply_part};
+use crate::ops::elementwise::cast;
 use crate::tensor::views::materialized;
 use crate::tensor::{Tensor, Value, same_device};
 use crate::types::dtype::DType;
@@ -20,8 +21,7 @@ impl Tensor {
     /// sorted.searchsorted(&Tensor::new([3.0, 6.0], &dev), true);  // [2, 3]
     /// ```
     ///
-    /// Other shapes give a failed tensor with [`Error::Shape`], and operands of different types one with
-    /// [`Error::DType`].
+    /// Operands of different types promote. Other shapes give a failed tensor with [`Error::Shape`].
     #[track_caller]
     pub fn searchsorted(&self, values: &Tensor, right: bool) -> Tensor {
         let place = Place::caller();
@@ -50,6 +50,35 @@ impl Tensor {
     }
 }
 
+impl Tensor {
+    /// Whether each element is among those of `others`, as bools: `torch.isin`. NaN is equal to nothing.
+    ///
+    /// ```ignore
+    /// Tensor::new([1, 2, 3], &dev).isin(&Tensor::new([3, 1], &dev)); // [true, false, true]
+    /// ```
+    #[track_caller]
+    pub fn isin(&self, others: &Tensor) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            let others = others.capture()?;
+            same_device("isin", &x, &others, place)?;
+            let (n, shape) = (others.shape().numel(), x.shape().clone());
+            if n == 0 {
+                let device = &x.node.device;
+                return place.hold(|| Tensor::zeros(shape, (DType::Bool, device)).checked());
+            }
+            let dtype = x.dtype().promote(others.dtype());
+            let (x, others) = (cast(&x, dtype, place)?, cast(&others, dtype, place)?);
+            place.hold(|| {
+                let x = x.into_tensor().detach().reshape([-1isize]);
+                let sorted = others.into_tensor().detach().reshape([-1isize]).msort();
+                let place = sorted.searchsorted(&x, false).minimum(n as i64 - 1);
+                Ok(sorted.gather(0, &place).eq(x).reshape(shape))
+            })
+        })
+    }
+}
+
 fn search(
     name: &'static str,
     sorted: &Value,
@@ -58,12 +87,10 @@ fn search(
     place: Place,
 ) -> Result<Tensor> {
     same_device(name, sorted, values, place)?;
-    if sorted.dtype() != values.dtype() {
-        let problem = format!("{} among {}", values.dtype(), sorted.dtype());
-        return Err(Error::dtype(name, place, problem));
-    }
     let shape = values.shape().clone();
-    let (sorted, values) = (materialized(sorted, place)?, materialized(values, place)?);
+    let dtype = sorted.dtype().promote(values.dtype());
+    let (sorted, values) = (cast(sorted, dtype, place)?, cast(values, dtype, place)?);
+    let (sorted, values) = (materialized(&sorted, place)?, materialized(&values, place)?);
     if sorted.shape().rank() == 0 {
         let problem = "there are no sorted elements in a tensor without dimensions";
         return Err(Error::shape(name, place, problem));

@@ -6,7 +6,7 @@ use super::{integer, one_dimensional, wrapped};
 use crate::ops::gather::gather;
 use crate::tensor::Tensor;
 use crate::tensor::views::dim_of;
-use crate::types::error::{Error, Place, Result};
+use crate::types::error::{Error, Place};
 use crate::types::layout::Layout;
 use crate::types::shape::{Dims, Shape};
 
