@@ -7,7 +7,12 @@ fn snapshot(name: &str, template: &str, variables: &Value) {
     let rendering = render(template, variables).unwrap_or_else(|error| panic!("{name}: {error}"));
     // Where a line comes from is known for all of them: the kernel's file or one that it includes.
     for line in 1..=rendering.text.lines().count() {
-        const PARTS: [&str; 3] = ["elements.wgsl", "index.wgsl", "scatter_sort.wgsl"];
+        const PARTS: [&str; 4] = [
+            "elements.wgsl",
+            "index.wgsl",
+            "merged.wgsl",
+            "scatter_sort.wgsl",
+        ];
         let known = |file: &str| file == template || file.contains('/') || PARTS.contains(&file);
         assert!(rendering.origin(line).is_some_and(|(file, _)| known(file)));
     }
@@ -228,12 +233,15 @@ fn moved_elements() {
     snapshot("gather_of_integers", "gather.wgsl", &gather(false, "u32"));
     for stage in ["clear", "link", "sort", "add", "join"] {
         let name = format!("scatter_{stage}");
-        let form = context! { stage, signed => true, before => false, block => 64, t => "f32" };
-        snapshot(&name, "scatter_add.wgsl", &form);
+        let merge = "sum";
+        let form =
+            context! { stage, merge, signed => true, before => false, block => 64, t => "f32" };
+        snapshot(&name, "scatter.wgsl", &form);
     }
-    let more =
-        context! { stage => "add", signed => false, before => true, block => 64, t => "i32" };
-    snapshot("scatter_add_more", "scatter_add.wgsl", &more);
+    let more = context! {
+        stage => "add", merge => "max", signed => false, before => true, block => 64, t => "i32"
+    };
+    snapshot("scatter_max_more", "scatter.wgsl", &more);
     let search = |right, key| context! { right, key, t => "i32" };
     snapshot("search_sorted", "search_sorted.wgsl", &search(true, "f32"));
     let place = |rank: u32, filled| context! { rank, filled, t => "f32" };

@@ -7,11 +7,13 @@
 mod compaction;
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
+mod diagonal;
 mod differences;
+mod einsum;
 pub(crate) mod elementwise;
 mod extremes;
 pub(crate) mod gather;
-mod index;
+pub(crate) mod index;
 mod join;
 mod linear_cross_entropy;
 pub(crate) mod matmul;
@@ -19,10 +21,12 @@ mod norm;
 mod operators;
 pub(crate) mod place;
 mod product;
+mod products;
 mod quantiles;
+pub(crate) mod rearrange;
 pub(crate) mod reduce;
 pub(crate) mod scan;
-pub(crate) mod scatter_add;
+pub(crate) mod scatter;
 pub(crate) mod search_sorted;
 mod softmax;
 pub(crate) mod sort;
@@ -36,7 +40,7 @@ pub use gather::Gather;
 pub use place::Place;
 pub use quantiles::Interpolation;
 pub use scan::{Combine, Scan};
-pub use scatter_add::ScatterAdd;
+pub use scatter::{Merge, Scatter};
 pub use search_sorted::SearchSorted;
 pub use sort::Sort;
 pub use unique::Unique;
@@ -68,8 +72,8 @@ pub fn built_in() -> Vec<Example> {
         examples::<CrossEntropy>,
         examples::<Gather>,
         examples::<Place>,
+        examples::<Scatter>,
         examples::<Scan>,
-        examples::<ScatterAdd>,
         examples::<SearchSorted>,
         examples::<Sort>,
     ];

@@ -6,11 +6,11 @@ mod custom;
 mod gather;
 mod place;
 mod scan;
-mod scatter_add;
+mod scatter;
 mod search_sorted;
 mod sort;
 
-use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, ScatterAdd, SearchSorted, Sort};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted, Sort};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
@@ -21,8 +21,8 @@ const TABLE: &[Entry] = &[
     entry::<CrossEntropy>(),
     entry::<Gather>(),
     entry::<Place>(),
+    entry::<Scatter>(),
     entry::<Scan>(),
-    entry::<ScatterAdd>(),
     entry::<SearchSorted>(),
     entry::<Sort>(),
 ];

@@ -6,12 +6,12 @@ mod custom;
 mod gather;
 mod place;
 mod scan;
-mod scatter_add;
+mod scatter;
 mod search_sorted;
 mod sort;
 
 use smallvec::SmallVec;
-use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, ScatterAdd, SearchSorted, Sort};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted, Sort};
 use wgrad_core::{
     AnyOperation, Arg, BufferSpec, DType, Error, Instr, Layout, MapOp, Operand, Operation, Output,
     Program, Result, Shape, Spec,
@@ -29,8 +29,8 @@ const TABLE: &[Entry] = &[
     entry::<CrossEntropy>(),
     entry::<Gather>(),
     entry::<Place>(),
+    entry::<Scatter>(),
     entry::<Scan>(),
-    entry::<ScatterAdd>(),
     entry::<SearchSorted>(),
     entry::<Sort>(),
 ];

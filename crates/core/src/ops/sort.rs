@@ -1,6 +1,6 @@
 //! Order along a dimension: sorting, and what is the first of it.
 
-use super::scatter_add::scatter_add;
+use super::scatter::scatter_add;
 use crate::operation::{AnyOperation, Derivative, Operation, Spec, apply};
 use crate::tensor::views::{dim_of, materialized};
 use crate::tensor::{Tensor, Value};
@@ -77,7 +77,7 @@ impl Tensor {
             let last = |t: Tensor| match (x.shape().rank(), keepdim) {
                 (0, _) => t,
                 (_, true) => t.narrow(dim, k - 1, 1),
-                (_, false) => t.select(dim, k - 1),
+                (_, false) => t.select(dim, k as isize - 1),
             };
             Ok(place.hold(|| (last(values), last(positions))))
         })

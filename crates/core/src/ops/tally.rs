@@ -1,7 +1,7 @@
 //! How often what occurs.
 
 use super::compaction::read_size;
-use super::scatter_add::scatter_add;
+use super::scatter::scatter_add;
 use super::statistics::floats;
 use crate::ops::elementwise::cast;
 use crate::tensor::{Tensor, same_device};

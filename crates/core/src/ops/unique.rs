@@ -1,7 +1,7 @@
 //! Elements without their repetitions.
 
 use super::compaction::positions;
-use super::scatter_add::scatter_add;
+use super::scatter::scatter_add;
 use super::sort::first;
 use crate::tensor::Tensor;
 use crate::types::dtype::DType;
