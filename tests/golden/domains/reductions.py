@@ -421,7 +421,7 @@ def running(d):
     def none(part, want, x):
         return want.nan_to_num(0.0) if part == "grad" else want
 
-    reason = "an element of minus infinity has no part in any sum: docs/guide/differences.md, Gradients"
+    reason = "an element of minus infinity has no part in any sum: docs/guide/differences.md, Derivatives"
     d.case("logcumsumexp", lambda x, dim: x.logcumsumexp(dim), [masked], {"dim": 0}, second=False, differs=none, reason=reason)
     for op, f in [("cummax", torch.cummax), ("cummin", torch.cummin)]:
         pair = lambda x, dim: positioned(f(x, dim))
