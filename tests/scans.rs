@@ -222,12 +222,14 @@ fn gradients() {
                 create_graph: true,
                 ..Default::default()
             };
-            let y = (x[0].cumprod(dim).sqr() + x[0].logcumsumexp(dim).sqr()).sum();
-            autograd::grad(&y, &[&x[0]], options).unwrap()[0]
-                .sqr()
-                .sum()
+            // The difference quotients come without a tape.
+            let x = match x[0].needs_grad() {
+                true => &x[0] * 1.0,
+                false => x[0].detach().requires_grad(),
+            };
+            let y = (x.cumprod(dim).sqr() + x.logcumsumexp(dim).sqr()).sum();
+            autograd::grad(&y, &[&x], options).unwrap()[0].sqr().sum()
         };
-        let inner = x.clone().requires_grad();
-        gradcheck(f, std::slice::from_ref(&inner)).unwrap();
+        gradcheck(f, std::slice::from_ref(&x)).unwrap();
     }
 }

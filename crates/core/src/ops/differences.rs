@@ -4,6 +4,7 @@ use crate::tensor::views::dim_of;
 use crate::tensor::{Rhs, Tensor, Value};
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
+use crate::types::shape::Shape;
 
 impl Tensor {
     /// The differences of neighbours along `dim`, `n` times, as `torch.diff`: each time one element fewer, as long
@@ -101,11 +102,7 @@ fn areas(name: &'static str, y: &Value, x: &Rhs, dim: isize, place: Place) -> Re
             let problem = format!("places of shape {shape} for shape {}", y.shape());
             return Err(Error::shape(name, place, problem));
         }
-        let (from, to) = neighbours(
-            &width.reshape(&crate::types::shape::Shape::new(&dims)),
-            at,
-            size,
-        );
+        let (from, to) = neighbours(&width.reshape(Shape::new(&dims)), at, size);
         Ok(sums * (to - from) / 2.0)
     })
 }

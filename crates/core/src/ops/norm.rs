@@ -1,9 +1,11 @@
 //! Norms of vectors.
 
+use crate::autograd::{self, Saves};
 use crate::ops::elementwise::cast;
 use crate::ops::reduce::{dims_or_all, no_elements};
 use crate::ops::statistics::{floats, root};
 use crate::tensor::{Tensor, Value};
+use crate::types::dtype::DType;
 use crate::types::error::{Place, Result};
 use crate::types::shape::DimList;
 
@@ -50,10 +52,12 @@ fn norm(
     }
     let dims: Vec<isize> = list.iter().map(|&d| d as isize).collect();
     let x = cast(x, dtype.compute(), place)?.into_tensor();
+    if p == 0.0 {
+        return count(name, &x.capture()?, &dims, keepdim, dtype, place);
+    }
     let y = place.hold(|| {
         let sum = |x: Tensor| x.sum_dims(&dims[..], keepdim);
         match p {
-            0.0 => sum(x.ne(0.0).to_dtype(dtype.compute())),
             1.0 => sum(x.abs()),
             2.0 => root(&sum(x.sqr())),
             f64::INFINITY => x.abs().max_dims(&dims[..], keepdim),
@@ -62,4 +66,34 @@ fn norm(
         }
     });
     Ok(place.hold(|| y.to_dtype(dtype)))
+}
+
+/// The number of elements that are not 0, whose derivative is 0.
+fn count(
+    name: &'static str,
+    x: &Value,
+    dims: &[isize],
+    keepdim: bool,
+    dtype: DType,
+    place: Place,
+) -> Result<Tensor> {
+    let counted = x.clone().into_tensor();
+    let y = place.hold(|| counted.ne(0.0).sum_dims(dims, keepdim).to_dtype(dtype));
+    if !autograd::tracks(&[x]) {
+        return Ok(y);
+    }
+    let (shape, of) = (x.shape().clone(), x.dtype());
+    let rule = move |c: &autograd::Context<'_>| {
+        let zeros = Tensor::zeros(&shape, (of, c.grad.device()));
+        [Some(zeros)].into_iter().collect()
+    };
+    let y = y.capture()?;
+    Ok(autograd::track(
+        name,
+        y,
+        &[x],
+        Saves::default(),
+        place,
+        rule,
+    ))
 }

@@ -53,7 +53,7 @@ fn product(x: &Value, dims: &[usize], keepdim: bool, place: Place) -> Result<Ten
         let rows = x
             .into_tensor()
             .permute(&turned[..])
-            .reshape(&Shape::new(&rows));
+            .reshape(Shape::new(&rows));
         Ok(total(&rows.capture()?, n, place)?
             .reshape(&result)
             .to_dtype(dtype))

@@ -67,6 +67,7 @@ impl Scan {
 
 impl Operation for Scan {
     const NAME: &'static str = "scan";
+    const PRIMITIVE: bool = true;
 
     fn called(&self) -> &'static str {
         match self.combine {

@@ -65,8 +65,8 @@ impl Tensor {
 
     /// How many elements lie in each of `bins` equal parts of the range from `min` to `max`, in this tensor's
     /// type: `torch.histc`. The last part has its upper end, the others only their lower one; what lies outside
-    /// counts nowhere, nor does NaN. With `min` and `max` both 0 the range is that of the elements; a range of no
-    /// width is widened by 1 to both sides. Only floats.
+    /// counts nowhere, nor does NaN. Where `min` is `max` the range is that of the elements; if that has no width, it is
+    /// widened by 1 to both sides. Only floats.
     ///
     /// ```ignore
     /// Tensor::new([1.0, 2.0, 1.0], &dev).histc(4, 0.0, 3.0); // [0, 2, 1, 0]
@@ -88,7 +88,7 @@ impl Tensor {
                 let x = x.detach().reshape([-1isize]);
                 let device = x.device();
                 let number = |v: f64| Tensor::full((), v, (dtype.compute(), device));
-                let (low, high) = match min == 0.0 && max == 0.0 && !empty {
+                let (low, high) = match min == max && !empty {
                     true => (x.min(), x.max()),
                     false => (number(min), number(max)),
                 };

@@ -165,6 +165,9 @@ impl<T: Ordered, const MIN: bool> Monoid for Extreme<T, MIN> {
     }
 }
 
+/// Takes a block: its number, where its row begins, where in the row it does, and its elements.
+type Visit<'a, E> = &'a mut dyn FnMut(usize, usize, usize, &[E]);
+
 impl Scanned {
     /// # Safety
     /// Operand and output were checked.
@@ -179,36 +182,34 @@ impl Scanned {
         let blocks = self.n.div_ceil(BLOCK);
         let count = self.rows * blocks;
         let parallel = self.rows * self.n >= PARALLEL_ELEMENTS;
-        // Calls `f` for each of some blocks with its number, where its row begins and where in the row it does,
-        // and its elements.
-        let each =
-            |start: usize, end: usize, f: &mut dyn FnMut(usize, usize, usize, &[M::Element])| {
-                let mut cursor = Cursor::new(walk);
-                scratch::with(|scratch| {
-                    let elements = scratch.slice::<M::Element>(BLOCK.min(self.n));
-                    for i in start..end {
-                        let (row, first) = (i / blocks * self.n, i % blocks * BLOCK);
-                        let len = BLOCK.min(self.n - first);
-                        // Blocks are counted in the direction of the scan.
-                        let first = match self.reverse {
-                            true => self.n - first - len,
-                            false => first,
-                        };
-                        let to = elements.as_mut_ptr().cast();
-                        // SAFETY: the caller's promise.
-                        unsafe {
-                            cursor.gather(
-                                source.start(),
-                                size_of::<M::Element>(),
-                                row + first,
-                                to,
-                                len,
-                            );
-                        }
-                        f(i, row, first, &elements[..len]);
+        // Visits some blocks.
+        let each = |start: usize, end: usize, f: Visit<'_, M::Element>| {
+            let mut cursor = Cursor::new(walk);
+            scratch::with(|scratch| {
+                let elements = scratch.slice::<M::Element>(BLOCK.min(self.n));
+                for i in start..end {
+                    let (row, first) = (i / blocks * self.n, i % blocks * BLOCK);
+                    let len = BLOCK.min(self.n - first);
+                    // Blocks are counted in the direction of the scan.
+                    let first = match self.reverse {
+                        true => self.n - first - len,
+                        false => first,
+                    };
+                    let to = elements.as_mut_ptr().cast();
+                    // SAFETY: the caller's promise.
+                    unsafe {
+                        cursor.gather(
+                            source.start(),
+                            size_of::<M::Element>(),
+                            row + first,
+                            to,
+                            len,
+                        );
                     }
-                });
-            };
+                    f(i, row, first, &elements[..len]);
+                }
+            });
+        };
         let mut totals = vec![M::NOTHING; if blocks > 1 { count } else { 0 }];
         if blocks > 1 {
             let to = Shared(totals.as_mut_ptr());
