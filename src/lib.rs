@@ -37,9 +37,9 @@ pub use devices::*;
 pub use wgrad_core::{
     AnyOperation, Category, Coefficients, CpuKernel, CpuOperand, CpuResult, CrossEntropyOptions,
     DType, Data, Derivative, Device, DimList, Element, Error, GradOptions, Limits, Operation,
-    Place, Profile, Progression, Reduction, ReshapeTo, Result, Rhs, Scalar, Shape, Size, Slice,
-    SliceList, Span, Spec, Stats, Target, Tensor, UpdateRule, Updater, Wgsl, WgslVariable, no_grad,
-    s,
+    Place, Profile, Progression, Reduction, ReshapeTo, Result, Rhs, Rounding, Scalar, Shape, Size,
+    Slice, SliceList, Span, Spec, Stats, Target, Tensor, UpdateRule, Updater, Wgsl, WgslVariable,
+    no_grad, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),

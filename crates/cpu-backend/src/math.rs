@@ -14,7 +14,11 @@
 #![allow(clippy::excessive_precision)] // the digits are the sources'
 
 mod angle;
+pub(crate) mod double;
 mod exponential;
+pub(crate) mod gamma;
+mod hyperbolic;
+mod inverse;
 mod logarithm;
 mod power;
 #[cfg(test)]
@@ -22,8 +26,12 @@ mod tests;
 
 pub(crate) use angle::{HUGE_ANGLE, cos, sin, tan};
 pub(crate) use exponential::{GELU_CUBIC, GELU_LINEAR};
-pub(crate) use exponential::{erf, exp, expm1, gelu, gelu_tanh, sigmoid, tanh};
-pub(crate) use logarithm::{ln, log1p, softplus};
+pub(crate) use exponential::{erf, erfc, erfinv, exp, exp2, expm1, gelu, gelu_tanh, sigmoid, tanh};
+pub(crate) use hyperbolic::{
+    acosh, asinh, atanh, cosh, hypot, logaddexp, logaddexp2, logit, sinh, xlogy,
+};
+pub(crate) use inverse::{acos, asin, atan, atan2, sinc};
+pub(crate) use logarithm::{ln, log1p, log2, log10, softplus};
 pub(crate) use power::pow;
 
 /// `a` where `yes`, else `b`, both computed. An `if` would let the compiler move the computation of
