@@ -160,13 +160,14 @@ fn log10_f32(x: vec4<f32>) -> vec4<f32> {
     return ln_edges(x, fma(parts.k, vec4<f32>(3.0102920532e-1), fma(parts.k, vec4<f32>(7.9034151668e-7), y)));
 }
 
-// ln(1 + (2 x - 1) / (1 - x)), or minus that of 1 - x: precise around 1/2.
+// ln(1 + (2 x - 1) / (1 - x)), or minus that of 1 - x: precise around 1/2. For small ones ln(x) - ln(1 - x).
 fn logit_f32(x: vec4<f32>) -> vec4<f32> {
     let upper = x >= vec4<f32>(0.5);
     let inside = (x > vec4<f32>(0.0)) & (x < vec4<f32>(1.0));
     let u = select(vec4<f32>(0.5), x, inside);
     let y = log1p_f32(select(1.0 - 2.0 * u, 2.0 * u - 1.0, upper) / select(u, 1.0 - u, upper));
-    var value = select(-y, y, upper);
+    let small = ln_f32(u) - log1p_f32(-u);
+    var value = select(select(-y, small, u < vec4<f32>(0.1)), y, upper);
     value = select(value, inf_f32(x), x == vec4<f32>(1.0));
     value = select(value, -inf_f32(x), x == vec4<f32>(0.0));
     return select(value, nan_f32(x), (x < vec4<f32>(0.0)) | (x > vec4<f32>(1.0)) | is_nan(x));

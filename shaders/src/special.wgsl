@@ -125,7 +125,8 @@ fn zeta_positive(s: vec4<f32>, q: vec4<f32>) -> vec4<f32> {
     let power = pow_f32(a, -s);
     let r = 1.0 / a;
     let square = r * r;
-    sum = sum + power * fma(a, 1.0 / (s - 1.0), vec4<f32>(0.5));
+    sum = sum + pow_f32(a, 1.0 - s) / (s - 1.0) + 0.5 * power;
+    let head = sum;
     var factor = power * s * r;
     sum = fma(factor, vec4<f32>(8.333333333e-2), sum);
     factor = factor * (s + 1.0) * (s + 2.0) * square;
@@ -138,6 +139,8 @@ fn zeta_positive(s: vec4<f32>, q: vec4<f32>) -> vec4<f32> {
     sum = fma(factor, vec4<f32>(2.087675699e-8), sum);
     factor = factor * (s + 9.0) * (s + 10.0) * square;
     sum = fma(factor, vec4<f32>(-5.284190139e-10), sum);
+    // Where the powers are 0 their factors may be infinite.
+    sum = select(sum, head, power == vec4<f32>(0.0));
     return select(sum, vec4<f32>(0.0), is_inf(q));
 }
 
@@ -151,7 +154,7 @@ fn zeta_f32(s: vec4<f32>, q: vec4<f32>) -> vec4<f32> {
         let even = round(s * 0.5) == s * 0.5;
         value = select(value, value + select(-part, part, even), below);
     }
-    value = select(value, nan_f32(q), below & (floor(s) != s));
+    value = select(value, nan_f32(q), below & ((floor(s) != s) | is_inf(s)));
     let pole = (q <= vec4<f32>(0.0)) & (floor(q) == q);
     value = select(value, inf_f32(q), pole | (s == vec4<f32>(1.0)));
     return select(value, nan_f32(q), (s < vec4<f32>(1.0)) | is_nan(s) | is_nan(q));

@@ -6,6 +6,15 @@ use smallvec::SmallVec;
 use crate::map_rows;
 use crate::types::dtype::DType;
 
+macro_rules! takes_integers {
+    (integer) => {
+        true
+    };
+    (float) => {
+        false
+    };
+}
+
 macro_rules! define_map_op {
     (
         unary { $($(#[$udoc:meta])* $U:ident $uclass:ident $uname:ident, rust $ur:expr, wgsl $uw:literal,
@@ -81,6 +90,14 @@ macro_rules! define_map_op {
                     $(MapOp::$L => Some($lw),)*
                     $(MapOp::$K => Some($kw),)*
                     _ => None,
+                }
+            }
+
+            /// Whether this row takes integers alone.
+            pub const fn takes_integers(self) -> bool {
+                match self {
+                    $(MapOp::$K => takes_integers!($kclass),)*
+                    _ => false,
                 }
             }
 

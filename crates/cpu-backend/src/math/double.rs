@@ -49,6 +49,8 @@ pub(crate) fn logit(x: f64) -> f64 {
     let x = x + 0.0;
     if x >= 0.5 {
         ((2.0 * x - 1.0) / (1.0 - x)).ln_1p()
+    } else if x < 0.1 {
+        x.ln() - (-x).ln_1p()
     } else {
         -((1.0 - 2.0 * x) / x).ln_1p()
     }

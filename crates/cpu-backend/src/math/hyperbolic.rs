@@ -51,7 +51,8 @@ pub(crate) fn atanh<const FMA: bool>(x: f32) -> f32 {
     (0.5 * log1p::<FMA>(2.0 * t / (1.0 - t))).copysign(x)
 }
 
-/// `ln(x / (1 - x))` as `ln(1 + (2 x - 1) / (1 - x))`, or minus that of `1 - x`: precise around 1/2.
+/// `ln(x / (1 - x))` as `ln(1 + (2 x - 1) / (1 - x))`, or minus that of `1 - x`: precise around 1/2. For small ones as
+/// `ln(x) - ln(1 - x)`.
 #[inline(always)]
 pub(crate) fn logit<const FMA: bool>(x: f32) -> f32 {
     // Of zeros the positive one.
@@ -59,7 +60,8 @@ pub(crate) fn logit<const FMA: bool>(x: f32) -> f32 {
     let upper = x >= 0.5;
     let top = pick(upper, 2.0 * x - 1.0, 1.0 - 2.0 * x);
     let y = log1p::<FMA>(top / pick(upper, 1.0 - x, x));
-    pick(upper, y, -y)
+    let small = ln::<FMA>(x) - log1p::<FMA>(-x);
+    pick(upper, y, pick(x < 0.1, small, -y))
 }
 
 /// `sqrt(a^2 + b^2)` by the smaller's share of the larger.
