@@ -36,10 +36,11 @@ mod devices;
 pub use devices::*;
 pub use wgrad_core::{
     AnyOperation, Category, Coefficients, CpuKernel, CpuOperand, CpuResult, CrossEntropyOptions,
-    DType, Data, Derivative, Device, DimList, Element, Error, GradOptions, Limits, Operation,
-    Place, Profile, Progression, Reduction, ReshapeTo, Result, Rhs, Rounding, Scalar, Shape, Size,
-    Slice, SliceList, Span, Spec, Stats, Target, Tensor, UpdateRule, Updater, Wgsl, WgslVariable,
-    no_grad, s,
+    DType, Data, Derivative, Device, DimList, Element, Ellipsis, Error, Generator, GradOptions,
+    Index, IndexList, Indexing, Interpolation, Limits, NewAxis, Operation, Place, Profile,
+    Progression, RandomState, Reduction, ReshapeTo, Result, Rhs, Rounding, Scalar, ScatterReduce,
+    Shape, Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UpdateRule, Updater,
+    Wgsl, WgslVariable, no_grad, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
@@ -78,8 +79,8 @@ pub use wgrad_nn::optim;
 pub mod prelude {
     pub use crate::autograd;
     pub use crate::{
-        CrossEntropyOptions, DType, Device, DeviceOptions, Error, GradOptions, Reduction, Result,
-        Shape, Tensor, no_grad, s,
+        CrossEntropyOptions, DType, Device, DeviceOptions, Ellipsis, Error, GradOptions, NewAxis,
+        Reduction, Result, Shape, Tensor, no_grad, s,
     };
     #[cfg(feature = "nn")]
     pub use wgrad_nn::prelude::*;

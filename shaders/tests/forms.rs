@@ -7,7 +7,12 @@ fn snapshot(name: &str, template: &str, variables: &Value) {
     let rendering = render(template, variables).unwrap_or_else(|error| panic!("{name}: {error}"));
     // Where a line comes from is known for all of them: the kernel's file or one that it includes.
     for line in 1..=rendering.text.lines().count() {
-        const PARTS: [&str; 3] = ["elements.wgsl", "index.wgsl", "scatter_sort.wgsl"];
+        const PARTS: [&str; 4] = [
+            "elements.wgsl",
+            "index.wgsl",
+            "merged.wgsl",
+            "scatter_sort.wgsl",
+        ];
         let known = |file: &str| file == template || file.contains('/') || PARTS.contains(&file);
         assert!(rendering.origin(line).is_some_and(|(file, _)| known(file)));
     }
@@ -197,16 +202,25 @@ fn products() {
 
 #[test]
 fn running_sums() {
-    let scan = |form, size: u32, count: u32, reverse, sums| {
-        context! { stage => "scan", form, size, count, reverse, sums, t => "f32" }
+    let scan = |form, size: u32, count: u32, combine, more: Value| {
+        let usual = context! {
+            stage => "scan", form, size, count, combine, reverse => false, states => false,
+            before => false, t => "f32",
+        };
+        context! { ..more, ..usual }
     };
-    let snap = |name, variables: Value| snapshot(name, "cumsum.wgsl", &variables);
-    snap("cumsum_thread", scan("thread", 64, 1, false, false));
-    snap("cumsum_group", scan("group", 256, 2, true, true));
+    let snap = |name, variables: Value| snapshot(name, "scan.wgsl", &variables);
+    let totals = context! { stage => "totals", reverse => true, t => "i32" };
+    let before = context! { before => true, reverse => true };
+    let states = context! { before => true, states => true };
+    snap("scan_thread", scan("thread", 64, 1, "sum", context! {}));
     snap(
-        "cumsum_add",
-        context! { stage => "add", reverse => true, t => "i32" },
+        "scan_group",
+        scan("group", 256, 2, "product", before.clone()),
     );
+    snap("scan_totals", scan("group", 256, 2, "argmax", totals));
+    snap("scan_states", scan("thread", 64, 1, "argmin", states));
+    snap("scan_logs", scan("thread", 64, 1, "logsumexp", before));
 }
 
 #[test]
@@ -219,15 +233,40 @@ fn moved_elements() {
     snapshot("gather_of_integers", "gather.wgsl", &gather(false, "u32"));
     for stage in ["clear", "link", "sort", "add", "join"] {
         let name = format!("scatter_{stage}");
-        let form = context! { stage, signed => true, before => false, block => 64, t => "f32" };
-        snapshot(&name, "scatter_add.wgsl", &form);
+        let merge = "sum";
+        let form =
+            context! { stage, merge, signed => true, before => false, block => 64, t => "f32" };
+        snapshot(&name, "scatter.wgsl", &form);
     }
-    let more =
-        context! { stage => "add", signed => false, before => true, block => 64, t => "i32" };
-    snapshot("scatter_add_more", "scatter_add.wgsl", &more);
+    let more = context! {
+        stage => "add", merge => "max", signed => false, before => true, block => 64, t => "i32"
+    };
+    snapshot("scatter_max_more", "scatter.wgsl", &more);
+    let search = |right, key| context! { right, key, t => "i32" };
+    snapshot("search_sorted", "search_sorted.wgsl", &search(true, "f32"));
     let place = |rank: u32, filled| context! { rank, filled, t => "f32" };
     snapshot("place", "place.wgsl", &place(2, true));
     snapshot("place_of_nothing", "place.wgsl", &place(2, false));
+}
+
+#[test]
+fn order() {
+    let snap = |name, variables: Value| snapshot(name, "sort.wgsl", &variables);
+    let block = |form, length: u32, descending, keys| {
+        context! { stage => "block", form, length, descending, keys, key => "f32" }
+    };
+    snap("sort_block_thread", block("thread", 32, true, true));
+    snap("sort_block_group", block("group", 1024, false, true));
+    snap("sort_block_group_short", block("group", 16, false, false));
+    snap(
+        "sort_merge",
+        context! { stage => "merge", ways => 4, keys => true },
+    );
+    snap(
+        "sort_merge_last",
+        context! { stage => "merge", ways => 4, keys => false },
+    );
+    snap("sort_values", context! { stage => "values", t => "f32" });
 }
 
 #[test]

@@ -121,6 +121,8 @@ class Domain:
 
     def __init__(self, name):
         self.name = name
+        # How large upstream gradients are.
+        self.swing = 2.0
         self.lines = []
         self.tensors = []
         self.places = {}
@@ -129,7 +131,7 @@ class Domain:
         """The number of a tensor; equal ones are stored once."""
         if tensor._is_zerotensor():
             tensor = torch.zeros(tensor.shape, dtype=tensor.dtype)
-        tensor = tensor.detach().contiguous()
+        tensor = tensor.detach().clone(memory_format=torch.contiguous_format)
         data = tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
         key = (tensor.dtype, tuple(tensor.shape), data)
         if key not in self.places:
@@ -179,7 +181,7 @@ class Domain:
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         smooth = [t for t in y if t.requires_grad]
         if smooth and wanted:
-            upstream = [numbers(t.shape, 101 + i, -1, 1).to(t.dtype) for i, t in enumerate(smooth)]
+            upstream = [numbers(t.shape, 101 + i, -self.swing, self.swing).to(t.dtype) for i, t in enumerate(smooth)]
             grads = derivatives(smooth, wanted, upstream)
             rest = iter(upstream)
             line["upstream"] = [self.store(next(rest)) if t.requires_grad else None for t in y]

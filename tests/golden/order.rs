@@ -5,9 +5,25 @@ use wgrad::prelude::*;
 use super::manifest::Args;
 
 pub fn apply(op: &str, x: &[Tensor], args: &Args<'_>) -> Option<Vec<Tensor>> {
-    let y = match op {
-        "argmax" => x[0].argmax(args.isize("dim"), args.bool("keepdim")),
+    let y = &x[0];
+    let dim = || args.isize("dim");
+    let pair = |(a, b): (Tensor, Tensor)| vec![a, b];
+    Some(match op {
+        "sort" => pair(y.sort(dim(), args.bool("descending"))),
+        "argsort" => vec![y.argsort(dim(), args.bool("descending"))],
+        "msort" => vec![y.msort()],
+        "topk" => pair(y.topk(args.usize("k"), dim(), args.bool("largest"))),
+        "kthvalue" => pair(y.kthvalue(args.usize("k"), dim(), args.bool("keepdim"))),
+        "searchsorted" => vec![y.searchsorted(&x[1], args.bool("right"))],
+        "bucketize" => vec![y.bucketize(&x[1], args.bool("right"))],
+        "isin" => vec![y.isin(&x[1])],
+        "unique" | "unique_consecutive" => {
+            let unique = match op {
+                "unique" => y.unique(),
+                _ => y.unique_consecutive(),
+            };
+            vec![unique.values, unique.inverse, unique.counts]
+        }
         _ => return None,
-    };
-    Some(vec![y])
+    })
 }

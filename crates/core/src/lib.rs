@@ -43,7 +43,10 @@ pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
 pub use ops::elementwise::Rounding;
 #[doc(hidden)]
 pub use ops::elementwise::apply_row;
-pub use tensor::create::{Data, Progression};
+pub use ops::index::{Ellipsis, Index, IndexList, NewAxis, ScatterReduce};
+pub use ops::rearrange::Indexing;
+pub use ops::{Interpolation, Unique};
+pub use tensor::create::{Data, Generator, Progression, RandomState};
 pub use tensor::device::{Device, Target};
 pub use tensor::slice::{Slice, SliceList, s};
 pub use tensor::{Rhs, Tensor};

@@ -4,27 +4,46 @@
 //! plain operations; its shape rule; its derivative), one in each backend, and a line in the three lists:
 //! [`built_in`], and the tables of the backends.
 
+mod compaction;
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
-pub(crate) mod cumsum;
+mod diagonal;
+mod differences;
+mod einsum;
 pub(crate) mod elementwise;
+mod extremes;
 pub(crate) mod gather;
-mod index;
+pub(crate) mod index;
 mod join;
 mod linear_cross_entropy;
 pub(crate) mod matmul;
+mod norm;
 mod operators;
 pub(crate) mod place;
+mod product;
+mod products;
+mod quantiles;
+pub(crate) mod rearrange;
 pub(crate) mod reduce;
-pub(crate) mod scatter_add;
+pub(crate) mod scan;
+pub(crate) mod scatter;
+pub(crate) mod search_sorted;
 mod softmax;
+pub(crate) mod sort;
+mod statistics;
+mod tally;
+mod unique;
 
 pub use concat::Concat;
 pub use cross_entropy::CrossEntropy;
-pub use cumsum::Cumsum;
 pub use gather::Gather;
 pub use place::Place;
-pub use scatter_add::ScatterAdd;
+pub use quantiles::Interpolation;
+pub use scan::{Combine, Scan};
+pub use scatter::{Merge, Scatter};
+pub use search_sorted::SearchSorted;
+pub use sort::Sort;
+pub use unique::Unique;
 
 use crate::operation::{AnyOperation, Operation, Spec};
 
@@ -51,10 +70,12 @@ pub fn built_in() -> Vec<Example> {
     const LIST: &[fn() -> Vec<Example>] = &[
         examples::<Concat>,
         examples::<CrossEntropy>,
-        examples::<Cumsum>,
         examples::<Gather>,
         examples::<Place>,
-        examples::<ScatterAdd>,
+        examples::<Scatter>,
+        examples::<Scan>,
+        examples::<SearchSorted>,
+        examples::<Sort>,
     ];
     LIST.iter().flat_map(|of| of()).collect()
 }

@@ -25,6 +25,7 @@ mod math;
 mod matmul;
 mod ops;
 mod optimizer;
+mod order;
 mod parallel;
 mod pool;
 mod random;

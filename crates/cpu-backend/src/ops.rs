@@ -2,13 +2,15 @@
 
 mod concat;
 mod cross_entropy;
-mod cumsum;
 mod custom;
 mod gather;
 mod place;
-mod scatter_add;
+mod scan;
+mod scatter;
+mod search_sorted;
+mod sort;
 
-use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted, Sort};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
@@ -17,10 +19,12 @@ use crate::executor::{Checker, Launchable};
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
     entry::<CrossEntropy>(),
-    entry::<Cumsum>(),
     entry::<Gather>(),
     entry::<Place>(),
-    entry::<ScatterAdd>(),
+    entry::<Scatter>(),
+    entry::<Scan>(),
+    entry::<SearchSorted>(),
+    entry::<Sort>(),
 ];
 
 /// An operation with a kernel on the CPU.

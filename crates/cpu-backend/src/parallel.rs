@@ -144,6 +144,17 @@ pub(crate) fn install<R: Send>(task: impl FnOnce() -> R + Send) -> R {
     }
 }
 
+/// Sorts, with all threads where `parallel`.
+pub(crate) fn sort<T: Ord + Send>(parallel: bool, items: &mut [T]) {
+    #[cfg(not(target_arch = "wasm32"))]
+    if parallel {
+        use rayon::prelude::*;
+        return install(|| items.par_sort_unstable());
+    }
+    let _ = parallel;
+    items.sort_unstable();
+}
+
 /// How many threads a task of the current thread may use.
 pub(crate) fn threads() -> usize {
     #[cfg(not(target_arch = "wasm32"))]

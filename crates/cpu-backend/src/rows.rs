@@ -52,6 +52,8 @@ pub(crate) struct Rows {
     together: usize,
     stages: Vec<Stage>,
     last: Option<Pass>,
+    /// The last stage with a walk, if another walk follows.
+    last_fold: Option<usize>,
     outputs: Vec<Output>,
     row_outputs: Vec<(usize, Output)>,
     values: Vec<DType>,
@@ -190,6 +192,10 @@ impl Rows {
             kept,
             sources: whole.sources().to_vec(),
             scalars: first_scalar,
+            last_fold: match last {
+                Some(_) => stages.iter().rposition(|stage| stage.pass.is_some()),
+                None => None,
+            },
             stages,
             last,
         })
@@ -368,7 +374,10 @@ impl Run<'_> {
         let mut last = last.map(|(pass, scratch)| self.start(pass, &memory, elements, scratch));
         for first in (start..end).step_by(kernel.together) {
             let rows = kernel.together.min(end - first);
-            for (stage, machines) in kernel.stages.iter().zip(&mut stages) {
+            for (at, (stage, machines)) in kernel.stages.iter().zip(&mut stages).enumerate() {
+                if Some(at) == kernel.last_fold {
+                    self.expect(first * kernel.length, rows * kernel.length);
+                }
                 // SAFETY: the caller's promise.
                 unsafe { self.stage(stage, machines, &memory, first, rows) };
             }
@@ -385,6 +394,16 @@ impl Run<'_> {
                 unsafe {
                     storage::store(output.dtype, memory.value(*value), target.at(first), rows)
                 };
+            }
+        }
+    }
+
+    /// Has the outputs' `n` elements after `position` fetched into the cache, if they are soon written:
+    /// the last walk computes too little to hide that, the one before it more.
+    fn expect(&self, position: usize, n: usize) {
+        if n <= 4 * BLOCK {
+            for (output, target) in self.kernel.outputs.iter().zip(&self.targets) {
+                cursor::prefetch(target.at(position), n * output.dtype.size());
             }
         }
     }

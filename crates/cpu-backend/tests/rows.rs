@@ -3,7 +3,7 @@
 mod harness;
 
 use harness::*;
-use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, ScatterAdd};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Merge, Place, Scatter};
 use wgrad_core::{AnyOperation, DType, Kernel, Layout, Rows, Shape};
 
 struct Loss {
@@ -293,7 +293,7 @@ fn scatter_add() {
             let to = Layout::contiguous(Shape::from(to));
             let output = bench.output(dtype, to.shape.numel());
             let got = bench.run(Kernel::operation(
-                ScatterAdd::new(dim, size),
+                Scatter::new(dim, size, Merge::Sum),
                 [source, index],
                 [output],
             ));
@@ -310,7 +310,7 @@ fn scatter_add() {
     let index = bench.dense(Data(DType::I32, vec![1.0, 7.0, 1.0]), 3);
     let output = bench.output(DType::F32, 2);
     let (all, fault) = bench.run_all(Kernel::operation(
-        ScatterAdd::new(0, 2),
+        Scatter::new(0, 2, Merge::Sum),
         [source, index],
         [output],
     ));

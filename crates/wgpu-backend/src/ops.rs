@@ -2,14 +2,16 @@
 
 mod concat;
 mod cross_entropy;
-mod cumsum;
 mod custom;
 mod gather;
 mod place;
-mod scatter_add;
+mod scan;
+mod scatter;
+mod search_sorted;
+mod sort;
 
 use smallvec::SmallVec;
-use wgrad_core::ops::{Concat, CrossEntropy, Cumsum, Gather, Place, ScatterAdd};
+use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted, Sort};
 use wgrad_core::{
     AnyOperation, Arg, BufferSpec, DType, Error, Instr, Layout, MapOp, Operand, Operation, Output,
     Program, Result, Shape, Spec,
@@ -25,10 +27,12 @@ use crate::source::{Generated, Slot, Source, register};
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
     entry::<CrossEntropy>(),
-    entry::<Cumsum>(),
     entry::<Gather>(),
     entry::<Place>(),
-    entry::<ScatterAdd>(),
+    entry::<Scatter>(),
+    entry::<Scan>(),
+    entry::<SearchSorted>(),
+    entry::<Sort>(),
 ];
 
 /// An operation with a kernel on a GPU.

@@ -170,13 +170,13 @@ impl<'a> Reduction<'a> {
             } else {
                 results
             };
-            let parts = if threads < 256 && length >= 4096 {
-                // Enough threads for a few dozen cores, each with enough to do.
-                (512 / threads.max(1)).min(length / 1024).max(1)
-            } else if form == Form::Columns && length >= 1024 {
+            let parts = if form == Form::Columns && threads >= 32 && length >= 1024 {
                 // Threads run one after the other, so what lies beside a thread's column is only
                 // still in the caches if the column is short.
                 length / 128
+            } else if threads < 256 && length >= 4096 {
+                // Enough threads for a few dozen cores, each with enough to do.
+                (512 / threads.max(1)).min(length / 1024).max(1)
             } else {
                 1
             };

@@ -270,7 +270,11 @@ fn gather_and_scatter_add() {
                     let total: usize = table.iter().product();
                     let y = t.output(dtype, total);
                     t.launch(
-                        Kernel::operation(ops::ScatterAdd::new(dim, size), [source, operand], [y]),
+                        Kernel::operation(
+                            ops::Scatter::new(dim, size, ops::Merge::Sum),
+                            [source, operand],
+                            [y],
+                        ),
                         &[],
                     );
                     t.run();
@@ -328,7 +332,11 @@ fn bad_indices_are_reported_and_skipped() {
         let index = t.dense(DType::U32, &[0.0, 2.0, 4294967295.0, 0.0], &[4]);
         let y = t.output(DType::F32, 3);
         t.launch(
-            Kernel::operation(ops::ScatterAdd::new(0, 3), [source, index], [y]),
+            Kernel::operation(
+                ops::Scatter::new(0, 3, ops::Merge::Sum),
+                [source, index],
+                [y],
+            ),
             &[],
         );
         t.run();
@@ -448,7 +456,17 @@ fn running_sums() {
                     let mut t = Trial::new(&gpu);
                     let x = t.operand(dtype, &values, layout);
                     let y = t.output(dtype, rows * n);
-                    t.launch(Kernel::operation(ops::Cumsum { reverse }, [x], [y]), &[]);
+                    t.launch(
+                        Kernel::operation(
+                            ops::Scan {
+                                combine: ops::Combine::Sum,
+                                reverse,
+                            },
+                            [x],
+                            [y],
+                        ),
+                        &[],
+                    );
                     t.run();
                     let mut want = Vec::new();
                     // Errors grow with what is added up, whatever cancels.

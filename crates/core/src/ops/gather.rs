@@ -1,6 +1,6 @@
 //! Elements by an index along a dimension.
 
-use super::scatter_add::scatter_add;
+use super::scatter::scatter_add;
 use crate::operation::{AnyOperation, Derivative, Operation, Spec, apply_part};
 use crate::tensor::{Tensor, Value};
 use crate::types::dtype::DType;

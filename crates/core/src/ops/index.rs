@@ -1,125 +1,41 @@
-//! Indexing by tensors: gather, index_select, embedding.
+//! Indexing by tensors: elements read and written at positions, along a dimension, by masks, and by lists of
+//! ranges, numbers, masks and positions.
 
-use smallvec::SmallVec;
+mod along;
+mod list;
+mod masked;
+mod scattered;
 
-use crate::ops::gather::gather;
-use crate::tensor::views::{dim_of, materialized};
-use crate::tensor::{Tensor, Value, same_device};
+pub(crate) use along::{gather_along, index_select};
+pub use list::{Ellipsis, Index, IndexList, NewAxis};
+pub use scattered::ScatterReduce;
+
+use crate::ops::place::lay;
+use crate::ops::scatter::{Merge, scatter};
+use crate::tensor::create::constant;
+use crate::tensor::views::materialized;
+use crate::tensor::{Rhs, Tensor, Value, same_device};
+use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
-use crate::types::layout::Layout;
-use crate::types::shape::{Dims, Shape};
+use crate::types::shape::Shape;
 
-impl Tensor {
-    /// `out[.., i, ..] = self[.., index[.., i, ..], ..]` along `dim`, as `torch.gather`: the index
-    /// has this tensor's rank, and no dimension but `dim` larger than this tensor's. A tensor without
-    /// dimensions counts as one of one element, and so does an index; an empty index fits always.
-    ///
-    /// An index out of range gives NaN there (0 for integers), and
-    /// [`Error::IndexOutOfRange`] at this thread's next read.
-    #[track_caller]
-    pub fn gather(&self, dim: isize, index: &Tensor) -> Tensor {
-        gather_along("gather", self, dim, index, Place::caller())
+/// The value of an index tensor on the device of `x`.
+fn integer(name: &'static str, index: &Tensor, x: &Value, place: Place) -> Result<Value> {
+    let index = materialized(&index.capture()?, place)?;
+    if !index.dtype().is_integer() {
+        let problem = format!("an index must hold integers, not {}", index.dtype());
+        return Err(Error::dtype(name, place, problem));
     }
-
-    /// The elements at the positions `index` (one dimension or none, any integers) of dimension
-    /// `dim`. From a tensor without dimensions only one can be selected. Bad indices as in
-    /// [`Tensor::gather`].
-    #[track_caller]
-    pub fn index_select(&self, dim: isize, index: &Tensor) -> Tensor {
-        index_select("index_select", self, dim, index, Place::caller())
-    }
-
-    /// Rows of this `[n, d]` matrix: for an index of shape `S` a tensor of shape `[S.., d]`, as
-    /// `torch.nn.functional.embedding(index, weight)`. Bad indices as in [`Tensor::gather`].
-    #[track_caller]
-    pub fn embedding(&self, index: &Tensor) -> Tensor {
-        let place = Place::caller();
-        self.then(|x| {
-            if x.shape().rank() != 2 {
-                let problem = format!("table of shape {} is not a matrix", x.shape());
-                return Err(Error::shape("embedding", place, problem));
-            }
-            let shape = index.shape()?;
-            let flat = place.hold(|| index.reshape((-1,)));
-            let index = integer("embedding", &flat, &x, place)?;
-            let (n, width) = (index.shape()[0], x.shape()[1]);
-            let strides = SmallVec::from_iter([index.layout().strides[0], 0]);
-            let layout = Layout {
-                shape: [n, width].into(),
-                strides,
-                offset: index.layout().offset,
-            };
-            let rows = gather("embedding", &x, 0, &index.through(layout), place)?;
-            let mut to = Dims::from_slice(&shape);
-            to.push(width);
-            Ok(place.hold(|| rows.reshape(Shape::from(to))))
-        })
-    }
+    same_device(name, x, &index, place)?;
+    Ok(index)
 }
 
-/// [`Tensor::gather`], reported under another name.
-pub(crate) fn gather_along(
-    name: &'static str,
-    x: &Tensor,
-    dim: isize,
-    index: &Tensor,
-    place: Place,
-) -> Tensor {
-    x.then(|x| {
-        let index = integer(name, index, &x, place)?;
-        let shape = index.shape().clone();
-        let (x, index) = (one_dimensional(x)?, one_dimensional(index)?);
-        let d = dim_of(name, x.shape(), dim, place)?;
-        if shape.numel() == 0 {
-            let nothing = || x.into_tensor().reshape([-1isize]).narrow(0, 0, 0);
-            return Ok(place.hold(|| nothing().reshape(&shape)));
-        }
-        let fits = index.shape().rank() == x.shape().rank()
-            && (0..x.shape().rank()).all(|i| i == d || index.shape()[i] <= x.shape()[i]);
-        if !fits {
-            let problem = format!("index of shape {shape} for shape {}", x.shape());
-            return Err(Error::shape(name, place, problem));
-        }
-        let mut part = x.clone().into_tensor();
-        for i in (0..x.shape().rank()).filter(|&i| i != d && index.shape()[i] < x.shape()[i]) {
-            part = part.narrow(i as isize, 0, index.shape()[i]);
-        }
-        let y = gather(name, &part.capture()?, d, &index, place)?;
-        Ok(place.hold(|| y.reshape(&shape)))
-    })
-}
-
-/// [`Tensor::index_select`], reported under another name.
-pub(crate) fn index_select(
-    name: &'static str,
-    x: &Tensor,
-    dim: isize,
-    index: &Tensor,
-    place: Place,
-) -> Tensor {
-    x.then(|x| {
-        let index = integer(name, index, &x, place)?;
-        let n = index.shape().numel();
-        let scalar = x.shape().rank() == 0;
-        if index.shape().rank() > 1 || (scalar && n != 1) {
-            let problem = format!("index of shape {} for shape {}", index.shape(), x.shape());
-            return Err(Error::shape(name, place, problem));
-        }
-        let x = one_dimensional(x)?;
-        let d = dim_of(name, x.shape(), dim, place)?;
-        let mut dims = Dims::from_slice(x.shape());
-        dims[d] = n;
-        let stride = index.layout().strides.first().copied().unwrap_or(0);
-        let mut strides = SmallVec::from_elem(0, x.shape().rank());
-        strides[d] = stride;
-        let layout = Layout {
-            shape: Shape::from(dims),
-            strides,
-            offset: index.layout().offset,
-        };
-        let y = gather(name, &x, d, &index.through(layout), place)?;
-        Ok(if scalar { y.squeeze(0) } else { y })
-    })
+/// Positions counted from the end where they are negative.
+fn wrapped(index: Tensor, size: usize) -> Tensor {
+    match index.dtype() {
+        Ok(DType::I32 | DType::I64) => index.lt(0).where_cond(&index + size as i32, &index),
+        _ => index,
+    }
 }
 
 /// The value, or what has no dimensions as a vector of one element.
@@ -130,16 +46,52 @@ fn one_dimensional(x: Value) -> Result<Value> {
     }
 }
 
-/// The value of an index tensor on the device of `x`.
-fn integer(name: &'static str, index: &Tensor, x: &Value, place: Place) -> Result<Value> {
-    let index = materialized(&index.capture()?, place)?;
-    if !index.dtype().is_integer() {
-        return Err(Error::dtype(
-            name,
-            place,
-            format!("an index must hold integers, not {}", index.dtype()),
-        ));
+/// What is written into `x`: a tensor of its type, or a number as one without dimensions.
+fn written(name: &'static str, x: &Value, source: &Rhs, place: Place) -> Result<Value> {
+    let source = match source {
+        Rhs::Scalar(number) => {
+            return constant(&x.node.device, &Shape::default(), *number, x.dtype(), place);
+        }
+        Rhs::Tensor(source) => source.capture()?,
+    };
+    same_device(name, x, &source, place)?;
+    if source.dtype() != x.dtype() {
+        let problem = format!("{} is written into {}", source.dtype(), x.dtype());
+        return Err(Error::dtype(name, place, problem));
     }
-    same_device(name, x, &index, place)?;
-    Ok(index)
+    Ok(source)
+}
+
+/// `x` with `part` over its first elements along each dimension.
+fn over(x: Tensor, part: Tensor) -> Tensor {
+    x.then(|x| {
+        let (whole, own) = (x.shape().clone(), part.shape()?);
+        if whole == own {
+            return Ok(part);
+        }
+        let (start, step) = (vec![0; whole.rank()], vec![1; whole.rank()]);
+        let ones = Tensor::ones(&own, (DType::Bool, &x.node.device));
+        let inside = lay(&ones, &whole, &start, &step);
+        Ok(inside.where_cond(lay(&part, &whole, &start, &step), x.into_tensor()))
+    })
+}
+
+/// Of the elements that `index` sends to each of `size` places along `dim`, the position of the last one; and
+/// whether there is one. Where there is none the position is 0.
+fn last_sent(
+    name: &'static str,
+    index: &Value,
+    dim: usize,
+    size: usize,
+    place: Place,
+) -> Result<(Tensor, Tensor)> {
+    let shape = index.shape().clone();
+    let mut along = vec![1; shape.rank()];
+    along[dim] = shape[dim];
+    let count = Tensor::arange(shape[dim], (DType::I32, &index.node.device));
+    let count = count.reshape(along).expand(&shape).capture()?;
+    let last = scatter(name, &count, dim, size, index, Merge::Max, place)?;
+    let sent = last.ge(0);
+    let last = sent.where_cond(last, 0);
+    Ok((sent, last))
 }

@@ -65,7 +65,7 @@ fn mismatch(name: &'static str, a: &Value, b: &Value, place: Place) -> Error {
     )
 }
 
-fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Tensor> {
+pub(crate) fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Tensor> {
     same_device(name, a, b, place)?;
     let (ra, rb) = (a.shape().rank(), b.shape().rank());
     if ra == 0 || rb == 0 {

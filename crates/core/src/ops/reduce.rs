@@ -147,7 +147,7 @@ impl Tensor {
 }
 
 /// The dimensions of a list, ascending; all of them for `..` and for an empty list.
-fn dims_or_all(
+pub(super) fn dims_or_all(
     name: &'static str,
     shape: &Shape,
     dims: &impl DimList,
@@ -202,7 +202,7 @@ fn keep(y: Value, x: &Shape, dims: &[usize], keepdim: bool) -> Value {
     }
 }
 
-fn kept_shape(x: &Shape, dims: &[usize]) -> Shape {
+pub(super) fn kept_shape(x: &Shape, dims: &[usize]) -> Shape {
     let mut shape = Dims::from_slice(x);
     for &d in dims {
         shape[d] = 1;
@@ -242,7 +242,13 @@ pub(crate) fn sum(x: &Value, dims: &[usize], keepdim: bool, place: Place) -> Res
     Ok(place.hold(|| y.to_dtype(dtype)))
 }
 
-fn no_elements(name: &'static str, x: &Shape, dims: &[usize], place: Place) -> Result<()> {
+/// The error of a choice from nothing, unless nothing is chosen.
+pub(super) fn no_elements(
+    name: &'static str,
+    x: &Shape,
+    dims: &[usize],
+    place: Place,
+) -> Result<()> {
     let kept_empty = (0..x.rank()).any(|d| !dims.contains(&d) && x[d] == 0);
     if dims.iter().any(|&d| x[d] == 0) && !kept_empty {
         return Err(Error::shape(

@@ -1,6 +1,8 @@
 //! Making tensors: from data, constant, counted, and random.
 
 mod distribution;
+mod generator;
+mod sampling;
 mod sequence;
 
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use crate::types::element::{Element, Scalar};
 use crate::types::error::{Error, Place, Result};
 use crate::types::shape::Shape;
 
+pub use generator::{Generator, RandomState};
 pub use sequence::Progression;
 
 /// Nested arrays, slices, vectors and scalars that [`Tensor::new`] takes. Floats become `f32` and
@@ -184,6 +187,17 @@ impl Tensor {
                 place,
             )?
             .into_tensor())
+        })
+    }
+
+    /// All elements `value`, of this tensor's shape, type and device.
+    #[track_caller]
+    pub fn full_like(&self, value: impl Into<Scalar>) -> Tensor {
+        let place = Place::caller();
+        let value = value.into();
+        self.then(|v| {
+            let constant = constant(&v.node.device, v.shape(), value, v.dtype(), place)?;
+            Ok(constant.into_tensor())
         })
     }
 

@@ -10,6 +10,7 @@ use crate::autograd::checkpoint;
 use crate::kernel::backend::{Backend, Fault, Limits, ReadBack, Stats};
 use crate::operation::{AnyOperation, Spec};
 use crate::run::{self, Runner};
+use crate::tensor::create::{Generator, RandomState};
 use crate::types::dtype::DType;
 use crate::types::element::Scalar;
 use crate::types::error::{Error, Place, Result};
@@ -51,11 +52,6 @@ impl Open {
     }
 }
 
-struct RandomState {
-    seed: u64,
-    counter: u64,
-}
-
 /// What a launch that may meet a bad index was recorded as.
 #[derive(Clone)]
 pub(crate) struct FaultSite {
@@ -85,10 +81,7 @@ impl Device {
             backend: Box::new(backend),
             fusion,
             runner: Mutex::new(Runner::default()),
-            random: Mutex::new(RandomState {
-                seed: 0,
-                counter: 0,
-            }),
+            random: Mutex::default(),
             faults: Mutex::new(Faults {
                 first: 1,
                 ..Faults::default()
@@ -171,17 +164,27 @@ impl Device {
         }
     }
 
+    /// Where the device's random stream stands, to be kept with what is trained; a failed device has none, and
+    /// says its beginning.
+    pub fn random_state(&self) -> RandomState {
+        self.open()
+            .map_or_else(|_| RandomState::default(), |open| *lock(&open.random))
+    }
+
+    /// Has the device's random stream go on where it stood once.
+    pub fn set_random_state(&self, state: RandomState) {
+        if let Ok(open) = self.open() {
+            *lock(&open.random) = state;
+        }
+    }
+
     /// The four scalar operands of the next random operation.
     pub(crate) fn next_random(&self) -> [Scalar; 4] {
         let Ok(open) = self.open() else {
             return [Scalar::Integer(0); 4];
         };
-        let draw = checkpoint::draw(|| {
-            let mut random = lock(&open.random);
-            let counter = random.counter;
-            random.counter += 1;
-            [random.seed, random.seed >> 32, counter, counter >> 32]
-        });
+        let draw =
+            checkpoint::draw(|| Generator::draw().unwrap_or_else(|| lock(&open.random).next()));
         draw.map(|v| Scalar::Integer(i64::from(v as u32)))
     }
 

@@ -176,6 +176,17 @@ impl Layout {
         view
     }
 
+    /// The view with dimension `dim` from its end to its beginning.
+    pub fn flip(&self, dim: usize) -> Layout {
+        let mut view = self.clone();
+        let last = self.shape[dim].saturating_sub(1) as isize;
+        if !self.shape.contains(&0) {
+            view.offset = (self.offset as isize + last * self.strides[dim]) as usize;
+        }
+        view.strides[dim] = -self.strides[dim];
+        view
+    }
+
     /// The view without dimension `dim`.
     pub fn remove(&self, dim: usize) -> Layout {
         let mut dims = Dims::from_slice(&self.shape);

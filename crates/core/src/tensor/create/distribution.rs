@@ -130,7 +130,7 @@ impl Tensor {
     }
 }
 
-fn only_floats(name: &'static str, dtype: DType, place: Place) -> Result<()> {
+pub(super) fn only_floats(name: &'static str, dtype: DType, place: Place) -> Result<()> {
     if dtype.is_float() {
         return Ok(());
     }
@@ -139,7 +139,7 @@ fn only_floats(name: &'static str, dtype: DType, place: Place) -> Result<()> {
 }
 
 /// One draw per element.
-fn draw(op: MapOp, shape: Shape, dtype: DType, device: &Device, place: Place) -> Tensor {
+pub(super) fn draw(op: MapOp, shape: Shape, dtype: DType, device: &Device, place: Place) -> Tensor {
     let words = device.next_random();
     let inputs = words.map(|word| Source::Scalar(word, DType::U32));
     let inputs = inputs.into_iter().collect();
@@ -148,7 +148,7 @@ fn draw(op: MapOp, shape: Shape, dtype: DType, device: &Device, place: Place) ->
 }
 
 /// Uniform numbers in [0, 1) in the type that `dtype` computes in: 24 bits in `f32`, 53 in `f64`.
-fn unit(shape: Shape, dtype: DType, device: &Device, place: Place) -> Tensor {
+pub(super) fn unit(shape: Shape, dtype: DType, device: &Device, place: Place) -> Tensor {
     if dtype != DType::F64 {
         return draw(MapOp::Uniform, shape, DType::F32, device, place);
     }

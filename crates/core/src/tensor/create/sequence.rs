@@ -72,26 +72,51 @@ impl Tensor {
     pub fn linspace(start: f64, end: f64, n: usize, target: impl Target) -> Tensor {
         let place = Place::caller();
         let dtype = target.dtype().unwrap_or(DType::F32);
-        let number = |i: usize| match i {
-            0 => start,
-            i if i + 1 == n => end,
-            // The product first, so that whole numbers come out whole.
-            i => start + (end - start) * i as f64 / (n - 1) as f64,
-        };
+        let number = |i: usize| spaced(start, end, n, i);
         let device = target.device();
         let result = numbers("linspace", n, number, dtype, device, place);
         Tensor::or_fail(device, result)
     }
 
-    /// The `n x n` identity matrix.
+    /// `n` numbers from `base^start` to `base^end`, evenly spaced by their logarithms. `torch.logspace`.
     #[track_caller]
-    pub fn eye(n: usize, target: impl Target) -> Tensor {
+    pub fn logspace(start: f64, end: f64, n: usize, base: f64, target: impl Target) -> Tensor {
         let place = Place::caller();
         let dtype = target.dtype().unwrap_or(DType::F32);
+        let number = |i: usize| base.powf(spaced(start, end, n, i));
+        let device = target.device();
+        let result = numbers("logspace", n, number, dtype, device, place);
+        Tensor::or_fail(device, result)
+    }
+
+    /// Ones on the main diagonal of a matrix, else zeros: `eye(3, &dev)` is square, `eye([2, 3], &dev)` is not.
+    #[track_caller]
+    pub fn eye(size: impl Into<Shape>, target: impl Target) -> Tensor {
+        let place = Place::caller();
+        let dtype = target.dtype().unwrap_or(DType::F32);
+        let size = size.into();
+        let (rows, columns) = match size[..] {
+            [n] => (n, n),
+            [rows, columns] => (rows, columns),
+            _ => {
+                let problem = format!("shape {size} is no matrix");
+                return Tensor::fail(target.device(), Error::shape("eye", place, problem));
+            }
+        };
         place.hold(|| {
-            let i = Tensor::arange(n, target.device());
-            i.unsqueeze(1).eq(i.unsqueeze(0)).to_dtype(dtype)
+            let [i, j] = [rows, columns].map(|n| Tensor::arange(n, (DType::I32, target.device())));
+            i.unsqueeze(1).eq(j).to_dtype(dtype)
         })
+    }
+}
+
+/// Number `i` of `n` evenly spaced ones.
+fn spaced(start: f64, end: f64, n: usize, i: usize) -> f64 {
+    match i {
+        0 => start,
+        i if i + 1 == n => end,
+        // The product first, so that whole numbers come out whole.
+        i => start + (end - start) * i as f64 / (n - 1) as f64,
     }
 }
 

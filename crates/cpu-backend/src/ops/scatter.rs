@@ -1,7 +1,7 @@
-//! Scatter-add: threads share out columns, so that the additions to one element keep their order.
+//! Scatter: threads share out columns, so that the elements that go to one place keep their order.
 
-use wgrad_core::ops::ScatterAdd;
-use wgrad_core::{DType, Output, ScalarBits, Shape};
+use wgrad_core::ops::{Merge, Scatter};
+use wgrad_core::{DType, Output, Scalar, ScalarBits, Shape};
 
 use super::{CpuOperation, Launch};
 use crate::cursor::{Cursor, Walk};
@@ -17,7 +17,7 @@ const CHAIN: usize = 1024;
 /// Sums of longer chains that a thread holds at a time, if its columns are more than a few.
 const LONG_SUMS: usize = 1 << 20;
 
-/// A prepared ScatterAdd.
+/// A prepared Scatter.
 struct Scattered {
     source: usize,
     dtype: DType,
@@ -26,6 +26,7 @@ struct Scattered {
     len: usize,
     inner: usize,
     size: usize,
+    merge: Merge,
     walks: Option<(Walk, Walk)>,
     index: Integers,
     /// Whether one index serves all of the inner dimensions.
@@ -33,11 +34,13 @@ struct Scattered {
     output: Output,
 }
 
-impl CpuOperation for ScatterAdd {
+impl CpuOperation for Scatter {
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
         let (source, index) = (launch.input(0)?, launch.input(1)?);
         let (output, checker) = (launch.output()?, launch.checker);
-        let ScatterAdd { dim, size, .. } = *self;
+        let Scatter {
+            dim, size, merge, ..
+        } = *self;
         let shape = &index.layout.shape;
         checker.operand(index, None)?;
         checker.operand(source, Some(shape))?;
@@ -64,6 +67,7 @@ impl CpuOperation for ScatterAdd {
             len: shape[dim],
             inner,
             size,
+            merge,
             walks: (numel > 0).then(|| (Walk::new(&source.layout), Walk::new(&index.layout))),
             shared: (dim + 1..shape.rank()).all(|d| shape[d] == 1 || index.layout.strides[d] == 0),
             index: Integers::new(index)?,
@@ -81,6 +85,9 @@ impl Scattered {
         let Some((_, index)) = &self.walks else {
             return false;
         };
+        if self.merge != Merge::Sum {
+            return false;
+        }
         if self.dtype != DType::F32 || self.len <= CHAIN || !self.shared {
             return self.dtype == DType::F32 && self.len > CHAIN;
         }
@@ -104,7 +111,7 @@ impl Scattered {
         })
     }
 
-    /// Adds the columns `from..to` of the inner dimensions of outer index `outer`.
+    /// Merges the columns `from..to` of the inner dimensions of outer index `outer`.
     ///
     /// # Safety
     /// Operands and output were checked; this task alone writes these columns.
@@ -116,16 +123,26 @@ impl Scattered {
         faults: &FirstFault,
     ) {
         let target = buffers[self.output.buffer].start.cast::<E>();
+        let none = match self.merge.of_none(self.dtype) {
+            Scalar::Integer(x) => E::from_i64(x),
+            x => E::from_f64(x.to_f64()),
+        };
+        let merge = match self.merge {
+            Merge::Sum => E::Plain::add,
+            Merge::Product => E::Plain::mul,
+            Merge::Max => E::Plain::maximum,
+            Merge::Min => E::Plain::minimum,
+        };
         let slab = outer * self.size * self.inner;
         // SAFETY: the output has `size` rows of `inner` elements in each slab.
         unsafe {
             for v in 0..self.size {
                 let row = target.add(slab + v * self.inner);
-                std::slice::from_raw_parts_mut(row.add(from), to - from).fill(E::from_i64(0));
+                std::slice::from_raw_parts_mut(row.add(from), to - from).fill(none);
             }
             self.visit::<E>(buffers, outer, (from, to), faults, |v, column, x| {
                 let place = target.add(slab + v * self.inner + column);
-                *place = E::Plain::new(*place).add(E::Plain::new(x)).raw();
+                *place = merge(E::Plain::new(*place), E::Plain::new(x)).raw();
             });
         }
     }

@@ -1,6 +1,6 @@
-//! Scatter-add in launches over linked lists: the stages of `scatter_add.wgsl`.
+//! Scatter in launches over linked lists: the stages of `scatter.wgsl`.
 
-use wgrad_core::ops::ScatterAdd;
+use wgrad_core::ops::{Merge, Scatter};
 use wgrad_core::{DType, Layout, Operand, Output, Result, Shape};
 use wgrad_shaders::{Value, context};
 
@@ -15,9 +15,9 @@ const PIECE: usize = 2048;
 /// Pieces of a long source that are summed before their sum is added to the others.
 const BATCH: usize = 64;
 
-const TEMPLATE: &str = "scatter_add.wgsl";
+const TEMPLATE: &str = "scatter.wgsl";
 
-impl GpuOperation for ScatterAdd {
+impl GpuOperation for Scatter {
     /// Kernels without barriers take a long source piece by piece, and add to what the pieces before gave:
     /// a thread sorts a chain, which may be as long as its piece.
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
@@ -53,7 +53,14 @@ impl GpuOperation for ScatterAdd {
             launches.extend(piece.launches(launch, &result, target, i % BATCH == 0)?);
             end = end.max(*launch.scratch);
             if batches && ((i + 1) % BATCH == 0 || start + most >= length) {
-                launches.push(join(launch.source(), target, output, count, i >= BATCH)?);
+                launches.push(join(
+                    self,
+                    launch.source(),
+                    target,
+                    output,
+                    count,
+                    i >= BATCH,
+                )?);
             }
         }
         *launch.scratch = end;
@@ -61,8 +68,19 @@ impl GpuOperation for ScatterAdd {
     }
 }
 
+/// What the template calls a way to merge.
+fn merge_name(merge: Merge) -> &'static str {
+    match merge {
+        Merge::Sum => "sum",
+        Merge::Product => "product",
+        Merge::Max => "max",
+        Merge::Min => "min",
+    }
+}
+
 /// Adds a batch of pieces to what the batches `before` gave, if there are any.
 fn join(
+    op: &Scatter,
     mut source: Source<'_>,
     (batch, dtype): (Slot, DType),
     output: &Output,
@@ -73,7 +91,8 @@ fn join(
     if before {
         source.input("before", Slot::Plan(output.buffer), output.dtype, false);
     }
-    let variables = context! { stage => "join", before };
+    let merge = merge_name(op.merge);
+    let variables = context! { stage => "join", merge, before };
     elements(
         source,
         "scatter_join",
@@ -87,6 +106,7 @@ fn join(
 /// A whole source, or a piece of it, and its chains.
 struct Piece {
     dim: usize,
+    merge: Merge,
     size: usize,
     length: usize,
     from: Operand,
@@ -99,7 +119,7 @@ struct Piece {
 }
 
 impl Piece {
-    fn new(op: &ScatterAdd, from: &Operand, index: &Operand, launch: &mut Launch<'_>) -> Piece {
+    fn new(op: &Scatter, from: &Operand, index: &Operand, launch: &mut Launch<'_>) -> Piece {
         let shape = &from.layout.shape;
         let length = shape[op.dim];
         // Chains are needed once for all positions along dimensions that the index does not step along.
@@ -112,6 +132,7 @@ impl Piece {
         let chains: usize = chain_dims.iter().product();
         Piece {
             dim: op.dim,
+            merge: op.merge,
             size: op.size,
             length,
             from: from.clone(),
@@ -238,7 +259,16 @@ impl Piece {
         if !fresh {
             source.input("before", target.0, target.1, false);
         }
-        let variables = context! { stage => "add", before => !fresh, block => BLOCK };
+        let merge = merge_name(self.merge);
+        if self.merge != Merge::Sum {
+            let none = self.merge.of_none(self.from.dtype).to_f64();
+            let none = match self.from.dtype {
+                DType::F32 => (none as f32).to_bits(),
+                _ => none as i32 as u32,
+            };
+            source.u32("none", none as usize);
+        }
+        let variables = context! { stage => "add", merge, before => !fresh, block => BLOCK };
         elements(
             source,
             "scatter_add",

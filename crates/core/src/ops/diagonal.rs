@@ -1,0 +1,260 @@
+//! Triangles and diagonals of matrices.
+
+use smallvec::SmallVec;
+
+use crate::ops::place::lay;
+use crate::tensor::device::Target;
+use crate::tensor::views::dim_of;
+use crate::tensor::{Tensor, view};
+use crate::types::dtype::DType;
+use crate::types::error::{Error, Place, Result};
+use crate::types::layout::Layout;
+use crate::types::shape::{Dims, Shape};
+
+impl Tensor {
+    /// The matrices (the last two dimensions) with zeros above diagonal `diagonal`: 0 is the main one, positive
+    /// ones lie above it. `torch.tril`.
+    ///
+    /// ```ignore
+    /// Tensor::ones([3, 3], &dev).tril(0); // [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    /// ```
+    #[track_caller]
+    pub fn tril(&self, diagonal: isize) -> Tensor {
+        triangle(
+            "tril",
+            self,
+            |below| below.le(diagonal as i64),
+            Place::caller(),
+        )
+    }
+
+    /// The matrices with zeros below diagonal `diagonal`. `torch.triu`.
+    #[track_caller]
+    pub fn triu(&self, diagonal: isize) -> Tensor {
+        triangle(
+            "triu",
+            self,
+            |below| below.ge(diagonal as i64),
+            Place::caller(),
+        )
+    }
+
+    /// Rows and columns of the elements that [`Tensor::tril`] keeps of a matrix, row by row, as a tensor
+    /// `[2, n]` of `i32` (or the given type).
+    #[track_caller]
+    pub fn tril_indices(
+        rows: usize,
+        columns: usize,
+        diagonal: isize,
+        target: impl Target,
+    ) -> Tensor {
+        let kept = |row: isize| 0..(row + diagonal + 1).clamp(0, columns as isize);
+        indices("tril_indices", rows, kept, target, Place::caller())
+    }
+
+    /// Rows and columns of the elements that [`Tensor::triu`] keeps of a matrix.
+    #[track_caller]
+    pub fn triu_indices(
+        rows: usize,
+        columns: usize,
+        diagonal: isize,
+        target: impl Target,
+    ) -> Tensor {
+        let n = columns as isize;
+        let kept = |row: isize| (row + diagonal).clamp(0, n)..n;
+        indices("triu_indices", rows, kept, target, Place::caller())
+    }
+
+    /// Of a vector the square matrix with it on diagonal `diagonal`, of a matrix that diagonal. `torch.diag`.
+    #[track_caller]
+    pub fn diag(&self, diagonal: isize) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| match x.shape().rank() {
+            1 => Ok(place.hold(|| x.into_tensor().diag_embed(diagonal, 0, 1))),
+            2 => Ok(place.hold(|| x.into_tensor().diagonal(diagonal, 0, 1))),
+            _ => {
+                let problem = format!("shape {} is no vector and no matrix", x.shape());
+                Err(Error::shape("diag", place, problem))
+            }
+        })
+    }
+
+    /// Diagonal `diagonal` of the matrices of dimensions `a` (rows) and `b` (columns), as the last dimension. A
+    /// view. `torch.diagonal`.
+    #[track_caller]
+    pub fn diagonal(&self, diagonal: isize, a: isize, b: isize) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            let [a, b] = two_dims("diagonal", x.shape(), [a, b], place)?;
+            let (rows, columns) = (x.shape()[a], x.shape()[b]);
+            let (row, column) = start(diagonal);
+            let length = rows.saturating_sub(row).min(columns.saturating_sub(column));
+            let layout = x.layout();
+            let (mut dims, mut strides) = (Dims::new(), SmallVec::new());
+            for d in (0..x.shape().rank()).filter(|&d| d != a && d != b) {
+                dims.push(x.shape()[d]);
+                strides.push(layout.strides[d]);
+            }
+            dims.push(length);
+            strides.push(layout.strides[a].wrapping_add(layout.strides[b]));
+            let shape = Shape::from(dims);
+            let offset = match shape.contains(&0) {
+                true => layout.offset,
+                false => {
+                    let at = row as isize * layout.strides[a] + column as isize * layout.strides[b];
+                    (layout.offset as isize + at) as usize
+                }
+            };
+            let layout = Layout {
+                shape,
+                strides,
+                offset,
+            };
+            Ok(view("diagonal", &x, layout, place, move |g| {
+                embed(g, diagonal, [rows, columns]).movedim([-2, -1], [a as isize, b as isize])
+            }))
+        })
+    }
+
+    /// Matrices of zeros with the last dimension on diagonal `diagonal`: rows become dimension `a` of the
+    /// result and columns `b`. `torch.diag_embed`.
+    #[track_caller]
+    pub fn diag_embed(&self, diagonal: isize, a: isize, b: isize) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            let shape = x.shape().clone();
+            let Some(&length) = shape.last() else {
+                let problem = "a tensor without dimensions has no diagonal".to_string();
+                return Err(Error::shape("diag_embed", place, problem));
+            };
+            let Some(size) = length.checked_add(diagonal.unsigned_abs()) else {
+                let problem = format!("diagonal {diagonal} is too far away");
+                return Err(Error::value("diag_embed", place, problem));
+            };
+            let mut to = Dims::from_slice(&shape);
+            to.push(size);
+            let [a, b] = two_dims("diag_embed", &Shape::from(to), [a, b], place)?;
+            place.hold(|| {
+                let matrix = embed(&x.into_tensor(), diagonal, [size, size]);
+                matrix.movedim([-2, -1], [a as isize, b as isize]).checked()
+            })
+        })
+    }
+
+    /// Tensors of at most two dimensions along the diagonal of a matrix of zeros. `torch.block_diag`.
+    #[track_caller]
+    pub fn block_diag(tensors: &[impl AsRef<Tensor>]) -> Tensor {
+        let place = Place::caller();
+        let widened = |x: &Tensor| {
+            x.then(|x| {
+                let rank = x.shape().rank();
+                if rank > 2 {
+                    let problem = format!("shape {} has more than two dimensions", x.shape());
+                    return Err(Error::shape("block_diag", place, problem));
+                }
+                let x = x.into_tensor();
+                Ok(place.hold(|| (rank..2).fold(x, |x, _| x.unsqueeze(0))))
+            })
+        };
+        let blocks: Vec<Tensor> = tensors.iter().map(|x| widened(x.as_ref())).collect();
+        let joined = || -> Result<Tensor> {
+            let mut columns = Vec::with_capacity(blocks.len());
+            for block in &blocks {
+                columns.push(block.dims::<2>()?[1]);
+            }
+            let width: usize = columns.iter().sum();
+            let mut start = 0;
+            let mut strips = Vec::with_capacity(blocks.len());
+            for (block, &n) in blocks.iter().zip(&columns) {
+                let strip = Shape::from([block.dims::<2>()?[0], width]);
+                strips.push(lay(block, &strip, &[0, start], &[1, 1]));
+                start += n;
+            }
+            Tensor::cat(&strips, 0).checked()
+        };
+        match blocks.first() {
+            Some(first) => Tensor::or_fail(first.device(), place.hold(joined)),
+            None => place.hold(|| Tensor::cat(tensors, 0)),
+        }
+    }
+}
+
+/// Two dimensions of `shape`, which must differ.
+fn two_dims(op: &'static str, shape: &Shape, dims: [isize; 2], place: Place) -> Result<[usize; 2]> {
+    let a = dim_of(op, shape, dims[0], place)?;
+    let b = dim_of(op, shape, dims[1], place)?;
+    if a == b {
+        let problem = format!("dimensions {} and {} are the same", dims[0], dims[1]);
+        return Err(Error::value(op, place, problem));
+    }
+    Ok([a, b])
+}
+
+/// Where a diagonal starts: row and column.
+fn start(diagonal: isize) -> (usize, usize) {
+    let far = diagonal.unsigned_abs();
+    if diagonal < 0 { (far, 0) } else { (0, far) }
+}
+
+/// How far each element of a matrix lies above the main diagonal.
+fn above(x: &Tensor, [rows, columns]: [usize; 2]) -> Tensor {
+    let target = (DType::I32, x.device());
+    Tensor::arange(columns, target) - Tensor::arange(rows, target).unsqueeze(1)
+}
+
+fn triangle(
+    name: &'static str,
+    x: &Tensor,
+    kept: impl FnOnce(Tensor) -> Tensor,
+    place: Place,
+) -> Tensor {
+    x.then(|x| {
+        let shape = x.shape().clone();
+        let [.., rows, columns] = shape[..] else {
+            let problem = format!("shape {shape} has fewer than two dimensions");
+            return Err(Error::shape(name, place, problem));
+        };
+        let x = x.into_tensor();
+        let zero = || Tensor::zeros((), (x.dtype()?, x.device())).checked();
+        let zero = zero()?;
+        Ok(place.hold(|| kept(above(&x, [rows, columns])).where_cond(&x, &zero)))
+    })
+}
+
+/// The last dimension of `x` on a diagonal of matrices of `size`, the new last two dimensions.
+fn embed(x: &Tensor, diagonal: isize, size: [usize; 2]) -> Tensor {
+    x.then(|x| {
+        let (row, _) = start(diagonal);
+        let mut rows = Dims::from_slice(x.shape());
+        let rank = rows.len();
+        rows[rank - 1] = size[0];
+        let mut begin = vec![0; rank];
+        begin[rank - 1] = row;
+        let x = x.into_tensor();
+        let zero = Tensor::zeros((), (x.dtype()?, x.device()));
+        let along = lay(&x, &Shape::from(rows), &begin, &vec![1; rank]).unsqueeze(-1);
+        Ok(above(&x, size).eq(diagonal as i64).where_cond(along, zero))
+    })
+}
+
+fn indices(
+    name: &'static str,
+    rows: usize,
+    kept: impl Fn(isize) -> std::ops::Range<isize>,
+    target: impl Target,
+    place: Place,
+) -> Tensor {
+    let device = target.device();
+    let dtype = target.dtype().unwrap_or(DType::I32);
+    if !dtype.is_integer() {
+        let problem = format!("positions are integers, not {dtype}");
+        return Tensor::fail(device, Error::dtype(name, place, problem));
+    }
+    let pairs = (0..rows as isize).flat_map(|row| kept(row).map(move |column| (row, column)));
+    let (mut numbers, columns): (Vec<i64>, Vec<i64>) = pairs
+        .map(|(row, column)| (row as i64, column as i64))
+        .unzip();
+    let n = numbers.len();
+    numbers.extend(columns);
+    place.hold(|| Tensor::new(&numbers, (dtype, device)).reshape([2, n]))
+}

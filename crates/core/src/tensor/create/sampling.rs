@@ -1,0 +1,176 @@
+//! Random tensors whose distribution is given by tensors, and further distributions; from the same stream as
+//! those in `distribution`.
+
+use super::distribution::{draw, only_floats, unit};
+use crate::kernel::program::MapOp;
+use crate::tensor::device::Target;
+use crate::tensor::{Rhs, Tensor};
+use crate::types::dtype::DType;
+use crate::types::error::{Error, Place, Result};
+use crate::types::shape::Shape;
+
+impl Tensor {
+    /// [`Tensor::rand`] of this tensor's shape, type and device.
+    #[track_caller]
+    pub fn rand_like(&self) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| Ok(place.hold(|| Tensor::rand(x.shape(), (x.dtype(), &x.node.device)))))
+    }
+
+    /// [`Tensor::randn`] of this tensor's shape, type and device.
+    #[track_caller]
+    pub fn randn_like(&self) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| Ok(place.hold(|| Tensor::randn(x.shape(), (x.dtype(), &x.node.device)))))
+    }
+
+    /// Normal random numbers of a mean and a standard deviation, which is not negative. Only floats.
+    /// `torch.normal` with a size.
+    #[track_caller]
+    pub fn normal(
+        shape: impl Into<Shape>,
+        mean: f64,
+        deviation: f64,
+        target: impl Target,
+    ) -> Tensor {
+        let place = Place::caller();
+        let device = target.device();
+        if deviation.is_nan() || deviation < 0.0 {
+            let problem = format!("{deviation} is no standard deviation");
+            return Tensor::fail(device, Error::value("normal", place, problem));
+        }
+        let dtype = target.dtype().unwrap_or(DType::F32);
+        if let Err(error) = only_floats("normal", dtype, place) {
+            return Tensor::fail(device, error);
+        }
+        place.hold(|| {
+            let numbers = Tensor::randn(shape, (dtype.compute(), device));
+            (numbers * deviation + mean).to_dtype(dtype)
+        })
+    }
+
+    /// Normal random numbers whose means and standard deviations are elements of tensors, which broadcast; one
+    /// of both may be a number. `torch.normal`. What this gives has a derivative by both.
+    #[track_caller]
+    pub fn normal_of(mean: &Tensor, deviation: impl Into<Rhs>) -> Tensor {
+        let place = Place::caller();
+        let deviation = deviation.into();
+        mean.then(|m| {
+            let mut shape = m.shape().clone();
+            if let Rhs::Tensor(deviation) = &deviation {
+                let (left, right) = (shape, deviation.shape()?);
+                shape = left.broadcast(&right).ok_or(Error::Broadcast {
+                    op: "normal",
+                    left,
+                    right,
+                    place,
+                })?;
+            }
+            only_floats("normal", m.dtype(), place)?;
+            place.hold(|| {
+                let numbers = Tensor::randn(&shape, (m.dtype(), &m.node.device));
+                (numbers.mul(deviation) + m.into_tensor()).checked()
+            })
+        })
+    }
+
+    /// Exponentially distributed random numbers: `rate e^(-rate x)`. Only floats.
+    /// `torch.Tensor.exponential_`.
+    #[track_caller]
+    pub fn exponential(shape: impl Into<Shape>, rate: f64, target: impl Target) -> Tensor {
+        let place = Place::caller();
+        let device = target.device();
+        let dtype = target.dtype().unwrap_or(DType::F32);
+        let checked = only_floats("exponential", dtype, place).and_then(|()| match rate > 0.0 {
+            true => Ok(()),
+            false => {
+                let problem = format!("rate {rate} is not positive");
+                Err(Error::value("exponential", place, problem))
+            }
+        });
+        if let Err(error) = checked {
+            return Tensor::fail(device, error);
+        }
+        place.hold(|| {
+            let u = unit(shape.into(), dtype, device, place);
+            // 1 - u is above 0.
+            ((1.0 - u).ln() * (-1.0 / rate)).to_dtype(dtype)
+        })
+    }
+
+    /// A random truth value per element, true with the probability that the element is, as this tensor's type.
+    /// `torch.bernoulli` of a tensor.
+    #[track_caller]
+    pub fn bernoulli_of(probabilities: &Tensor) -> Tensor {
+        let place = Place::caller();
+        probabilities.then(|p| {
+            let dtype = p.dtype();
+            only_floats("bernoulli", dtype, place)?;
+            place.hold(|| {
+                let u = unit(p.shape().clone(), dtype, &p.node.device, place);
+                let p = p.into_tensor().detach();
+                u.lt(&p).to_dtype(dtype).checked()
+            })
+        })
+    }
+
+    /// The integers `0..n` in random order, as `i32` or the given type. `torch.randperm`.
+    #[track_caller]
+    pub fn randperm(n: usize, target: impl Target) -> Tensor {
+        let place = Place::caller();
+        let device = target.device();
+        let dtype = target.dtype().unwrap_or(DType::I32);
+        place.hold(|| {
+            let words = draw(MapOp::RandomBits, n.into(), DType::U32, device, place);
+            words.argsort(0, false).to_dtype(dtype)
+        })
+    }
+
+    /// `n` positions of each row (of the last dimension) of weights, each drawn with its weight's share of the
+    /// row's sum, as `i32`; with `replacement` a position may come again. Weights are not negative, and some are
+    /// positive (without replacement at least `n`; of others it is open which are drawn).
+    /// `torch.multinomial`.
+    ///
+    /// ```ignore
+    /// let next = Tensor::multinomial(&logits.softmax(-1), 1, false);
+    /// ```
+    ///
+    /// Without replacement by exponential races: the `n` largest of `w / e`, `e` exponentially distributed
+    /// ([Efraimidis and Spirakis 2006](https://doi.org/10.1016/j.ipl.2005.11.003)).
+    #[track_caller]
+    pub fn multinomial(weights: &Tensor, n: usize, replacement: bool) -> Tensor {
+        let place = Place::caller();
+        weights.then(|w| {
+            let shape = w.shape().clone();
+            let name = "multinomial";
+            only_floats(name, w.dtype(), place)?;
+            let (Some((&classes, before)), false) = (shape.split_last(), shape.contains(&0)) else {
+                let problem = format!("weights of shape {shape} are no rows");
+                return Err(Error::shape(name, place, problem));
+            };
+            if n == 0 || (!replacement && n > classes) {
+                let problem = format!("{n} draws of {classes} positions");
+                return Err(Error::value(name, place, problem));
+            }
+            let compute = w.dtype().compute();
+            let device = w.node.device.clone();
+            let w = w.into_tensor().detach();
+            place.hold(|| -> Result<Tensor> {
+                let w = w.to_dtype(compute);
+                if !replacement {
+                    let races = Tensor::exponential(&shape, 1.0, (compute, &device));
+                    // A draw may be 0, and what has no weight must stay behind what has.
+                    let races = races.maximum(f64::from(f32::MIN_POSITIVE));
+                    return (w / races).topk(n, -1, true).1.checked();
+                }
+                let ends = w.cumsum(-1);
+                let total = ends.narrow(-1, classes - 1, 1);
+                let drawn = before.iter().copied().chain([n]).collect::<Shape>();
+                let at = Tensor::rand(&drawn, (compute, &device)) * &total;
+                // Below the total, however the product is rounded.
+                let at = at.minimum(&total * (1.0 - 2f64.powi(-22)));
+                ends.searchsorted(&at, true).checked()
+            })
+        })
+    }
+}
