@@ -40,6 +40,7 @@ pub use operation::{
     AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
 };
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
+pub use ops::elementwise::Rounding;
 #[doc(hidden)]
 pub use ops::elementwise::apply_row;
 pub use ops::index::{Ellipsis, Index, IndexList, NewAxis, ScatterReduce};
