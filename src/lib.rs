@@ -38,9 +38,9 @@ pub use wgrad_core::{
     AnyOperation, Category, Coefficients, CpuKernel, CpuOperand, CpuResult, CrossEntropyOptions,
     DType, Data, Derivative, Device, DimList, Element, Ellipsis, Error, Generator, GradOptions,
     Index, IndexList, Indexing, Interpolation, Limits, NewAxis, Operation, Place, Profile,
-    Progression, RandomState, Reduction, ReshapeTo, Result, Rhs, Scalar, ScatterReduce, Shape,
-    Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UpdateRule, Updater, Wgsl,
-    WgslVariable, no_grad, s,
+    Progression, RandomState, Reduction, ReshapeTo, Result, Rhs, Rounding, Scalar, ScatterReduce,
+    Shape, Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UpdateRule, Updater,
+    Wgsl, WgslVariable, no_grad, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
@@ -48,7 +48,7 @@ pub use wgrad_core::{
 pub mod autograd {
     pub use wgrad_core::autograd::*;
     #[cfg(not(target_arch = "wasm32"))]
-    pub use wgrad_core::gradcheck;
+    pub use wgrad_core::{gradcheck, gradgradcheck};
 }
 
 /// What a backend implements, for those who write one.

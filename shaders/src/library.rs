@@ -5,10 +5,14 @@ use std::sync::OnceLock;
 
 use crate::templates::source;
 
-/// The files: comparisons, conversions and packing; elementary functions; random numbers.
-const FILES: [(&str, &str); 3] = [
+/// The files: comparisons, conversions and packing; elementary functions; their inverses; special functions; division
+/// with a rest; random numbers.
+const FILES: [(&str, &str); 6] = [
     ("prelude.wgsl", include_str!("prelude.wgsl")),
     ("math.wgsl", include_str!("math.wgsl")),
+    ("inverse.wgsl", include_str!("inverse.wgsl")),
+    ("special.wgsl", include_str!("special.wgsl")),
+    ("division.wgsl", include_str!("division.wgsl")),
     ("random.wgsl", include_str!("random.wgsl")),
 ];
 

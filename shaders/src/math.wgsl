@@ -65,18 +65,31 @@ fn ln_reduced(f: vec4<f32>, k: vec4<f32>) -> vec4<f32> {
     return fma(s, half_square + r, k * 9.0580006145e-6) - half_square + f + k * 0.69313812256;
 }
 
-fn ln_f32(x: vec4<f32>) -> vec4<f32> {
+// x = 2^k (1 + f).
+struct LnParts {
+    f: vec4<f32>,
+    k: vec4<f32>,
+}
+
+fn ln_parts(x: vec4<f32>) -> LnParts {
     // Subnormal operands are scaled into the normal range.
     let tiny = x < vec4<f32>(1.17549435e-38);
-    let scaled = select(x, x * 8388608.0, tiny);
-    let bits = bitcast<vec4<i32>>(scaled);
+    let bits = bitcast<vec4<i32>>(select(x, x * 8388608.0, tiny));
     let exponent = (bits - vec4<i32>(0x3f3504f3)) >> vec4<u32>(23u);
     let mantissa = bitcast<vec4<f32>>(bits - (exponent << vec4<u32>(23u)));
-    let k = vec4<f32>(exponent) - select(vec4<f32>(0.0), vec4<f32>(23.0), tiny);
-    var value = ln_reduced(mantissa - 1.0, k);
-    value = select(value, x, is_inf(x) | is_nan(x));
+    return LnParts(mantissa - 1.0, vec4<f32>(exponent) - select(vec4<f32>(0.0), vec4<f32>(23.0), tiny));
+}
+
+// A logarithm that is y within its range: infinities, and NaN below 0.
+fn ln_edges(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
+    var value = select(y, x, is_inf(x) | is_nan(x));
     value = select(value, nan_f32(x), x < vec4<f32>(0.0));
     return select(value, -inf_f32(x), x == vec4<f32>(0.0));
+}
+
+fn ln_f32(x: vec4<f32>) -> vec4<f32> {
+    let parts = ln_parts(x);
+    return ln_edges(x, ln_reduced(parts.f, parts.k));
 }
 
 fn log1p_f32(x: vec4<f32>) -> vec4<f32> {
@@ -124,15 +137,8 @@ fn erf_f32(x: vec4<f32>) -> vec4<f32> {
     return select(select(near, far, t > vec4<f32>(0.927734375)), x, is_nan(x));
 }
 
-// x Phi(x), Phi the standard normal distribution. Phi(-y) = e^(-y^2/2) h(y) for y >= 0, and
-// h(y) = t P(t) with t = 1 / (1 + 0.3 y), P of degree 9 interpolating at the Chebyshev nodes of
-// 0 <= y <= 14.5. y is split so that its square is exact. Nothing cancels, so the left tail keeps its
-// precision. At -infinity this is the limit, 0.
-fn gelu_f32(x: vec4<f32>) -> vec4<f32> {
-    let y = min(abs(x), vec4<f32>(14.5));
-    let head = upper_f32(y);
-    let power = exp_f32(-0.5 * head * head) * exp_f32(-0.5 * (y - head) * (y + head));
-    let t = 1.0 / fma(y, vec4<f32>(0.3), vec4<f32>(1.0));
+// P of gelu_f32.
+fn normal_tail(t: vec4<f32>) -> vec4<f32> {
     var p = vec4<f32>(-0.02095602424);
     p = fma(p, t, vec4<f32>(0.114257453));
     p = fma(p, t, vec4<f32>(-0.2325244073));
@@ -143,7 +149,19 @@ fn gelu_f32(x: vec4<f32>) -> vec4<f32> {
     p = fma(p, t, vec4<f32>(0.1104184111));
     p = fma(p, t, vec4<f32>(0.1195504315));
     p = fma(p, t, vec4<f32>(0.1196877477));
-    let tail = y * t * p * power;
+    return p;
+}
+
+// x Phi(x), Phi the standard normal distribution. Phi(-y) = e^(-y^2/2) h(y) for y >= 0, and
+// h(y) = t P(t) with t = 1 / (1 + 0.3 y), P of degree 9 interpolating at the Chebyshev nodes of
+// 0 <= y <= 14.5. y is split so that its square is exact. Nothing cancels, so the left tail keeps its
+// precision. At -infinity this is the limit, 0.
+fn gelu_f32(x: vec4<f32>) -> vec4<f32> {
+    let y = min(abs(x), vec4<f32>(14.5));
+    let head = upper_f32(y);
+    let power = exp_f32(-0.5 * head * head) * exp_f32(-0.5 * (y - head) * (y + head));
+    let t = 1.0 / fma(y, vec4<f32>(0.3), vec4<f32>(1.0));
+    let tail = y * t * normal_tail(t) * power;
     let value = select(x, vec4<f32>(-0.0), x < vec4<f32>(0.0)) - tail;
     return select(value, x, is_nan(x));
 }
@@ -312,11 +330,9 @@ fn product_error(a: vec4<f32>, b: vec4<f32>, p: vec4<f32>) -> vec4<f32> {
 
 // |x|^y = e^(y ln|x|) with the logarithm in two floats: an error in it is multiplied by up to 88.
 fn pow_magnitude(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
-    let tiny = x < vec4<f32>(1.17549435e-38);
-    let bits = bitcast<vec4<i32>>(select(x, x * 8388608.0, tiny));
-    let exponent = (bits - vec4<i32>(0x3f3504f3)) >> vec4<u32>(23u);
-    let f = bitcast<vec4<f32>>(bits - (exponent << vec4<u32>(23u))) - 1.0;
-    let k = vec4<f32>(exponent) - select(vec4<f32>(0.0), vec4<f32>(23.0), tiny);
+    let parts = ln_parts(x);
+    let f = parts.f;
+    let k = parts.k;
     // s + s_low = f / (2 + f)
     let d = settle(f + 2.0);
     let d_low = f - settle(d - 2.0);

@@ -170,6 +170,18 @@ fn round_u32(x: vec4<u32>) -> vec4<u32> {
     return x;
 }
 
+fn trunc_f32(x: vec4<f32>) -> vec4<f32> {
+    return trunc(x);
+}
+
+fn trunc_i32(x: vec4<i32>) -> vec4<i32> {
+    return x;
+}
+
+fn trunc_u32(x: vec4<u32>) -> vec4<u32> {
+    return x;
+}
+
 // ---- Comparisons: false where an operand is NaN ----
 
 fn ordered(a: vec4<f32>, b: vec4<f32>) -> vec4<bool> {

@@ -121,6 +121,8 @@ class Domain:
 
     def __init__(self, name):
         self.name = name
+        # How large upstream gradients are.
+        self.swing = 2.0
         self.lines = []
         self.tensors = []
         self.places = {}
@@ -179,7 +181,7 @@ class Domain:
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         smooth = [t for t in y if t.requires_grad]
         if smooth and wanted:
-            upstream = [numbers(t.shape, 101 + i, -2, 2).to(t.dtype) for i, t in enumerate(smooth)]
+            upstream = [numbers(t.shape, 101 + i, -self.swing, self.swing).to(t.dtype) for i, t in enumerate(smooth)]
             grads = derivatives(smooth, wanted, upstream)
             rest = iter(upstream)
             line["upstream"] = [self.store(next(rest)) if t.requires_grad else None for t in y]
@@ -268,19 +270,35 @@ def pairs(dtype):
     return a.reshape(-1), b.reshape(-1)
 
 
+def narrowed(options, more):
+    """Both options; what one forbids, `grad` and `second`, is forbidden. `coarse` is for 16-bit floats alone."""
+    both = {**options, **more}
+    both.pop("coarse", None)
+    return {k: options.get(k, True) and v if k in ("grad", "second") else v for k, v in both.items()}
+
+
+def coarse(dtype, options):
+    """The tolerance for an operation whose steps torch rounds one by one: two of them."""
+    wide = {"f16": 2e-3, "bf16": 2e-2}.get(dtype)
+    if not wide or not options.get("coarse"):
+        return {}
+    return dict(rtol=wide, atol=wide, reason="torch rounds each of several steps to 16 bits")
+
+
 def unary(d, op, f, lo=-3.0, hi=3.0, args=None, dtypes=(*FLOATS, "i32", "u8", "bool"), specials=True, ties=None, **options):
     """An operation of one operand, in all forms. [lo, hi) is where it is drawn from; `ties` are points of interest."""
-    one = lambda x, **more: d.case(op, f, [x], args, **{**options, **more})
+    one = lambda x, **more: d.case(op, f, [x], args, **narrowed(options, more))
     for dtype in dtypes:
         is_float = dtype in FLOATS
         low = max(lo, 0.0) if dtype[0] == "u" else lo
         x = numbers((3, 5), 1, low, max(hi, low + 4), dtype) if not is_float else numbers((3, 5), 1, lo, hi, dtype)
-        one(x)
+        rough = coarse(dtype, options)
+        one(x, **rough)
         if specials:
             # 16-bit steps overflow on the way in torch, and not where they are fused.
-            one(special(dtype), second=False, grad=dtype in ("f64", "f32"))
+            one(special(dtype), second=False, grad=dtype in ("f64", "f32"), **rough)
         if ties is not None and is_float:
-            one(torch.tensor(ties, dtype=DTYPES[dtype]), second=False)
+            one(torch.tensor(ties, dtype=DTYPES[dtype]), second=False, **rough)
         if dtype != "f32":
             continue
         for form in laid(x):
@@ -298,7 +316,7 @@ def binary(
     d, op, f, a=(-3.0, 3.0), b=(-3.0, 3.0), args=None, dtypes=(*FLOATS, "i32", "u8", "bool"), specials=True, mixed=True, **options
 ):
     """An operation of two operands that broadcast; `a` and `b` are where they are drawn from."""
-    two = lambda x, y, **more: d.case(op, f, [x, y], args, **{**options, **more})
+    two = lambda x, y, **more: d.case(op, f, [x, y], args, **narrowed(options, more))
 
     def draw(shape, seed, span, dtype="f32"):
         lo, hi = span

@@ -234,6 +234,11 @@ impl<'a> Args<'a> {
         self.get(name).as_str().expect("a string")
     }
 
+    /// A list of anything.
+    pub fn values(&self, name: &str) -> &[Value] {
+        self.get(name).as_array().expect("a list")
+    }
+
     /// A list of integers.
     pub fn isizes(&self, name: &str) -> Vec<isize> {
         let Value::Array(list) = self.get(name) else {
@@ -241,6 +246,16 @@ impl<'a> Args<'a> {
         };
         let int = |value: &Value| value.as_i64().expect("an integer") as isize;
         list.iter().map(int).collect()
+    }
+
+    /// A list of sizes.
+    pub fn usizes(&self, name: &str) -> Vec<usize> {
+        let size = |value: isize| usize::try_from(value).expect("a size");
+        self.isizes(name).into_iter().map(size).collect()
+    }
+
+    pub fn opt_isize(&self, name: &str) -> Option<isize> {
+        self.has(name).then(|| self.isize(name))
     }
 
     /// An integer, a float or a truth value, as the manifest writes it.

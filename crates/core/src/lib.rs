@@ -30,7 +30,7 @@ mod types;
 mod update;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use autograd::gradcheck::gradcheck;
+pub use autograd::gradcheck::{gradcheck, gradgradcheck};
 pub use autograd::{GradOptions, no_grad};
 pub use kernel::backend::*;
 pub use kernel::profile::{Profile, Span};
@@ -40,6 +40,7 @@ pub use operation::{
     AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
 };
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
+pub use ops::elementwise::Rounding;
 #[doc(hidden)]
 pub use ops::elementwise::apply_row;
 pub use ops::index::{Ellipsis, Index, IndexList, NewAxis, ScatterReduce};

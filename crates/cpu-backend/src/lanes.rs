@@ -9,7 +9,7 @@ use bytemuck::Pod;
 use wgrad_core::{integer_to_odd, round_to_odd};
 
 use crate::erf;
-use crate::math;
+use crate::math::{self, double, gamma};
 
 /// An element as registers hold it: `f64`, `f32`, `i64`, `i32`, `u32`, `u8` (and bool as `u8`).
 pub(crate) trait Element: Pod + Send + Sync + PartialOrd {
@@ -54,6 +54,28 @@ pub(crate) trait Lane: Copy {
     fn le(self, other: Self) -> bool;
     /// 0 for NaN.
     fn nan_to_zero(self) -> Self;
+    fn trunc(self) -> Self;
+    /// What is left after division, with the sign of `self`; integers divided by 0 leave 0.
+    fn fmod(self, other: Self) -> Self;
+    /// What is left after division, with the sign of `other`; integers divided by 0 leave 0.
+    fn remainder(self, other: Self) -> Self;
+    /// The quotient rounded down; integers divided by 0 give 0.
+    fn floor_divide(self, other: Self) -> Self;
+    /// The quotient rounded towards 0; integers divided by 0 give 0.
+    fn div_trunc(self, other: Self) -> Self;
+}
+
+/// The `integer` rows.
+pub(crate) trait IntegerLane: Lane {
+    fn bit_and(self, other: Self) -> Self;
+    fn bit_or(self, other: Self) -> Self;
+    fn bit_xor(self, other: Self) -> Self;
+    /// 0 for more bits than there are, and for negative ones.
+    fn shift_left(self, other: Self) -> Self;
+    /// The sign in all bits for more bits than there are, and for negative ones.
+    fn shift_right(self, other: Self) -> Self;
+    /// The greatest common divisor.
+    fn gcd(self, other: Self) -> Self;
 }
 
 /// The `float` rows.
@@ -74,6 +96,31 @@ pub(crate) trait FloatLane: Lane {
     fn softplus(self) -> Self;
     fn erf(self) -> Self;
     fn div(self, other: Self) -> Self;
+    fn erfc(self) -> Self;
+    fn erfinv(self) -> Self;
+    fn lgamma(self) -> Self;
+    fn digamma(self) -> Self;
+    fn exp2(self) -> Self;
+    fn log2(self) -> Self;
+    fn log10(self) -> Self;
+    fn asin(self) -> Self;
+    fn acos(self) -> Self;
+    fn atan(self) -> Self;
+    fn sinh(self) -> Self;
+    fn cosh(self) -> Self;
+    fn asinh(self) -> Self;
+    fn acosh(self) -> Self;
+    fn atanh(self) -> Self;
+    fn sinc(self) -> Self;
+    fn logit(self) -> Self;
+    fn atan2(self, other: Self) -> Self;
+    fn hypot(self, other: Self) -> Self;
+    fn copysign(self, other: Self) -> Self;
+    fn xlogy(self, other: Self) -> Self;
+    fn logaddexp(self, other: Self) -> Self;
+    fn logaddexp2(self, other: Self) -> Self;
+    /// Hurwitz' zeta function of `self` and `q`.
+    fn zeta(self, q: Self) -> Self;
 }
 
 /// An `f32` lane.
@@ -168,7 +215,120 @@ macro_rules! float_numbers {
         fn nan_to_zero(self) -> Self {
             Self(if self.0 == self.0 { self.0 } else { 0.0 })
         }
+        #[inline(always)]
+        fn trunc(self) -> Self {
+            Self(self.0.trunc())
+        }
+        #[inline(always)]
+        fn fmod(self, other: Self) -> Self {
+            Self(self.0 % other.0)
+        }
+        #[inline(always)]
+        fn remainder(self, other: Self) -> Self {
+            let rest = self.0 % other.0;
+            let turned = (rest != 0.0) & ((rest < 0.0) != (other.0 < 0.0));
+            Self(if turned { rest + other.0 } else { rest })
+        }
+        #[inline(always)]
+        fn floor_divide(self, other: Self) -> Self {
+            // Python's: the quotient of what is a multiple of `other` is whole but for its rounding.
+            let (a, b) = (self.0, other.0);
+            let rest = a % b;
+            let turned = (rest != 0.0) & ((rest < 0.0) != (b < 0.0));
+            let quotient = (a - rest) / b - if turned { 1.0 } else { 0.0 };
+            let whole = quotient.floor();
+            let whole = if quotient - whole > 0.5 {
+                whole + 1.0
+            } else {
+                whole
+            };
+            let whole = if quotient == 0.0 {
+                (0.0 as $t).copysign(a / b)
+            } else {
+                whole
+            };
+            Self(if b == 0.0 { a / b } else { whole })
+        }
+        #[inline(always)]
+        fn div_trunc(self, other: Self) -> Self {
+            Self((self.0 / other.0).trunc())
+        }
     };
+}
+
+/// The functions of [`math`] in single precision.
+macro_rules! single_functions {
+    ($fma:ident) => {
+        single_functions!(@one $fma: erfc erfinv exp2 log2 log10 asin acos atan sinh cosh asinh acosh atanh sinc logit);
+        single_functions!(@two $fma: atan2 hypot xlogy logaddexp logaddexp2);
+        single_functions!(@wide lgamma digamma);
+        #[inline(always)]
+        fn copysign(self, other: Self) -> Self {
+            Self(self.0.copysign(other.0))
+        }
+        #[inline(always)]
+        fn zeta(self, q: Self) -> Self {
+            Self(gamma::zeta(f64::from(self.0), f64::from(q.0)) as f32)
+        }
+    };
+    (@one $fma:ident: $($name:ident)*) => { $(
+        #[inline(always)]
+        fn $name(self) -> Self {
+            Self(math::$name::<$fma>(self.0))
+        }
+    )* };
+    (@two $fma:ident: $($name:ident)*) => { $(
+        #[inline(always)]
+        fn $name(self, other: Self) -> Self {
+            Self(math::$name::<$fma>(self.0, other.0))
+        }
+    )* };
+    (@wide $($name:ident)*) => { $(
+        #[inline(always)]
+        fn $name(self) -> Self {
+            Self(gamma::$name(f64::from(self.0)) as f32)
+        }
+    )* };
+}
+
+/// The same in double precision.
+macro_rules! double_functions {
+    () => {
+        double_functions!(@std exp2 log2 log10 asin acos atan sinh cosh);
+        double_functions!(@own double: erfinv asinh acosh atanh sinc logit);
+        double_functions!(@own erf: erfc);
+        double_functions!(@own gamma: lgamma digamma);
+        double_functions!(@std_two atan2 hypot copysign);
+        double_functions!(@two double: xlogy logaddexp logaddexp2);
+        #[inline(always)]
+        fn zeta(self, q: Self) -> Self {
+            Self(gamma::zeta(self.0, q.0))
+        }
+    };
+    (@std $($name:ident)*) => { $(
+        #[inline(always)]
+        fn $name(self) -> Self {
+            Self(self.0.$name())
+        }
+    )* };
+    (@std_two $($name:ident)*) => { $(
+        #[inline(always)]
+        fn $name(self, other: Self) -> Self {
+            Self(self.0.$name(other.0))
+        }
+    )* };
+    (@own $module:ident: $($name:ident)*) => { $(
+        #[inline(always)]
+        fn $name(self) -> Self {
+            Self($module::$name(self.0))
+        }
+    )* };
+    (@two $module:ident: $($name:ident)*) => { $(
+        #[inline(always)]
+        fn $name(self, other: Self) -> Self {
+            Self($module::$name(self.0, other.0))
+        }
+    )* };
 }
 
 #[allow(clippy::eq_op)] // x != x is the branch-free test for NaN
@@ -254,6 +414,7 @@ impl<const FMA: bool> FloatLane for F32<FMA> {
     fn div(self, other: Self) -> Self {
         Self(self.0 / other.0)
     }
+    single_functions!(FMA);
 }
 
 impl FloatLane for F64 {
@@ -331,6 +492,7 @@ impl FloatLane for F64 {
     fn div(self, other: Self) -> Self {
         Self(self.0 / other.0)
     }
+    double_functions!();
 }
 
 macro_rules! integer_lanes {
@@ -389,6 +551,61 @@ macro_rules! integer_lanes {
             fn le(self, other: Self) -> bool { self.0 <= other.0 }
             #[inline(always)]
             fn nan_to_zero(self) -> Self { self }
+            #[inline(always)]
+            fn trunc(self) -> Self { self }
+            #[inline(always)]
+            fn fmod(self, other: Self) -> Self {
+                Int(self.0.checked_rem(other.0).unwrap_or(0))
+            }
+            #[inline(always)]
+            fn remainder(self, other: Self) -> Self {
+                let rest = self.0.checked_rem(other.0).unwrap_or(0);
+                #[allow(unused_comparisons)]
+                let turned = rest != 0 && (rest < 0) != (other.0 < 0);
+                Int(if turned { rest.wrapping_add(other.0) } else { rest })
+            }
+            #[inline(always)]
+            fn floor_divide(self, other: Self) -> Self {
+                if other.0 == 0 {
+                    return Int(0);
+                }
+                let (quotient, rest) = (self.0.wrapping_div(other.0), self.0.wrapping_rem(other.0));
+                #[allow(unused_comparisons)]
+                let turned = rest != 0 && (rest < 0) != (other.0 < 0);
+                Int(if turned { quotient.wrapping_sub(1) } else { quotient })
+            }
+            #[inline(always)]
+            fn div_trunc(self, other: Self) -> Self {
+                Int(if other.0 == 0 { 0 } else { self.0.wrapping_div(other.0) })
+            }
+        }
+
+        impl IntegerLane for Int<$t> {
+            #[inline(always)]
+            fn bit_and(self, other: Self) -> Self { Int(self.0 & other.0) }
+            #[inline(always)]
+            fn bit_or(self, other: Self) -> Self { Int(self.0 | other.0) }
+            #[inline(always)]
+            fn bit_xor(self, other: Self) -> Self { Int(self.0 ^ other.0) }
+            #[inline(always)]
+            fn shift_left(self, other: Self) -> Self {
+                let bits = u32::try_from(other.0).unwrap_or(u32::MAX);
+                Int(self.0.checked_shl(bits).unwrap_or(0))
+            }
+            #[inline(always)]
+            fn shift_right(self, other: Self) -> Self {
+                let bits = u32::try_from(other.0).unwrap_or(u32::MAX);
+                // Of signed types the sign in all bits is left, of unsigned ones nothing.
+                Int(self.0 >> bits.min(<$t>::BITS - 1) >> u32::from(bits >= <$t>::BITS))
+            }
+            #[inline(always)]
+            fn gcd(self, other: Self) -> Self {
+                let (mut a, mut b) = (self, other);
+                while b.0 != 0 {
+                    (a, b) = (b, a.fmod(b));
+                }
+                a.abs()
+            }
         }
 
         impl Element for $t {
@@ -438,6 +655,13 @@ float_elements! {
     f32, F32<false>, F32<true>;
     f64, F64, F64;
 }
+
+/// Integers: the elements that `integer` rows take.
+pub(crate) trait IntegerElement: Element<Plain: IntegerLane, Fused: IntegerLane> {}
+impl IntegerElement for i64 {}
+impl IntegerElement for i32 {}
+impl IntegerElement for u32 {}
+impl IntegerElement for u8 {}
 
 /// Floats: the elements that `float` rows take.
 pub(crate) trait FloatElement: Element<Plain: FloatLane, Fused: FloatLane> {}

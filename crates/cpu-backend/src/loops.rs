@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use pulp::{Arch, Simd, WithSimd};
 use wgrad_core::{DType, MapOp, map_rows};
 
-use crate::lanes::{Element, FloatElement, FloatLane, Lane};
+use crate::lanes::{Element, FloatElement, FloatLane, IntegerElement, IntegerLane, Lane};
 use crate::math::HUGE_ANGLE;
 
 pub(crate) use uniform::{exp_of_difference, with_number};
@@ -244,6 +244,14 @@ macro_rules! implement_row {
             }
         }
     };
+    (binary integer $name:ident $e:expr) => {
+        impl<L: IntegerLane> BinaryOp<L> for rows::$name {
+            #[inline(always)]
+            fn apply(a: L, b: L) -> L {
+                binary_expr($e, a, b)
+            }
+        }
+    };
     (binary float $name:ident $e:expr) => {
         impl<L: FloatLane> BinaryOp<L> for rows::$name {
             #[inline(always)]
@@ -259,8 +267,21 @@ macro_rules! integer_row {
     (number $loop:ident $e:ident $name:ident) => {
         Some($loop::<$e, rows::$name>)
     };
+    (integer $loop:ident $e:ident $name:ident) => {
+        Some($loop::<$e, rows::$name>)
+    };
     (float $loop:ident $e:ident $name:ident) => {
         None
+    };
+}
+
+/// The loop of a row without a derivative for a float type.
+macro_rules! float_constant {
+    (integer $e:ident $name:ident) => {
+        None
+    };
+    (float $e:ident $name:ident) => {
+        Some(binary::<$e, rows::$name>)
     };
 }
 
@@ -272,6 +293,7 @@ macro_rules! define_loops {
             da $bsa:tt $bda:expr, db $bsb:tt $bdb:expr, domain $bd:tt;)* }
         compare { $($C:ident $cname:ident, rust $cr:expr, wgsl $cw:literal;)* }
         logic { $($L:ident $lname:ident, rust $lr:expr, wgsl $lw:literal;)* }
+        constant { $($K:ident $kclass:ident $kname:ident, rust $kr:expr, wgsl $kw:literal;)* }
     ) => {
         /// A type for each row, to carry its expression.
         mod rows {
@@ -279,9 +301,11 @@ macro_rules! define_loops {
             $(pub(super) struct $B;)*
             $(pub(super) struct $C;)*
             $(pub(super) struct $L;)*
+            $(pub(super) struct $K;)*
         }
         $(implement_row!(unary $uclass $U $ur);)*
         $(implement_row!(binary $bclass $B $br);)*
+        $(implement_row!(binary $kclass $K $kr);)*
         $(impl<L: Lane> CompareOp<L> for rows::$C {
             #[inline(always)]
             fn apply(a: L, b: L) -> bool {
@@ -300,15 +324,17 @@ macro_rules! define_loops {
                 $(MapOp::$U => Some(unary::<E, rows::$U>),)*
                 $(MapOp::$B => Some(binary::<E, rows::$B>),)*
                 $(MapOp::$C => Some(compare::<E, rows::$C>),)*
+                $(MapOp::$K => float_constant!($kclass E $K),)*
                 _ => None,
             }
         }
 
-        fn integer_row<E: Element>(op: MapOp) -> Option<OpFn> {
+        fn integer_row<E: IntegerElement>(op: MapOp) -> Option<OpFn> {
             match op {
                 $(MapOp::$U => integer_row!($uclass unary E $U),)*
                 $(MapOp::$B => integer_row!($bclass binary E $B),)*
                 $(MapOp::$C => Some(compare::<E, rows::$C>),)*
+                $(MapOp::$K => integer_row!($kclass binary E $K),)*
                 _ => None,
             }
         }
@@ -363,8 +389,11 @@ pub(crate) fn operation(op: MapOp, dtype: DType) -> Option<OpFn> {
             MapOp::Where => Some(select::<E>),
             MapOp::Clamp => Some(clamp::<E>),
             MapOp::NanToZero => Some(unary::<E, NanToZero>),
-            _ => integer_row::<E>(op),
+            _ => None,
         }
+    }
+    fn integer<E: IntegerElement>(op: MapOp) -> Option<OpFn> {
+        integer_row::<E>(op).or_else(|| plain::<E>(op))
     }
     match (dtype, op) {
         (DType::F32, MapOp::Sin) => Some(sin),
@@ -372,12 +401,12 @@ pub(crate) fn operation(op: MapOp, dtype: DType) -> Option<OpFn> {
         (DType::F32, MapOp::Tan) => Some(tan),
         (DType::F32, _) => float_row::<f32>(op).or_else(|| plain::<f32>(op)),
         (DType::F64, _) => float_row::<f64>(op).or_else(|| plain::<f64>(op)),
-        (DType::I64, _) => plain::<i64>(op),
-        (DType::I32, _) => plain::<i32>(op),
-        (DType::U32, _) => plain::<u32>(op),
-        (DType::U8, _) => plain::<u8>(op),
+        (DType::I64, _) => integer::<i64>(op),
+        (DType::I32, _) => integer::<i32>(op),
+        (DType::U32, _) => integer::<u32>(op),
+        (DType::U8, _) => integer::<u8>(op),
         (DType::Bool, MapOp::Not) => Some(not),
-        (DType::Bool, _) => logic_row(op).or_else(|| plain::<u8>(op)),
+        (DType::Bool, _) => logic_row(op).or_else(|| integer::<u8>(op)),
         _ => None,
     }
 }

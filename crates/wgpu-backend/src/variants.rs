@@ -110,12 +110,12 @@ impl Draft {
                 MapOp::Eq | MapOp::Ne | MapOp::Lt | MapOp::Le | MapOp::Gt | MapOp::Ge
             );
             let logic = matches!(op, MapOp::And | MapOp::Or | MapOp::Xor);
-            let from = if logic { DType::Bool } else { DType::F32 };
-            let to = if logic || compares {
-                DType::Bool
-            } else {
-                DType::F32
+            let from = match op {
+                _ if logic => DType::Bool,
+                _ if op.takes_integers() => DType::I32,
+                _ => DType::F32,
             };
+            let to = if compares { DType::Bool } else { from };
             self.map(op, from, to, &plain);
             if compares {
                 self.map(op, DType::I32, to, &plain);
@@ -129,6 +129,15 @@ impl Draft {
             MapOp::Relu,
             MapOp::Mul,
             MapOp::Maximum,
+            MapOp::Trunc,
+            MapOp::Fmod,
+            MapOp::Remainder,
+            MapOp::FloorDivide,
+            MapOp::DivTrunc,
+            MapOp::BitXor,
+            MapOp::ShiftLeft,
+            MapOp::ShiftRight,
+            MapOp::Gcd,
         ] {
             for dtype in [DType::I32, DType::U32, DType::U8] {
                 self.map(op, dtype, dtype, &strided);

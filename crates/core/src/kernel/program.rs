@@ -6,6 +6,15 @@ use smallvec::SmallVec;
 use crate::map_rows;
 use crate::types::dtype::DType;
 
+macro_rules! takes_integers {
+    (integer) => {
+        true
+    };
+    (float) => {
+        false
+    };
+}
+
 macro_rules! define_map_op {
     (
         unary { $($(#[$udoc:meta])* $U:ident $uclass:ident $uname:ident, rust $ur:expr, wgsl $uw:literal,
@@ -14,13 +23,14 @@ macro_rules! define_map_op {
             da $bsa:tt $bda:expr, db $bsb:tt $bdb:expr, domain $bd:tt;)* }
         compare { $($C:ident $cname:ident, rust $cr:expr, wgsl $cw:literal;)* }
         logic { $($L:ident $lname:ident, rust $lr:expr, wgsl $lw:literal;)* }
+        constant { $($K:ident $kclass:ident $kname:ident, rust $kr:expr, wgsl $kw:literal;)* }
     ) => {
         /// An elementwise operation. The table of `rows.rs` defines all but the last few.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
         #[allow(missing_docs)] // the rows carry the documentation
         #[non_exhaustive]
         pub enum MapOp {
-            $($U,)* $($B,)* $($C,)* $($L,)*
+            $($U,)* $($B,)* $($C,)* $($L,)* $($K,)*
             /// `!x` on bools.
             Not,
             /// The operand itself: copies, and constants.
@@ -48,7 +58,7 @@ macro_rules! define_map_op {
         impl MapOp {
             /// The operations that the table of rows defines.
             pub const ROWS: &'static [MapOp] =
-                &[$(MapOp::$U,)* $(MapOp::$B,)* $(MapOp::$C,)* $(MapOp::$L,)*];
+                &[$(MapOp::$U,)* $(MapOp::$B,)* $(MapOp::$C,)* $(MapOp::$L,)* $(MapOp::$K,)*];
 
             /// The name of the `Tensor` method.
             pub const fn name(self) -> &'static str {
@@ -57,6 +67,7 @@ macro_rules! define_map_op {
                     $(MapOp::$B => stringify!($bname),)*
                     $(MapOp::$C => stringify!($cname),)*
                     $(MapOp::$L => stringify!($lname),)*
+                    $(MapOp::$K => stringify!($kname),)*
                     MapOp::Not => "logical_not",
                     MapOp::Copy => "copy",
                     MapOp::Cast => "cast",
@@ -77,7 +88,16 @@ macro_rules! define_map_op {
                     $(MapOp::$B => Some($bw),)*
                     $(MapOp::$C => Some($cw),)*
                     $(MapOp::$L => Some($lw),)*
+                    $(MapOp::$K => Some($kw),)*
                     _ => None,
+                }
+            }
+
+            /// Whether this row takes integers alone.
+            pub const fn takes_integers(self) -> bool {
+                match self {
+                    $(MapOp::$K => takes_integers!($kclass),)*
+                    _ => false,
                 }
             }
 
@@ -117,6 +137,32 @@ impl MapOp {
                 | MapOp::Expm1
                 | MapOp::Log1p
                 | MapOp::Softplus
+                | MapOp::Erfc
+                | MapOp::Erfinv
+                | MapOp::Lgamma
+                | MapOp::Digamma
+                | MapOp::Zeta
+                | MapOp::Log2
+                | MapOp::Log10
+                | MapOp::Asin
+                | MapOp::Acos
+                | MapOp::Atan
+                | MapOp::Atan2
+                | MapOp::Sinh
+                | MapOp::Cosh
+                | MapOp::Asinh
+                | MapOp::Acosh
+                | MapOp::Atanh
+                | MapOp::Sinc
+                | MapOp::Logit
+                | MapOp::Xlogy
+                | MapOp::Logaddexp
+                | MapOp::Logaddexp2
+                | MapOp::Fmod
+                | MapOp::Remainder
+                | MapOp::FloorDivide
+                | MapOp::DivTrunc
+                | MapOp::Gcd
                 | MapOp::RandomBits
                 | MapOp::Uniform
                 | MapOp::Normal

@@ -11,6 +11,7 @@
 //! * `number`: floats and integers, bools promoted to `i32` (but see ``of_bools` in elementwise/binary.rs`).
 //! * `compare`: numbers in, bools out. No derivative.
 //! * `logic`: bools in and out; numbers are first compared with 0. No derivative.
+//! * `constant`: of two operands and without a derivative: `integer` takes integers, `float` floats.
 //!
 //! In WGSL expressions `$0`, `$1`, `$2` stand for the operands (registers of type `vec4<..>`) and
 //! `{t}` for the scalar type's name (`f32`, `i32`, `u32`); functions that WGSL lacks are in the
@@ -107,6 +108,63 @@ macro_rules! map_rows {
                 Erf float erf, rust |x| x.erf(), wgsl "erf_f32($0)", saves [x],
                     grad |x, _y, g| g * (x.sqr().neg().exp() * std::f64::consts::FRAC_2_SQRT_PI),
                     domain (-2.5, 2.5);
+                /// The complement of the error function, `1 - erf(x)`, precise where that is small.
+                Erfc float erfc, rust |x| x.erfc(), wgsl "erfc_f32($0)", saves [x],
+                    grad |x, _y, g| g * (x.sqr().neg().exp() * -std::f64::consts::FRAC_2_SQRT_PI),
+                    domain (-2.5, 2.5);
+                /// The inverse of the error function: infinite at -1 and 1, NaN beyond.
+                Erfinv float erfinv, rust |x| x.erfinv(), wgsl "erfinv_f32($0)", saves [y],
+                    grad |_x, y, g| g * (y.sqr().exp() * 0.886_226_925_452_758), domain (-0.9, 0.9);
+                /// The logarithm of the absolute value of the gamma function. Infinite at 0 and at negative
+                /// integers.
+                Lgamma float lgamma, rust |x| x.lgamma(), wgsl "lgamma_f32($0)", saves [x],
+                    grad |x, _y, g| g * x.digamma(), domain (0.3, 5.0);
+                /// The derivative of [`Tensor::lgamma`]. NaN at negative integers, infinite at 0, where the
+                /// zero's sign says on which side.
+                Digamma float digamma, rust |x| x.digamma(), wgsl "digamma_f32($0)", saves [x],
+                    grad |x, _y, g| g * x.polygamma(1), domain (0.3, 5.0);
+                /// `2^x`.
+                Exp2 float exp2, rust |x| x.exp2(), wgsl "exp2_f32($0)", saves [y],
+                    grad |_x, y, g| g * y * std::f64::consts::LN_2, domain (-3.0, 3.0);
+                /// The logarithm to base 2; exact for powers of 2.
+                Log2 float log2, rust |x| x.log2(), wgsl "log2_f32($0)", saves [x],
+                    grad |x, _y, g| g / (x * std::f64::consts::LN_2), domain (0.1, 5.0);
+                /// The logarithm to base 10.
+                Log10 float log10, rust |x| x.log10(), wgsl "log10_f32($0)", saves [x],
+                    grad |x, _y, g| g / (x * std::f64::consts::LN_10), domain (0.1, 5.0);
+                /// The angle in [-pi/2, pi/2] whose sine is `x`; NaN beyond -1 and 1.
+                Asin float asin, rust |x| x.asin(), wgsl "asin_f32($0)", saves [x],
+                    grad |x, _y, g| g * (x.sqr() * -1.0 + 1.0).rsqrt(), domain (-0.9, 0.9);
+                /// The angle in [0, pi] whose cosine is `x`; NaN beyond -1 and 1.
+                Acos float acos, rust |x| x.acos(), wgsl "acos_f32($0)", saves [x],
+                    grad |x, _y, g| g.neg() * (x.sqr() * -1.0 + 1.0).rsqrt(), domain (-0.9, 0.9);
+                /// The angle in [-pi/2, pi/2] whose tangent is `x`.
+                Atan float atan, rust |x| x.atan(), wgsl "atan_f32($0)", saves [x],
+                    grad |x, _y, g| g / (x.sqr() + 1.0), domain (-3.0, 3.0);
+                /// The hyperbolic sine.
+                Sinh float sinh, rust |x| x.sinh(), wgsl "sinh_f32($0)", saves [x],
+                    grad |x, _y, g| g * x.cosh(), domain (-3.0, 3.0);
+                /// The hyperbolic cosine.
+                Cosh float cosh, rust |x| x.cosh(), wgsl "cosh_f32($0)", saves [x],
+                    grad |x, _y, g| g * x.sinh(), domain (-3.0, 3.0);
+                /// The inverse of the hyperbolic sine.
+                Asinh float asinh, rust |x| x.asinh(), wgsl "asinh_f32($0)", saves [x],
+                    grad |x, _y, g| g * (x.sqr() + 1.0).rsqrt(), domain (-3.0, 3.0);
+                /// The inverse of the hyperbolic cosine; NaN below 1.
+                Acosh float acosh, rust |x| x.acosh(), wgsl "acosh_f32($0)", saves [x],
+                    grad |x, _y, g| g * (x.sqr() - 1.0).rsqrt(), domain (1.2, 4.0);
+                /// The inverse of the hyperbolic tangent: infinite at -1 and 1, NaN beyond.
+                Atanh float atanh, rust |x| x.atanh(), wgsl "atanh_f32($0)", saves [x],
+                    grad |x, _y, g| g / (x.sqr() * -1.0 + 1.0), domain (-0.9, 0.9);
+                /// `sin(pi x) / (pi x)`, 1 at 0.
+                Sinc float sinc, rust |x| x.sinc(), wgsl "sinc_f32($0)", saves [x],
+                    grad |x, _y, g| g * sinc_slope(x), domain (-3.0, 3.0);
+                /// The inverse of [`Tensor::sigmoid`], `ln(x / (1 - x))`: infinite at 0 and 1, NaN beyond.
+                Logit float logit, rust |x| x.logit(), wgsl "logit_f32($0)", saves [x],
+                    grad |x, _y, g| {
+                        let beyond = x.lt(0.0).logical_or(x.gt(1.0));
+                        beyond.where_cond(f64::NAN, g / (x * (x * -1.0 + 1.0)))
+                    }, domain (0.1, 0.9);
                 /// The largest integer not above `x`.
                 Floor number floor, rust |x| x.floor(), wgsl "floor_{t}($0)", saves [],
                     grad |_x, _y, g| g.zeros_like(), domain (-5.0, 5.0);
@@ -115,6 +173,9 @@ macro_rules! map_rows {
                     grad |_x, _y, g| g.zeros_like(), domain (-5.0, 5.0);
                 /// The nearest integer, halves to even (as torch).
                 Round number round, rust |x| x.round(), wgsl "round_{t}($0)", saves [],
+                    grad |_x, _y, g| g.zeros_like(), domain (-5.0, 5.0);
+                /// `x` without its fraction: rounded towards 0.
+                Trunc number trunc, rust |x| x.trunc(), wgsl "trunc_{t}($0)", saves [],
                     grad |_x, _y, g| g.zeros_like(), domain (-5.0, 5.0);
             }
             binary {
@@ -144,6 +205,42 @@ macro_rules! map_rows {
                 Maximum number maximum, rust |a, b| a.maximum(b), wgsl "max_{t}($0, $1)",
                     da [a b] |a, b, _y, g| extremum_grad(&a.lt(b), &a.eq(b), g),
                     db [a b] |a, b, _y, g| extremum_grad(&b.lt(a), &a.eq(b), g), domain (-3.0, 3.0);
+                // What is left of integers divided by 0 is 0, and so is their quotient.
+                Fmod number fmod, rust |a, b| a.fmod(b), wgsl "fmod_{t}($0, $1)",
+                    da [] |_a, _b, _y, g| g.clone(),
+                    db [a b] |a, b, _y, g| (g * a.div_trunc(b)).neg(), domain (0.3, 3.0);
+                Remainder number remainder, rust |a, b| a.remainder(b), wgsl "remainder_{t}($0, $1)",
+                    da [] |_a, _b, _y, g| g.clone(),
+                    db [a b] |a, b, _y, g| (g * a.floor_divide(b)).neg(), domain (0.3, 3.0);
+                FloorDivide number floor_divide, rust |a, b| a.floor_divide(b),
+                    wgsl "floor_divide_{t}($0, $1)",
+                    da [] |_a, _b, _y, g| g.zeros_like(), db [] |_a, _b, _y, g| g.zeros_like(),
+                    domain (0.3, 3.0);
+                DivTrunc number div_trunc, rust |a, b| a.div_trunc(b), wgsl "div_trunc_{t}($0, $1)",
+                    da [] |_a, _b, _y, g| g.zeros_like(), db [] |_a, _b, _y, g| g.zeros_like(),
+                    domain (0.3, 3.0);
+                Atan2 float atan2, rust |a, b| a.atan2(b), wgsl "atan2_f32($0, $1)",
+                    da [a b] |a, b, _y, g| g * (b * inverse_square(a, b)),
+                    db [a b] |a, b, _y, g| (g * (a * inverse_square(a, b))).neg(), domain (-3.0, 3.0);
+                Hypot float hypot, rust |a, b| a.hypot(b), wgsl "hypot_f32($0, $1)",
+                    da [a y] |a, _b, y, g| g * (a / y),
+                    db [b y] |_a, b, y, g| g * (b / y), domain (-3.0, 3.0);
+                Copysign float copysign, rust |a, b| a.copysign(b), wgsl "copysign_f32($0, $1)",
+                    da [a y] |a, _b, y, g| a.eq(0.0).where_cond(0.0, g * (y / a)),
+                    db [] |_a, _b, _y, g| g.zeros_like(), domain (-3.0, 3.0);
+                // 0 ln(b) is 0, and so is its derivative where b is not above 0.
+                Xlogy float xlogy, rust |a, b| a.xlogy(b), wgsl "xlogy_f32($0, $1)",
+                    da [a b] |a, b, _y, g| {
+                        a.eq(0.0).logical_and(b.le(0.0)).where_cond(0.0, g * b.ln())
+                    },
+                    db [a b] |a, b, _y, g| g * a / b, domain (0.3, 3.0);
+                Logaddexp float logaddexp, rust |a, b| a.logaddexp(b), wgsl "logaddexp_f32($0, $1)",
+                    da [a b] |a, b, _y, g| g * (a - b).sigmoid(),
+                    db [a b] |a, b, _y, g| g * (b - a).sigmoid(), domain (-3.0, 3.0);
+                Logaddexp2 float logaddexp2, rust |a, b| a.logaddexp2(b), wgsl "logaddexp2_f32($0, $1)",
+                    da [a b] |a, b, _y, g| g * ((a - b) * std::f64::consts::LN_2).sigmoid(),
+                    db [a b] |a, b, _y, g| g * ((b - a) * std::f64::consts::LN_2).sigmoid(),
+                    domain (-3.0, 3.0);
             }
             compare {
                 Eq eq, rust |a, b| a.eq(b), wgsl "eq_{t}($0, $1)";
@@ -157,6 +254,19 @@ macro_rules! map_rows {
                 And logical_and, rust |a, b| a & b, wgsl "($0 & $1)";
                 Or logical_or, rust |a, b| a | b, wgsl "($0 | $1)";
                 Xor logical_xor, rust |a, b| a ^ b, wgsl "($0 != $1)";
+            }
+            constant {
+                BitAnd integer bitwise_and, rust |a, b| a.bit_and(b), wgsl "($0 & $1)";
+                BitOr integer bitwise_or, rust |a, b| a.bit_or(b), wgsl "($0 | $1)";
+                BitXor integer bitwise_xor, rust |a, b| a.bit_xor(b), wgsl "($0 ^ $1)";
+                // Bits beyond the type's: all are gone, and the sign's are left.
+                ShiftLeft integer bitwise_left_shift, rust |a, b| a.shift_left(b),
+                    wgsl "shift_left_{t}($0, $1)";
+                ShiftRight integer bitwise_right_shift, rust |a, b| a.shift_right(b),
+                    wgsl "shift_right_{t}($0, $1)";
+                Gcd integer gcd, rust |a, b| a.gcd(b), wgsl "gcd_{t}($0, $1)";
+                // The derivative by the second operand is the method's: by the first there is none.
+                Zeta float zeta, rust |s, q| s.zeta(q), wgsl "zeta_f32($0, $1)";
             }
         }
     };

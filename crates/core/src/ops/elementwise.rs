@@ -1,12 +1,18 @@
 //! Elementwise operations: promotion, broadcasting, recording, and the methods that the table of
 //! rows defines.
 
+mod activation;
+mod arithmetic;
 mod binary;
 mod choice;
+mod finite;
+mod formula;
 mod number;
+mod special;
 
 use smallvec::SmallVec;
 
+pub use self::arithmetic::Rounding;
 pub(crate) use self::binary::binary;
 use self::choice::{clamp, where_cond};
 use self::number::Number;
@@ -17,7 +23,6 @@ use crate::record::node::{Op, Source};
 use crate::tensor::device::Device;
 use crate::tensor::{Rhs, Tensor, Value, record};
 use crate::types::dtype::{Category, DType};
-use crate::types::element::Scalar;
 use crate::types::error::{Error, Place, Result};
 use crate::types::shape::Shape;
 
@@ -28,6 +33,7 @@ enum Class {
     Number,
     Compare,
     Logic,
+    Integer,
 }
 
 /// Which of operands and result a derivative needs.
@@ -44,6 +50,9 @@ macro_rules! class {
     };
     (number) => {
         Class::Number
+    };
+    (integer) => {
+        Class::Integer
     };
 }
 
@@ -68,6 +77,7 @@ macro_rules! define_methods {
             da $bsa:tt $bda:expr, db $bsb:tt $bdb:expr, domain $bd:tt;)* }
         compare { $($C:ident $cname:ident, rust $cr:expr, wgsl $cw:literal;)* }
         logic { $($L:ident $lname:ident, rust $lr:expr, wgsl $lw:literal;)* }
+        constant { $($K:ident $kclass:ident $kname:ident, rust $kr:expr, wgsl $kw:literal;)* }
     ) => {
         /// Elementwise functions of one tensor. `float` ones turn integers into `f32`.
         impl Tensor {
@@ -106,6 +116,7 @@ macro_rules! define_methods {
                 $(MapOp::$B => class!($bclass),)*
                 $(MapOp::$C => Class::Compare,)*
                 $(MapOp::$L => Class::Logic,)*
+                $(MapOp::$K => class!($kclass),)*
                 _ => Class::Number,
             }
         }
@@ -136,6 +147,28 @@ macro_rules! define_methods {
     };
 }
 map_rows!(define_methods);
+
+/// `1 / (a^2 + b^2)`; 0 where both are 0.
+fn inverse_square(a: &Tensor, b: &Tensor) -> Tensor {
+    let zero = a.eq(0.0).logical_and(b.eq(0.0));
+    zero.where_cond(0.0, (a.sqr() + b.sqr()).recip())
+}
+
+/// The derivative of `sin(pi x) / (pi x)`. Near 0 its formula cancels, so there it is a series to x^9, whose rest
+/// is below 3e-12 where it begins.
+fn sinc_slope(x: &Tensor) -> Tensor {
+    let pi = std::f64::consts::PI;
+    let near = x.abs().lt(0.25);
+    let z = (x * pi).sqr();
+    let series = &z * (1.0 / 518_918_400.0) - 1.0 / 3_991_680.0;
+    let series =
+        &z * (&z * (&z * (&z * series + 1.0 / 45_360.0) - 1.0 / 840.0) + 1.0 / 30.0) - 1.0 / 3.0;
+    // Where the series serves, the formula must not divide by 0, also in its own derivative.
+    let far = near.where_cond(1.0, x);
+    let turned = &far - (&far * 0.5).round() * 2.0;
+    let formula = ((turned * pi).cos() - far.sinc()) / far;
+    near.where_cond(x * series * (pi * pi), formula)
+}
 
 /// The gradient of an operand of `maximum` or `minimum`: none where it lost, half where both tie.
 fn extremum_grad(lost: &Tensor, tie: &Tensor, g: &Tensor) -> Tensor {
@@ -176,6 +209,30 @@ binary_methods! {
     /// The larger of both; NaN in either gives NaN. A number beyond an integer type's range counts
     /// as its end.
     maximum Maximum;
+    /// What is left of `self` after division by `other`, with the sign of `self` (C's `%`); exact. Of integers
+    /// divided by 0 it is 0, of floats NaN.
+    fmod Fmod;
+    /// What is left of `self` after division by `other`, with the sign of `other` (Python's `%`). Of integers
+    /// divided by 0 it is 0, of floats NaN.
+    remainder Remainder;
+    /// The largest integer not above `self / other`, of floats as a float. Integers divided by 0 give 0.
+    /// The derivative is 0.
+    floor_divide FloorDivide;
+    /// `self / other` rounded towards 0, of floats as a float: torch's `div` with the rounding mode `trunc`.
+    /// Integers divided by 0 give 0. The derivative is 0.
+    div_trunc DivTrunc;
+    /// The angle in [-pi, pi] of the point with the ordinate `self` and the abscissa `other`.
+    atan2 Atan2;
+    /// `sqrt(self^2 + other^2)`, whose squares do not overflow.
+    hypot Hypot;
+    /// `self` with the sign of `other`, also that of a zero.
+    copysign Copysign;
+    /// `self ln(other)`, which is 0 where `self` is 0, unless `other` is NaN.
+    xlogy Xlogy;
+    /// `ln(e^self + e^other)`, which does not overflow.
+    logaddexp Logaddexp;
+    /// `log2(2^self + 2^other)`, which does not overflow.
+    logaddexp2 Logaddexp2;
     /// Whether `self == other`, a bool tensor. Beside integers a number keeps its value, whatever
     /// their type can hold; beside 16-bit floats it is rounded to their type first.
     eq Eq;
@@ -195,6 +252,19 @@ binary_methods! {
     logical_or Or;
     /// Whether exactly one is true.
     logical_xor Xor;
+    /// The bits that both integers have; of bools, whether both are true.
+    bitwise_and BitAnd;
+    /// The bits that either integer has; of bools, whether either is true.
+    bitwise_or BitOr;
+    /// The bits that exactly one integer has; of bools, whether exactly one is true.
+    bitwise_xor BitXor;
+    /// The integer shifted left by `other` bits; 0 where those are as many as the type has, or negative.
+    bitwise_left_shift ShiftLeft;
+    /// The integer shifted right by `other` bits; what comes in is its sign, and of all bits where those are as
+    /// many as the type has, or negative.
+    bitwise_right_shift ShiftRight;
+    /// The greatest common divisor of two integers, not negative; of 0 and `b` it is `|b|`.
+    gcd Gcd;
 }
 
 impl Tensor {
@@ -265,13 +335,16 @@ impl Tensor {
         self.then(|c| where_cond(&c, &a, &b, place))
     }
 
-    /// `min(max(self, lo), hi)`; NaN stays NaN. The derivative is 1 inside and 0 at the bounds and
-    /// beyond. A bound beyond an integer type's range counts as its end.
+    /// `min(max(self, lo), hi)`; NaN stays NaN. A bound is a number or a tensor, which broadcasts. With numbers the
+    /// derivative is 1 inside and 0 at the bounds and beyond; with tensors it is that of [`Tensor::minimum`] and
+    /// [`Tensor::maximum`]. A bound beyond an integer type's range counts as its end.
     #[track_caller]
-    pub fn clamp(&self, lo: impl Into<Scalar>, hi: impl Into<Scalar>) -> Tensor {
+    pub fn clamp(&self, lo: impl Into<Rhs>, hi: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
-        let (lo, hi) = (lo.into(), hi.into());
-        self.then(|x| clamp(&x, lo, hi, place))
+        match (lo.into(), hi.into()) {
+            (Rhs::Scalar(lo), Rhs::Scalar(hi)) => self.then(|x| clamp(&x, lo, hi, place)),
+            (lo, hi) => place.hold(|| self.clamp_min(lo).clamp_max(hi)),
+        }
     }
 
     /// The elements as `dtype`: Rust's `as` for numbers (saturating, NaN to 0), `!= 0` for bool,
@@ -360,7 +433,7 @@ fn available(name: &'static str, device: &Device, dtype: DType, place: Place) ->
 fn class_dtype(class: Class, dtype: DType) -> DType {
     match (class, dtype.category()) {
         (Class::Float, Category::Integer | Category::Bool) => DType::F32,
-        (Class::Number, Category::Bool) => DType::I32,
+        (Class::Number | Class::Integer, Category::Bool) => DType::I32,
         (Class::Logic, _) => DType::Bool,
         // Bools compare as numbers.
         (Class::Compare, Category::Bool) => DType::I32,
@@ -395,7 +468,7 @@ pub(crate) fn cast(x: &Value, dtype: DType, place: Place) -> Result<Value> {
 
 fn unary(op: MapOp, class: Class, x: &Tensor, place: Place) -> Tensor {
     x.then(|x| {
-        let rounds = matches!(op, MapOp::Floor | MapOp::Ceil | MapOp::Round);
+        let rounds = matches!(op, MapOp::Floor | MapOp::Ceil | MapOp::Round | MapOp::Trunc);
         let signed = rounds || matches!(op, MapOp::Neg | MapOp::Abs | MapOp::Relu);
         if x.dtype() == DType::Bool && signed {
             let problem = "bools have no sign and nothing to round; convert them with to_dtype";

@@ -3,6 +3,7 @@
 use crate::ops::matmul::matmul;
 use crate::tensor::views::{dim_of, dims_of};
 use crate::tensor::{Tensor, Value};
+use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
 use crate::types::shape::{DimList, Dims, Shape};
 
@@ -184,9 +185,9 @@ impl Tensor {
                     }
                 }
                 let power = power.unwrap_or_else(|| {
-                    let one = Tensor::eye(rows, (dtype, x.device())).expand(&shape);
-                    // Of x all the same, for its derivative.
-                    one + x.zeros_like()
+                    let one = Tensor::eye(rows, (dtype, x.device()));
+                    // Of x all the same, which has a derivative: 0.
+                    Tensor::zeros(&shape, (DType::Bool, x.device())).where_cond(&x, one)
                 });
                 power.checked()
             })
@@ -265,7 +266,7 @@ impl Tensor {
                     same.where_cond(0.0, of(&same.where_cond(1.0, &sum)))
                 };
                 let distance = if p == 0.0 {
-                    far.ne(0.0).to_dtype(far.dtype()?).sum_dims([-1], false)
+                    far.sign().sum_dims([-1], false)
                 } else if p == 1.0 {
                     far.sum_dims([-1], false)
                 } else if p == 2.0 {

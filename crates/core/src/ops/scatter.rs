@@ -31,10 +31,18 @@ impl Merge {
             Merge::Product => Scalar::Integer(1),
             Merge::Max if float => Scalar::Float(f64::NEG_INFINITY),
             Merge::Min if float => Scalar::Float(f64::INFINITY),
-            Merge::Max if dtype == DType::I64 => Scalar::Integer(i64::MIN),
-            Merge::Min if dtype == DType::I64 => Scalar::Integer(i64::MAX),
-            Merge::Max => Scalar::Integer(i32::MIN.into()),
-            Merge::Min => Scalar::Integer(i32::MAX.into()),
+            Merge::Max => Scalar::Integer(match dtype {
+                DType::I64 => i64::MIN,
+                DType::I32 => i32::MIN.into(),
+                _ => 0,
+            }),
+            Merge::Min => Scalar::Integer(match dtype {
+                DType::I64 => i64::MAX,
+                DType::U32 => u32::MAX.into(),
+                DType::U8 => u8::MAX.into(),
+                DType::Bool => 1,
+                _ => i32::MAX.into(),
+            }),
         }
     }
 }
@@ -116,7 +124,7 @@ impl Operation for Scatter {
             };
             let merged = match self.merge {
                 Merge::Sum => all.sum_dims([dim + 1], false),
-                Merge::Product => product(all, dim + 1)?,
+                Merge::Product => all.prod_dims([dim + 1], false),
                 Merge::Max => all.max_dims([dim + 1], false),
                 Merge::Min => all.min_dims([dim + 1], false),
             };
@@ -168,22 +176,6 @@ impl Operation for Scatter {
     }
 }
 
-/// The product along `dim`, halves by halves.
-fn product(mut x: Tensor, dim: isize) -> Result<Tensor> {
-    loop {
-        let n = x.shape()?[dim as usize];
-        if n == 1 {
-            return x.squeeze(dim).checked();
-        }
-        let half = n / 2;
-        let pairs = x.narrow(dim, 0, half) * x.narrow(dim, half, half);
-        x = match n % 2 {
-            0 => pairs,
-            _ => Tensor::cat(&[pairs, x.narrow(dim, n - 1, 1)], dim),
-        };
-    }
-}
-
 /// Records the sums of `source` at `size` places along `dim`, as the index over its shape says; in the
 /// compute type.
 pub(crate) fn scatter_add(
@@ -212,7 +204,13 @@ pub(crate) fn scatter(
         DType::Bool | DType::U8 | DType::U32 => DType::I32,
         dtype => dtype.compute(),
     };
-    let source = cast(source, compute, place)?;
+    let mut source = cast(source, compute, place)?;
+    // As i32 the upper half of u32 would come before the lower one.
+    let turned = dtype == DType::U32 && matches!(merge, Merge::Max | Merge::Min);
+    let turn = |x: Tensor| place.hold(|| if turned { x + i32::MIN } else { x });
+    if turned {
+        source = turn(source.into_tensor()).capture()?;
+    }
     let op = Scatter {
         dim,
         size,
@@ -220,5 +218,5 @@ pub(crate) fn scatter(
         method,
     };
     let merged = apply_part(AnyOperation::new(op), &[&source, index], 0, place)?;
-    Ok(place.hold(|| merged.to_dtype(dtype)))
+    Ok(place.hold(|| turn(merged).to_dtype(dtype)))
 }

@@ -109,6 +109,18 @@ impl DType {
         }
     }
 
+    /// The largest finite number of a floating type.
+    pub const fn largest(self) -> Option<f64> {
+        match self {
+            DType::F64 => Some(f64::MAX),
+            DType::F32 => Some(f32::MAX as f64),
+            DType::F16 => Some(65_504.0),
+            // (2 - 2^-7) 2^127
+            DType::BF16 => Some(3.389_531_389_251_535_5e38),
+            DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => None,
+        }
+    }
+
     /// The type that arithmetic on stored elements of this type happens in: `f32` for the 16-bit
     /// floats, the type itself otherwise.
     pub const fn compute(self) -> DType {

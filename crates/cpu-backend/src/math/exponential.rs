@@ -1,6 +1,6 @@
 //! The exponential function and what is made of it.
 
-use super::{madd, madd64, pick, poly, poly64};
+use super::{ln, madd, madd64, pick, poly, poly64};
 
 /// `sqrt(2 / pi)`.
 pub(crate) const GELU_LINEAR: f64 = 0.797_884_560_802_865_4;
@@ -96,6 +96,17 @@ pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     exp_of_negative::<FMA>(x)
 }
 
+/// `2^x`: what is left of `x` beyond a whole number is exact.
+#[inline(always)]
+pub(crate) fn exp2<const FMA: bool>(x: f32) -> f32 {
+    let x = if x > 129.0 { 129.0 } else { x };
+    let x = if x < -151.0 { -151.0 } else { x };
+    let t = x + rounder(254);
+    let r = (x - (t - rounder(254))) * std::f32::consts::LN_2;
+    let (first, second) = powers(t);
+    exp_reduced::<FMA>(r) * first * second
+}
+
 /// `e^x - 1 = 2^k (e^r - 1) + (2^k - 1)`. For k = 0 the second part is exactly 0, so small results
 /// keep their precision. All is halved until the end, because 2^128 would be infinite.
 #[inline(always)]
@@ -176,6 +187,20 @@ pub(crate) fn erf<const FMA: bool>(x: f32) -> f32 {
     pick(t > 0.927_734_4, large, small)
 }
 
+/// `P` of [`gelu`].
+const TAIL: [f64; 10] = [
+    -0.020_956_024_24,
+    0.114_257_453,
+    -0.232_524_407_3,
+    0.197_550_584_6,
+    -0.084_213_481_52,
+    0.098_711_382_35,
+    0.077_517_901_08,
+    0.110_418_411_1,
+    0.119_550_431_5,
+    0.119_687_747_7,
+];
+
 /// `x Phi(x)`, Phi the standard normal distribution.
 ///
 /// `Phi(-y) = e^(-y^2/2) h(y)` for `y >= 0`, and `h(y) = t P(t)` with `t = 1 / (1 + 0.3 y)`, P
@@ -195,24 +220,62 @@ pub(crate) fn gelu<const FMA: bool>(x: f32) -> f32 {
     let w = f64::from(y);
     let d = madd64::<FMA>(w, 0.3, 1.0);
     let t = rough * madd64::<FMA>(-d, rough, 2.0);
-    let p = poly64::<FMA, 10>(
-        t,
-        [
-            -0.020_956_024_24,
-            0.114_257_453,
-            -0.232_524_407_3,
-            0.197_550_584_6,
-            -0.084_213_481_52,
-            0.098_711_382_35,
-            0.077_517_901_08,
-            0.110_418_411_1,
-            0.119_550_431_5,
-            0.119_687_747_7,
-        ],
-    );
+    let p = poly64::<FMA, 10>(t, TAIL);
     let h = (w * t * p) as f32;
     let tail = madd::<FMA>(h, m, h) * first * second;
     pick(x < 0.0, -0.0, x) - tail
+}
+
+/// `1 - erf(x)`. As in [`gelu`] `erfc(y) = 2 Phi(-sqrt(2) y)` for `y >= 0`, where nothing cancels.
+#[inline(always)]
+pub(crate) fn erfc<const FMA: bool>(x: f32) -> f32 {
+    let y = x.abs();
+    // From here on it is 0.
+    let y = if y > 10.25 { 10.25 } else { y };
+    let head = f32::from_bits(y.to_bits() & 0xFFFF_F000);
+    let (m, (first, second)) = exp_of_parts::<FMA>(-head * head, -(y - head) * (y + head));
+    let w = f64::from(y) * std::f64::consts::SQRT_2;
+    let t = 1.0 / madd64::<FMA>(w, 0.3, 1.0);
+    let h = (2.0 * t * poly64::<FMA, 10>(t, TAIL)) as f32;
+    let tail = madd::<FMA>(h, m, h) * first * second;
+    pick(x < 0.0, 2.0 - tail, tail)
+}
+
+/// The inverse of the error function (M. Giles, "Approximating the erfinv function", GPU Computing Gems 2, 2011):
+/// `x P(w)` with `w = -ln(1 - x^2)`.
+#[inline(always)]
+pub(crate) fn erfinv<const FMA: bool>(x: f32) -> f32 {
+    let w = -ln::<FMA>((1.0 - x) * (1.0 + x));
+    let near = poly::<FMA, 9>(
+        w - 2.5,
+        [
+            2.810_226_4e-8,
+            3.432_739_4e-7,
+            -3.523_387_7e-6,
+            -4.391_506_5e-6,
+            2.185_808_7e-4,
+            -1.253_725e-3,
+            -4.177_681_6e-3,
+            2.466_407_3e-1,
+            1.501_409_4,
+        ],
+    );
+    let far = poly::<FMA, 9>(
+        w.sqrt() - 3.0,
+        [
+            -2.002_142_6e-4,
+            1.009_505_6e-4,
+            1.349_343_2e-3,
+            -3.673_428_4e-3,
+            5.739_507_7e-3,
+            -7.622_461_3e-3,
+            9.438_870_5e-3,
+            1.001_674_1,
+            2.832_976_8,
+        ],
+    );
+    let y = pick(w < 5.0, near, far) * x;
+    pick(x.abs() == 1.0, f32::INFINITY.copysign(x), y)
 }
 
 /// The tanh approximation of [`gelu`]: `x (1 + tanh u) / 2 = x sigmoid(2 u)`. The exponent needs

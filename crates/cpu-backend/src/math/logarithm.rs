@@ -26,19 +26,50 @@ fn ln_of_parts<const FMA: bool>(f: f32, k: f32) -> f32 {
     madd::<FMA>(k, std::f32::consts::LN_2, y)
 }
 
-/// The natural logarithm.
+/// `f` and `k` of `2^k (1 + f)`.
 #[inline(always)]
-pub(crate) fn ln<const FMA: bool>(x: f32) -> f32 {
+fn parts<const FMA: bool>(x: f32) -> (f32, f32) {
     // Subnormal numbers are scaled first.
     let tiny = x < f32::MIN_POSITIVE;
     let bits = pick(tiny, x * 8_388_608.0, x).to_bits();
     let e = bits.wrapping_sub(TWO_THIRDS) & EXPONENT;
     let f = f32::from_bits(bits.wrapping_sub(e)) - 1.0;
     let k = madd::<FMA>(e as i32 as f32, 1.0 / 8_388_608.0, pick(tiny, -23.0, 0.0));
-    let y = ln_of_parts::<FMA>(f, k);
+    (f, k)
+}
+
+/// A logarithm that is `y` within its range: infinities, and NaN below 0.
+#[inline(always)]
+fn edges(x: f32, y: f32) -> f32 {
     let pole = pick(x == 0.0, f32::NEG_INFINITY, f32::NAN);
     let edge = pick(x == f32::INFINITY, x, pole);
     pick((x > 0.0) & (x < f32::INFINITY), y, edge)
+}
+
+/// The natural logarithm.
+#[inline(always)]
+pub(crate) fn ln<const FMA: bool>(x: f32) -> f32 {
+    let (f, k) = parts::<FMA>(x);
+    edges(x, ln_of_parts::<FMA>(f, k))
+}
+
+/// The logarithm to base 2.
+#[inline(always)]
+pub(crate) fn log2<const FMA: bool>(x: f32) -> f32 {
+    let (f, k) = parts::<FMA>(x);
+    let y = ln_of_parts::<FMA>(f, 0.0);
+    edges(x, madd::<FMA>(y, std::f32::consts::LOG2_E, k))
+}
+
+/// The logarithm to base 10; that of 2 in two parts, so that its product with `k` is exact (FreeBSD's e_log10f.c).
+#[inline(always)]
+pub(crate) fn log10<const FMA: bool>(x: f32) -> f32 {
+    let (f, k) = parts::<FMA>(x);
+    let y = ln_of_parts::<FMA>(f, 0.0) * std::f32::consts::LOG10_E;
+    edges(
+        x,
+        madd::<FMA>(k, 3.010_292e-1, madd::<FMA>(k, 7.903_415_5e-7, y)),
+    )
 }
 
 /// `ln(1 + x)` for finite `x > -1`.
@@ -46,7 +77,7 @@ pub(crate) fn ln<const FMA: bool>(x: f32) -> f32 {
 /// `1 + x = 2^k (1 + f)`; `f` is put together from `x 2^-k` and `2^-k - 1`, which are exact, so
 /// that nothing of a small `x` is lost.
 #[inline(always)]
-fn log1p_finite<const FMA: bool>(x: f32) -> f32 {
+pub(super) fn log1p_finite<const FMA: bool>(x: f32) -> f32 {
     let e = (1.0 + x).to_bits().wrapping_sub(TWO_THIRDS) & EXPONENT;
     // x 2^-k by its exponent alone: k is 0 where x is 0 or subnormal.
     let scaled = f32::from_bits(x.to_bits().wrapping_sub(e));

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use wgrad_core::{DType, MapOp};
 
 use super::*;
-use crate::erf::{erf as erf64, erfc};
+use crate::erf::{erf as erf64, erfc as erfc64};
 use crate::loops;
 
 /// Distance of `got` from the exact `want` in units of the last place of `want` as `f32`.
@@ -97,12 +97,27 @@ macro_rules! functions {
         $call!(tanh, 2.0, f64::tanh);
         $call!(sigmoid, 2.0, |x: f64| 1.0 / (1.0 + (-x).exp()));
         $call!(erf, 1.5, erf64);
+        $call!(erfc, 2.0, erfc64);
+        $call!(erfinv, 4.0, crate::math::double::erfinv);
+        $call!(exp2, 1.5, f64::exp2);
+        $call!(log2, 2.0, f64::log2);
+        $call!(log10, 2.5, f64::log10);
+        $call!(asin, 3.0, f64::asin);
+        $call!(acos, 2.0, f64::acos);
+        $call!(atan, 2.5, f64::atan);
+        $call!(sinh, 4.0, f64::sinh);
+        $call!(cosh, 4.0, f64::cosh);
+        $call!(asinh, 3.5, crate::math::double::asinh);
+        $call!(acosh, 3.5, crate::math::double::acosh);
+        $call!(atanh, 3.5, crate::math::double::atanh);
+        $call!(logit, 3.0, crate::math::double::logit);
+        $call!(sinc, 4.0, crate::math::double::sinc);
         $call!(softplus, 2.0, |x: f64| (if x <= 0.0 { 0.0 } else { x })
             + (-x.abs()).exp().ln_1p());
         $call!(gelu, 2.1, |x: f64| if x == f64::NEG_INFINITY {
             -0.0
         } else {
-            0.5 * x * erfc(-x * std::f64::consts::FRAC_1_SQRT_2)
+            0.5 * x * erfc64(-x * std::f64::consts::FRAC_1_SQRT_2)
         });
         $call!(gelu_tanh, 2.6, |x: f64| if x == f64::NEG_INFINITY {
             -0.0

@@ -95,7 +95,11 @@ fn operate(op: MapOp, device: &Device, a: Operand, b: Operand, place: Place) -> 
         }
     };
     let (op, class) = match (class_of(op), promoted) {
-        (Class::Number, DType::Bool) => (of_bools(op, place)?, Class::Logic),
+        (Class::Number | Class::Integer, DType::Bool) => (of_bools(op, place)?, Class::Logic),
+        (Class::Integer, dtype) if dtype.is_float() => {
+            let problem = format!("takes integers, not {dtype}; convert them with to_dtype");
+            return Err(Error::dtype(name, place, problem));
+        }
         (class, _) => (op, class),
     };
     let class_dtype = class_dtype(class, promoted);
@@ -114,12 +118,21 @@ fn operate(op: MapOp, device: &Device, a: Operand, b: Operand, place: Place) -> 
         MapOp::Minimum | MapOp::Maximum => (saturated(a, dtype), saturated(b, dtype)),
         _ => (a, b),
     };
-    if op == MapOp::Pow && dtype.is_integer() {
-        if matches!(&b, Operand::Number(s) if s.to_f64() < 0.0) {
+    let whole = matches!(
+        op,
+        MapOp::Pow
+            | MapOp::Fmod
+            | MapOp::Remainder
+            | MapOp::FloorDivide
+            | MapOp::DivTrunc
+            | MapOp::Gcd
+    );
+    if whole && dtype.is_integer() {
+        if op == MapOp::Pow && matches!(&b, Operand::Number(s) if s.to_f64() < 0.0) {
             let problem = "integers have no negative powers; convert them to floats with to_dtype";
             return Err(Error::value(name, place, problem));
         }
-        // Nothing of a power wraps with its exponent.
+        // Nothing of a power wraps with its exponent, nor of a quotient with its divisor.
         for operand in [&a, &b] {
             if let Operand::Number(s) = operand
                 && !s.fits(dtype)
@@ -154,11 +167,16 @@ fn times_one<'a>(a: &'a Operand, b: &'a Operand) -> Option<&'a Value> {
 /// What an arithmetic operation is on bools, as in torch.
 fn of_bools(op: MapOp, place: Place) -> Result<MapOp> {
     match op {
-        MapOp::Add | MapOp::Maximum => Ok(MapOp::Or),
-        MapOp::Mul | MapOp::Minimum => Ok(MapOp::And),
-        _ => {
+        MapOp::Add | MapOp::Maximum | MapOp::BitOr => Ok(MapOp::Or),
+        MapOp::Mul | MapOp::Minimum | MapOp::BitAnd => Ok(MapOp::And),
+        MapOp::BitXor => Ok(MapOp::Xor),
+        MapOp::Sub | MapOp::Pow => {
             let problem = "bools are not subtracted or raised to powers; use logical_xor, or convert \
                            them with to_dtype";
+            Err(Error::dtype(op.name(), place, problem))
+        }
+        _ => {
+            let problem = "takes numbers, not bools; convert them with to_dtype";
             Err(Error::dtype(op.name(), place, problem))
         }
     }

@@ -45,8 +45,13 @@ impl Tensor {
             place.hold(|| {
                 let (hit, last) = last_sent(name, &sent.index, sent.d, sent.size, place)?;
                 let taken = match source {
-                    Rhs::Tensor(_) => sent.source.gather(sent.d as isize, &last),
                     Rhs::Scalar(_) => sent.source.clone(),
+                    Rhs::Tensor(_) if sent.index.shape().contains(&0) => {
+                        let shape = sent.part.shape()?;
+                        let rank = shape.rank();
+                        lay(&sent.source, &shape, &vec![0; rank], &vec![1; rank])
+                    }
+                    Rhs::Tensor(_) => sent.source.gather(sent.d as isize, &last),
                 };
                 let part = hit.where_cond(taken, &sent.part);
                 over(sent.x.clone(), part).checked()
@@ -439,7 +444,9 @@ impl Sent {
                     name,
                     place,
                 };
-                Ok(rule(&sent, &operands))
+                let (by_base, by_source) = rule(&sent, &operands);
+                let dtype = base.dtype()?;
+                Ok((by_base.to_dtype(dtype), by_source.to_dtype(dtype)))
             };
             let grads = grads().map_err(|error| Tensor::fail(c.grad.device(), error));
             let (by_base, by_source) = grads.unwrap_or_else(|failed| (failed.clone(), failed));

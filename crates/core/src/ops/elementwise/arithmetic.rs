@@ -1,0 +1,147 @@
+//! Arithmetic that is put together from other operations.
+
+use super::formula::composed;
+use crate::tensor::{Rhs, Tensor};
+use crate::types::dtype::DType;
+use crate::types::element::Scalar;
+use crate::types::error::{Error, Place};
+
+/// How [`Tensor::div_rounded`] rounds.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Rounding {
+    /// Towards 0, as [`Tensor::div_trunc`].
+    Trunc,
+    /// Down, as [`Tensor::floor_divide`].
+    Floor,
+}
+
+/// Arithmetic of several tensors, which broadcast and promote as in torch.
+impl Tensor {
+    /// `self / other` rounded to a whole number; torch's `div` with a rounding mode. Integers stay integers, and
+    /// divided by 0 they give 0.
+    #[track_caller]
+    pub fn div_rounded(&self, other: impl Into<Rhs>, rounding: Rounding) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| match rounding {
+            Rounding::Trunc => self.div_trunc(other),
+            Rounding::Floor => self.floor_divide(other),
+        })
+    }
+
+    /// The least common multiple of two integers, not negative (it wraps); 0 with 0.
+    #[track_caller]
+    pub fn lcm(&self, other: &Tensor) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| {
+            let divisor = self.gcd(other);
+            match divisor.dtype() {
+                Ok(dtype) if dtype == DType::U8 || dtype == DType::U32 => {
+                    self.div_trunc(divisor) * other
+                }
+                _ => (self.div_trunc(divisor) * other).abs(),
+            }
+        })
+    }
+
+    /// From `self` to `end` by `weight`: `self + weight (end - self)`, written so that both ends are exact.
+    #[track_caller]
+    pub fn lerp(&self, end: &Tensor, weight: impl Into<Rhs>) -> Tensor {
+        let place = Place::caller();
+        match weight.into() {
+            Rhs::Tensor(weight) => place.hold(|| {
+                composed([self, end, &weight], |[start, end, weight]| {
+                    let way = &end - &start;
+                    let back = end - &way * (&weight * -1.0 + 1.0);
+                    let forth = start + way * &weight;
+                    weight.abs().lt(0.5).where_cond(forth, back)
+                })
+            }),
+            Rhs::Scalar(weight) => place.hold(|| {
+                let weight = weight.to_f64();
+                composed([self, end], |[start, end]| {
+                    let way = &end - &start;
+                    match weight.abs() < 0.5 {
+                        true => start + way * weight,
+                        false => end - way * (1.0 - weight),
+                    }
+                })
+            }),
+        }
+    }
+
+    /// `self + value a b`.
+    #[track_caller]
+    pub fn addcmul(&self, a: &Tensor, b: &Tensor, value: impl Into<Scalar>) -> Tensor {
+        let place = Place::caller();
+        let value = Rhs::Scalar(value.into());
+        place.hold(|| composed([self, a, b], |[x, a, b]| x + (a * b).mul(value)))
+    }
+
+    /// `self + value a / b`; integers divide as floats.
+    #[track_caller]
+    pub fn addcdiv(&self, a: &Tensor, b: &Tensor, value: impl Into<Scalar>) -> Tensor {
+        let place = Place::caller();
+        let value = Rhs::Scalar(value.into());
+        place.hold(|| composed([self, a, b], |[x, a, b]| x + a.mul(value) / b))
+    }
+
+    /// `x - trunc(x)`: what stands behind the point, with the sign of `x`.
+    #[track_caller]
+    pub fn frac(&self) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| self - self.trunc())
+    }
+
+    /// Rounded to so many decimals, halves to even; negative `decimals` round to tens, hundreds and so on. Floats
+    /// alone. torch's `round` with `decimals`.
+    #[track_caller]
+    pub fn round_decimals(&self, decimals: i32) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| {
+            if !x.dtype().is_float() {
+                return Err(super::formula::refused("round_decimals", x.dtype(), place));
+            }
+            let power = 10f64.powi(decimals.saturating_abs());
+            Ok(place.hold(|| match decimals {
+                0 => self.round(),
+                1.. => composed([self], |[x]| (x * power).round() / power),
+                _ => composed([self], |[x]| (x / power).round() * power),
+            }))
+        })
+    }
+
+    /// The bits that are not set; of bools the other truth value. Integers and bools alone.
+    #[track_caller]
+    pub fn bitwise_not(&self) -> Tensor {
+        let place = Place::caller();
+        self.then(|x| match x.dtype() {
+            DType::Bool => Ok(place.hold(|| self.logical_not())),
+            dtype => match dtype.range() {
+                // All bits: -1, or the largest number.
+                Some((lo, hi)) => {
+                    let all = if lo < 0 { -1 } else { hi };
+                    Ok(place.hold(|| self.bitwise_xor(all)))
+                }
+                None => {
+                    let problem =
+                        format!("takes integers, not {dtype}; convert them with to_dtype");
+                    Err(Error::dtype("bitwise_not", place, problem))
+                }
+            },
+        })
+    }
+
+    /// Degrees as radians. Integers become `f32`.
+    #[track_caller]
+    pub fn deg2rad(&self) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| self * (std::f64::consts::PI / 180.0))
+    }
+
+    /// Radians as degrees. Integers become `f32`.
+    #[track_caller]
+    pub fn rad2deg(&self) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| self * (180.0 / std::f64::consts::PI))
+    }
+}
