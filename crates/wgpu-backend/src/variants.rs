@@ -183,6 +183,8 @@ impl Draft {
         for layout in layouts {
             for (op, dtype) in [
                 (ReduceOp::Sum, DType::F32),
+                (ReduceOp::Product, DType::F32),
+                (ReduceOp::Product, DType::I32),
                 (ReduceOp::Max, DType::F32),
                 (ReduceOp::ArgMin, DType::F32),
                 (ReduceOp::ArgMax, DType::I32),

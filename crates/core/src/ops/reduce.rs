@@ -161,7 +161,7 @@ pub(super) fn dims_or_all(
 }
 
 /// Records a reduction of `dims` (ascending).
-fn reduce(
+pub(super) fn reduce(
     name: &'static str,
     op: ReduceOp,
     x: &Value,
@@ -191,7 +191,7 @@ fn reduce(
 }
 
 /// The result with the reduced dimensions put back as 1, where wanted.
-fn keep(y: Value, x: &Shape, dims: &[usize], keepdim: bool) -> Value {
+pub(super) fn keep(y: Value, x: &Shape, dims: &[usize], keepdim: bool) -> Value {
     if !keepdim {
         return y;
     }
