@@ -16,6 +16,8 @@ mod creation;
 mod elementwise;
 #[path = "golden/index.rs"]
 mod index;
+#[path = "golden/losses.rs"]
+mod losses;
 #[path = "golden/manifest.rs"]
 mod manifest;
 #[path = "golden/order.rs"]
@@ -62,7 +64,8 @@ domains!(
     index,
     shape,
     products,
-    creation
+    creation,
+    losses
 );
 
 /// How many cases are recorded before they run: those of one run share plans and waits.

@@ -35,6 +35,7 @@ const NO_OPERATION: &[&str] = &[
     "numel",
     "rank",
     "requires_grad",
+    "scalar",
     "set_grad",
     "set_requires_grad",
     "shape",
@@ -48,45 +49,18 @@ const NO_OPERATION: &[&str] = &[
     "zeta",
     // Random: tests/distributions.rs.
     "bernoulli",
+    "bernoulli_of",
+    "exponential",
+    "multinomial",
+    "normal",
+    "normal_of",
     "rand",
+    "rand_like",
     "randint",
     "randn",
+    "randn_like",
+    "randperm",
     "uniform",
-];
-
-/// Operations whose golden cases are still to be made.
-const MISSING: &[&str] = &[
-    "chunk",
-    "contiguous",
-    "cross_entropy",
-    "cross_entropy_with",
-    "embedding",
-    "expand",
-    "eye",
-    "flatten",
-    "flatten_from",
-    "full",
-    "gather",
-    "linear",
-    "linear_cross_entropy",
-    "linear_cross_entropy_by",
-    "linear_cross_entropy_with",
-    "linspace",
-    "narrow",
-    "nll_loss_with",
-    "ones",
-    "ones_like",
-    "permute",
-    "scalar",
-    "select",
-    "slice",
-    "split",
-    "squeeze",
-    "stack",
-    "t",
-    "unsqueeze",
-    "zeros",
-    "zeros_like",
 ];
 
 /// The names of the public methods in the `impl Tensor` blocks of a file.
@@ -141,6 +115,9 @@ fn every_public_operation_has_golden_cases() {
     }
     let unknown: Vec<_> = golden.difference(&public).collect();
     assert!(unknown.is_empty(), "golden, but not public: {unknown:?}");
-    let missing: Vec<&str> = public.difference(&golden).map(String::as_str).collect();
-    assert_eq!(missing, MISSING, "operations without golden cases");
+    let missing: Vec<_> = public.difference(&golden).collect();
+    assert!(
+        missing.is_empty(),
+        "operations without golden cases: {missing:?}"
+    );
 }
