@@ -28,6 +28,8 @@ mod products;
 mod public;
 #[path = "golden/reductions.rs"]
 mod reductions;
+#[path = "golden/scan.rs"]
+mod scan;
 #[path = "golden/shape.rs"]
 mod shape;
 

@@ -44,6 +44,32 @@ pub enum Category {
     Float,
 }
 
+/// What a floating type holds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct FloatInfo {
+    /// Bits of an element.
+    pub bits: u32,
+    /// The distance from 1 to the next number.
+    pub eps: f64,
+    /// The largest finite number.
+    pub max: f64,
+    /// The smallest, `-max`.
+    pub min: f64,
+    /// The smallest number above 0 that has all digits.
+    pub smallest_normal: f64,
+}
+
+/// What an integer type holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IntegerInfo {
+    /// Bits of an element.
+    pub bits: u32,
+    /// The smallest integer.
+    pub min: i64,
+    /// The largest integer.
+    pub max: i64,
+}
+
 impl DType {
     /// Every element type.
     pub const ALL: [DType; 11] = [
@@ -125,16 +151,59 @@ impl DType {
         }
     }
 
-    /// The largest finite number of a floating type.
-    pub const fn largest(self) -> Option<f64> {
-        match self {
-            DType::F64 => Some(f64::MAX),
-            DType::F32 => Some(f32::MAX as f64),
-            DType::F16 => Some(65_504.0),
+    /// What a floating type holds (`torch.finfo`); `None` for the others.
+    ///
+    /// ```
+    /// use wgrad_core::DType;
+    /// assert_eq!(DType::F16.finfo().unwrap().max, 65504.0);
+    /// assert!(DType::I32.finfo().is_none());
+    /// ```
+    pub const fn finfo(self) -> Option<FloatInfo> {
+        let (bits, digits, max, smallest_normal) = match self {
+            DType::F64 => (64, 53, f64::MAX, f64::MIN_POSITIVE),
+            DType::F32 => (32, 24, f32::MAX as f64, f32::MIN_POSITIVE as f64),
+            DType::F16 => (16, 11, 65_504.0, 6.103_515_625e-5),
             // (2 - 2^-7) 2^127
-            DType::BF16 => Some(3.389_531_389_251_535_5e38),
-            _ => None,
+            DType::BF16 => (16, 8, 3.389_531_389_251_535_5e38, f32::MIN_POSITIVE as f64),
+            _ => return None,
+        };
+        let eps = 1.0 / (1u64 << (digits - 1)) as f64;
+        Some(FloatInfo {
+            bits,
+            eps,
+            max,
+            min: -max,
+            smallest_normal,
+        })
+    }
+
+    /// What an integer type holds (`torch.iinfo`); `None` for the others.
+    ///
+    /// ```
+    /// use wgrad_core::DType;
+    /// assert_eq!(DType::U8.iinfo().unwrap().max, 255);
+    /// ```
+    pub const fn iinfo(self) -> Option<IntegerInfo> {
+        match self.range() {
+            Some((min, max)) => Some(IntegerInfo {
+                bits: 8 * self.size() as u32,
+                min,
+                max,
+            }),
+            None => None,
         }
+    }
+
+    /// Whether results of this type may be stored as `to`: not floats as integers, nor numbers as bools
+    /// (`torch.can_cast`).
+    ///
+    /// ```
+    /// use wgrad_core::DType;
+    /// assert!(DType::F64.can_cast(DType::F16));
+    /// assert!(!DType::F16.can_cast(DType::I64));
+    /// ```
+    pub fn can_cast(self, to: DType) -> bool {
+        self.category() <= to.category()
     }
 
     /// The type that arithmetic on stored elements of this type happens in: `f32` for the 16-bit
