@@ -16,6 +16,8 @@ mod creation;
 mod elementwise;
 #[path = "golden/index.rs"]
 mod index;
+#[path = "golden/losses.rs"]
+mod losses;
 #[path = "golden/manifest.rs"]
 mod manifest;
 #[path = "golden/order.rs"]
@@ -26,6 +28,8 @@ mod products;
 mod public;
 #[path = "golden/reductions.rs"]
 mod reductions;
+#[path = "golden/scan.rs"]
+mod scan;
 #[path = "golden/shape.rs"]
 mod shape;
 
@@ -62,7 +66,8 @@ domains!(
     index,
     shape,
     products,
-    creation
+    creation,
+    losses
 );
 
 /// How many cases are recorded before they run: those of one run share plans and waits.

@@ -72,15 +72,17 @@ fn ours<'a>(op: &str, operands: &[&str], want: &'a str) -> &'a str {
         ("sub", "refused") if operands != ["bool", "bool"] && operands != ["bool", "bool0"] => {
             match operands {
                 ["bool", "b"] => "refused",
-                [a, "bool" | "bool0" | "b"] => ["f64", "f32", "f16", "bf16", "i64", "i32", "u8"]
-                    .into_iter()
-                    .find(|name| name == a)
-                    .unwrap_or(want),
+                [a, "bool" | "bool0" | "b"] => {
+                    ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8"]
+                        .into_iter()
+                        .find(|name| name == a)
+                        .unwrap_or(want)
+                }
                 ["bool", "f"] => "f32",
                 ["bool", "i"] => "i32",
                 ["bool", b] => {
                     let b = b.trim_end_matches('0').to_string();
-                    ["f64", "f32", "f16", "bf16", "i64", "i32", "u8"]
+                    ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8"]
                         .into_iter()
                         .find(|name| *name == b)
                         .unwrap_or(want)
@@ -167,4 +169,93 @@ fn unsigned_words_promote_where_there_is_room() {
             false => assert_eq!(large.sum().item::<u32>().unwrap(), 1_705_032_704),
         }
     }
+}
+
+/// `result_type` is what a sum has.
+#[test]
+fn result_types_by_name() {
+    let dev = devices::cpu();
+    for a in DType::ALL {
+        for b in DType::ALL {
+            for (rank_a, rank_b) in [(1, 1), (0, 1), (1, 0), (0, 0)] {
+                let of = |dtype, rank: usize| Tensor::ones(vec![2; rank], (dtype, &dev));
+                let (x, y) = (of(a, rank_a), of(b, rank_b));
+                let want = x.add(&y).dtype().unwrap();
+                assert_eq!(wgrad::result_type(&x, &y).unwrap(), want, "{a} {b}");
+            }
+            let category = a.category() <= b.category();
+            assert_eq!(a.can_cast(b), category);
+        }
+        for (number, lowest) in [
+            (wgrad::Scalar::Float(1.0), DType::F32),
+            (wgrad::Scalar::Integer(1), DType::I32),
+        ] {
+            let x = Tensor::ones([2], (a, &dev));
+            let want = if number.category() > a.category() {
+                lowest
+            } else {
+                a
+            };
+            assert_eq!(
+                wgrad::result_type(&x, number).unwrap(),
+                want,
+                "{a} {number:?}"
+            );
+            assert_eq!(
+                wgrad::result_type(number, &x).unwrap(),
+                want,
+                "{a} {number:?}"
+            );
+        }
+    }
+    assert_eq!(wgrad::result_type(1, 2.0).unwrap(), DType::F32);
+    let failed = Tensor::zeros([2], &dev) + Tensor::zeros([3], &dev);
+    assert!(wgrad::result_type(&failed, 1).is_err());
+}
+
+/// torch.finfo and torch.iinfo.
+#[test]
+fn what_types_hold() {
+    for (dtype, bits, eps, max, normal) in [
+        (DType::F64, 64, f64::EPSILON, f64::MAX, f64::MIN_POSITIVE),
+        (
+            DType::F32,
+            32,
+            1.1920928955078125e-07,
+            3.4028234663852886e+38,
+            1.1754943508222875e-38,
+        ),
+        (DType::F16, 16, 0.0009765625, 65504.0, 6.103515625e-05),
+        (
+            DType::BF16,
+            16,
+            0.0078125,
+            3.3895313892515355e+38,
+            1.1754943508222875e-38,
+        ),
+    ] {
+        let info = dtype.finfo().unwrap();
+        assert_eq!(
+            (
+                info.bits,
+                info.eps,
+                info.max,
+                info.min,
+                info.smallest_normal
+            ),
+            (bits, eps, max, -max, normal)
+        );
+        assert!(dtype.iinfo().is_none());
+    }
+    for (dtype, bits, min, max) in [
+        (DType::I64, 64, i64::MIN, i64::MAX),
+        (DType::I32, 32, i64::from(i32::MIN), i64::from(i32::MAX)),
+        (DType::U32, 32, 0, i64::from(u32::MAX)),
+        (DType::U8, 8, 0, 255),
+    ] {
+        let info = dtype.iinfo().unwrap();
+        assert_eq!((info.bits, info.min, info.max), (bits, min, max));
+        assert!(dtype.finfo().is_none());
+    }
+    assert!(DType::Bool.finfo().is_none() && DType::Bool.iinfo().is_none());
 }

@@ -82,9 +82,9 @@ pub fn is_differentiable(op: &Op) -> bool {
 }
 
 /// The rows that [`Rule::unary`] has.
-pub const SMOOTH: [&str; 18] = [
+pub const SMOOTH: [&str; 19] = [
     "neg", "abs", "sqr", "sqrt", "rsqrt", "recip", "exp", "ln", "tanh", "sigmoid", "relu", "sign",
-    "floor", "ceil", "round", "softplus", "sin", "cos",
+    "floor", "ceil", "round", "trunc", "softplus", "sin", "cos",
 ];
 
 #[derive(Clone, Copy)]
@@ -298,7 +298,9 @@ impl Rule {
             "sin" => self.times(g, &self.row("cos", x)?),
             "cos" => self.row("neg", &self.times(g, &self.row("sin", x)?)?),
             "relu" => Ok(self.masked(g, &[y], |v| Some(!at_most(v[0], Num::point(0.0))?))),
-            "sign" | "floor" | "ceil" | "round" => Ok(self.masked(g, &[], |_| Some(false))),
+            "sign" | "floor" | "ceil" | "round" | "trunc" => {
+                Ok(self.masked(g, &[], |_| Some(false)))
+            }
             _ => Err(Fault::Unspecified),
         }
     }

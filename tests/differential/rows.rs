@@ -1,7 +1,8 @@
-//! The elementwise functions of one operand: wgrad's method, the mathematics in f64, and how the
+//! The elementwise functions of one operand whose intervals are known (the table's others are compared in
+//! tests/golden.rs and in the backends' tests): wgrad's method, the mathematics in f64, and how the
 //! function bends, which says what becomes of an interval.
 
-use std::f64::consts::{FRAC_1_SQRT_2, PI};
+use std::f64::consts::{FRAC_1_SQRT_2, LN_2, PI};
 use std::fmt;
 
 use wgrad::{DType, Tensor};
@@ -78,6 +79,17 @@ rows! {
     silu |x| x / (1.0 + (-x).exp()), None, Dip 8.0;
     softplus |x| if x.is_nan() { x } else { x.max(0.0) + (-x.abs()).exp().ln_1p() }, None, Monotone 8.0;
     erf erf, None, Monotone 8.0;
+    erfc erfc, None, Monotone 16.0;
+    trunc f64::trunc, Some(|x| x), Monotone 0.0;
+    exp2 f64::exp2, None, Monotone 6.0;
+    log2 f64::log2, None, Monotone 6.0;
+    log10 f64::log10, None, Monotone 6.0;
+    asin f64::asin, None, Monotone 8.0;
+    acos f64::acos, None, Monotone 8.0;
+    atan f64::atan, None, Monotone 8.0;
+    sinh f64::sinh, None, Monotone 8.0;
+    asinh |x| if x.abs() < 1e8 { x.asinh() } else { (x.abs().ln() + LN_2).copysign(x) }, None, Monotone 8.0;
+    atanh f64::atanh, None, Monotone 8.0;
 }
 
 /// The error function by a series of positive terms.

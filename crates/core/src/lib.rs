@@ -40,9 +40,9 @@ pub use operation::{
     AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
 };
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
-pub use ops::elementwise::Rounding;
 #[doc(hidden)]
 pub use ops::elementwise::apply_row;
+pub use ops::elementwise::{Rounding, result_type};
 pub use ops::index::{Ellipsis, Index, IndexList, NewAxis, ScatterReduce};
 pub use ops::rearrange::Indexing;
 pub use ops::{Interpolation, Unique};
@@ -50,7 +50,7 @@ pub use tensor::create::{Data, Generator, Progression, RandomState};
 pub use tensor::device::{Device, Target};
 pub use tensor::slice::{Slice, SliceList, s};
 pub use tensor::{Rhs, Tensor};
-pub use types::dtype::{Category, DType};
+pub use types::dtype::{Category, DType, FloatInfo, IntegerInfo};
 pub use types::element::{Element, Scalar, integer_to_odd, round_to_odd};
 pub use types::error::{Error, Place, Result};
 pub use types::layout::{Layout, Strides, collapse};

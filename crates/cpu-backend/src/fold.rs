@@ -79,6 +79,8 @@ pub(crate) fn fold_of(accumulator: Accumulator) -> Option<Fold> {
         DType::I64 => of_type::<i64>(accumulator.op)?,
         DType::I32 => of_type::<i32>(accumulator.op)?,
         DType::U32 => of_type::<u32>(accumulator.op)?,
+        DType::I16 => of_type::<i16>(accumulator.op)?,
+        DType::I8 => of_type::<i8>(accumulator.op)?,
         DType::U8 => of_type::<u8>(accumulator.op)?,
         // Bools are 0 and 1: any is the largest, all the smallest.
         DType::Bool => match accumulator.op {
@@ -224,7 +226,7 @@ macro_rules! integer_sums {
         fn of_bits(bits: u64) -> $t { bits as $t }
     })* };
 }
-integer_sums! { i64 i32 u32 u8 }
+integer_sums! { i64 i32 u32 i16 i8 u8 }
 
 /// How two elements become one.
 trait Combine {

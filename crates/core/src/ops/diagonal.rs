@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::ops::place::lay;
 use crate::tensor::device::Target;
 use crate::tensor::views::dim_of;
-use crate::tensor::{Tensor, view};
+use crate::tensor::{Tensor, check_size, view};
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
 use crate::types::layout::Layout;
@@ -48,8 +48,15 @@ impl Tensor {
         diagonal: isize,
         target: impl Target,
     ) -> Tensor {
-        let kept = |row: isize| 0..(row + diagonal + 1).clamp(0, columns as isize);
-        indices("tril_indices", rows, kept, target, Place::caller())
+        let kept =
+            |row: isize, n: isize| 0..row.saturating_add(diagonal).saturating_add(1).clamp(0, n);
+        indices(
+            "tril_indices",
+            [rows, columns],
+            kept,
+            target,
+            Place::caller(),
+        )
     }
 
     /// Rows and columns of the elements that [`Tensor::triu`] keeps of a matrix.
@@ -60,9 +67,14 @@ impl Tensor {
         diagonal: isize,
         target: impl Target,
     ) -> Tensor {
-        let n = columns as isize;
-        let kept = |row: isize| (row + diagonal).clamp(0, n)..n;
-        indices("triu_indices", rows, kept, target, Place::caller())
+        let kept = |row: isize, n: isize| row.saturating_add(diagonal).clamp(0, n)..n;
+        indices(
+            "triu_indices",
+            [rows, columns],
+            kept,
+            target,
+            Place::caller(),
+        )
     }
 
     /// Of a vector the square matrix with it on diagonal `diagonal`, of a matrix that diagonal. `torch.diag`.
@@ -237,24 +249,34 @@ fn embed(x: &Tensor, diagonal: isize, size: [usize; 2]) -> Tensor {
     })
 }
 
+/// The positions that `kept` leaves of each row, which it gets with the number of columns.
 fn indices(
     name: &'static str,
-    rows: usize,
-    kept: impl Fn(isize) -> std::ops::Range<isize>,
+    [rows, columns]: [usize; 2],
+    kept: impl Fn(isize, isize) -> std::ops::Range<isize>,
     target: impl Target,
     place: Place,
 ) -> Tensor {
     let device = target.device();
     let dtype = target.dtype().unwrap_or(DType::I32);
-    if !dtype.is_integer() {
-        let problem = format!("positions are integers, not {dtype}");
-        return Tensor::fail(device, Error::dtype(name, place, problem));
-    }
-    let pairs = (0..rows as isize).flat_map(|row| kept(row).map(move |column| (row, column)));
-    let (mut numbers, columns): (Vec<i64>, Vec<i64>) = pairs
-        .map(|(row, column)| (row as i64, column as i64))
-        .unzip();
-    let n = numbers.len();
-    numbers.extend(columns);
-    place.hold(|| Tensor::new(&numbers, (dtype, device)).reshape([2, n]))
+    let positions = || -> Result<Tensor> {
+        if !dtype.is_integer() {
+            let problem = format!("positions are integers, not {dtype}");
+            return Err(Error::dtype(name, place, problem));
+        }
+        if rows.max(columns) > i32::MAX as usize {
+            let problem = format!("positions of [{rows}, {columns}] do not fit i32");
+            return Err(Error::value(name, place, problem));
+        }
+        let kept = |row: usize| kept(row as isize, columns as isize);
+        let n = (0..rows).map(|row| kept(row).len()).sum();
+        check_size(name, device, &Shape::from([2, n]), dtype, place)?;
+        let pairs = (0..rows).flat_map(|row| kept(row).map(move |column| (row, column)));
+        let (mut numbers, columns): (Vec<i64>, Vec<i64>) = pairs
+            .map(|(row, column)| (row as i64, column as i64))
+            .unzip();
+        numbers.extend(columns);
+        Ok(place.hold(|| Tensor::new(&numbers, (dtype, device)).reshape([2, n])))
+    };
+    Tensor::or_fail(device, positions())
 }

@@ -518,6 +518,25 @@ fn unary(op: MapOp, class: Class, x: &Tensor, place: Place) -> Tensor {
     })
 }
 
+/// The type of an operation's result on two operands, tensors or numbers, before the operation has its say (division
+/// makes floats of integers): `torch.result_type`.
+///
+/// # Errors
+/// A failed tensor's.
+///
+/// ```ignore
+/// wgrad::result_type(&Tensor::new([1, 2], &dev), 1.5)?; // f32
+/// ```
+pub fn result_type(a: impl Into<Rhs>, b: impl Into<Rhs>) -> Result<DType> {
+    Ok(match (a.into(), b.into()) {
+        (Rhs::Tensor(a), Rhs::Tensor(b)) => promote_values(&a.capture()?, &b.capture()?),
+        (Rhs::Tensor(t), Rhs::Scalar(s)) | (Rhs::Scalar(s), Rhs::Tensor(t)) => {
+            s.promote(t.dtype()?)
+        }
+        (Rhs::Scalar(a), Rhs::Scalar(b)) => a.default_dtype().promote(b.default_dtype()),
+    })
+}
+
 /// Torch's rule: within one category, tensors with dimensions decide over those without.
 fn promote_values(a: &Value, b: &Value) -> DType {
     let (da, db) = (a.dtype(), b.dtype());

@@ -145,11 +145,15 @@ impl Tensor {
         self.then(|x| {
             let d = dim_of("unflatten", x.shape(), dim, place)?;
             let sizes = sizes.sizes();
-            let known: isize = sizes.iter().filter(|&&s| s != -1).product();
+            let mut given = sizes.iter().filter(|&&s| s != -1);
+            // More than there can be are none.
+            let known = given
+                .try_fold(1isize, |n, &s| n.checked_mul(s))
+                .unwrap_or(0);
             let open = sizes.iter().filter(|&&s| s == -1).count();
             let size = x.shape()[d] as isize;
             let fits = match open {
-                0 => known == size,
+                0 => known == size && (known > 0 || sizes.contains(&0)),
                 1 => known > 0 && size % known == 0,
                 _ => false,
             };

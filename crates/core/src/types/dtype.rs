@@ -23,6 +23,10 @@ pub enum DType {
     I32,
     /// 32-bit unsigned integer.
     U32,
+    /// 16-bit signed integer; two share a word on a GPU.
+    I16,
+    /// 8-bit signed integer; four share a word on a GPU.
+    I8,
     /// 8-bit unsigned integer.
     U8,
     /// Truth value; one byte on the host and on the CPU, one `u32` on a GPU.
@@ -40,9 +44,35 @@ pub enum Category {
     Float,
 }
 
+/// What a floating type holds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct FloatInfo {
+    /// Bits of an element.
+    pub bits: u32,
+    /// The distance from 1 to the next number.
+    pub eps: f64,
+    /// The largest finite number.
+    pub max: f64,
+    /// The smallest, `-max`.
+    pub min: f64,
+    /// The smallest number above 0 that has all digits.
+    pub smallest_normal: f64,
+}
+
+/// What an integer type holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IntegerInfo {
+    /// Bits of an element.
+    pub bits: u32,
+    /// The smallest integer.
+    pub min: i64,
+    /// The largest integer.
+    pub max: i64,
+}
+
 impl DType {
     /// Every element type.
-    pub const ALL: [DType; 9] = [
+    pub const ALL: [DType; 11] = [
         DType::F64,
         DType::F32,
         DType::F16,
@@ -50,6 +80,8 @@ impl DType {
         DType::I64,
         DType::I32,
         DType::U32,
+        DType::I16,
+        DType::I8,
         DType::U8,
         DType::Bool,
     ];
@@ -59,8 +91,8 @@ impl DType {
         match self {
             DType::F64 | DType::I64 => 8,
             DType::F32 | DType::I32 | DType::U32 => 4,
-            DType::F16 | DType::BF16 => 2,
-            DType::U8 | DType::Bool => 1,
+            DType::F16 | DType::BF16 | DType::I16 => 2,
+            DType::I8 | DType::U8 | DType::Bool => 1,
         }
     }
 
@@ -74,6 +106,8 @@ impl DType {
             DType::I64 => "i64",
             DType::I32 => "i32",
             DType::U32 => "u32",
+            DType::I16 => "i16",
+            DType::I8 => "i8",
             DType::U8 => "u8",
             DType::Bool => "bool",
         }
@@ -83,8 +117,8 @@ impl DType {
     pub const fn category(self) -> Category {
         match self {
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 => Category::Float,
-            DType::I64 | DType::I32 | DType::U32 | DType::U8 => Category::Integer,
             DType::Bool => Category::Bool,
+            _ => Category::Integer,
         }
     }
 
@@ -95,7 +129,13 @@ impl DType {
 
     /// Whether this is an integer type (`Bool` is not).
     pub const fn is_integer(self) -> bool {
-        matches!(self, DType::I64 | DType::I32 | DType::U32 | DType::U8)
+        matches!(self.category(), Category::Integer)
+    }
+
+    /// Whether this is an integer type of fewer than 32 bits: sums and products of it are of `i32`, as torch's are
+    /// of `int64`.
+    pub const fn is_narrow_integer(self) -> bool {
+        matches!(self, DType::I16 | DType::I8 | DType::U8)
     }
 
     /// The smallest and the largest integer of an integer type.
@@ -104,21 +144,66 @@ impl DType {
             DType::I64 => Some((i64::MIN, i64::MAX)),
             DType::I32 => Some((i32::MIN as i64, i32::MAX as i64)),
             DType::U32 => Some((0, u32::MAX as i64)),
+            DType::I16 => Some((i16::MIN as i64, i16::MAX as i64)),
+            DType::I8 => Some((i8::MIN as i64, i8::MAX as i64)),
             DType::U8 => Some((0, u8::MAX as i64)),
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::Bool => None,
         }
     }
 
-    /// The largest finite number of a floating type.
-    pub const fn largest(self) -> Option<f64> {
-        match self {
-            DType::F64 => Some(f64::MAX),
-            DType::F32 => Some(f32::MAX as f64),
-            DType::F16 => Some(65_504.0),
+    /// What a floating type holds (`torch.finfo`); `None` for the others.
+    ///
+    /// ```
+    /// use wgrad_core::DType;
+    /// assert_eq!(DType::F16.finfo().unwrap().max, 65504.0);
+    /// assert!(DType::I32.finfo().is_none());
+    /// ```
+    pub const fn finfo(self) -> Option<FloatInfo> {
+        let (bits, digits, max, smallest_normal) = match self {
+            DType::F64 => (64, 53, f64::MAX, f64::MIN_POSITIVE),
+            DType::F32 => (32, 24, f32::MAX as f64, f32::MIN_POSITIVE as f64),
+            DType::F16 => (16, 11, 65_504.0, 6.103_515_625e-5),
             // (2 - 2^-7) 2^127
-            DType::BF16 => Some(3.389_531_389_251_535_5e38),
-            DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => None,
+            DType::BF16 => (16, 8, 3.389_531_389_251_535_5e38, f32::MIN_POSITIVE as f64),
+            _ => return None,
+        };
+        let eps = 1.0 / (1u64 << (digits - 1)) as f64;
+        Some(FloatInfo {
+            bits,
+            eps,
+            max,
+            min: -max,
+            smallest_normal,
+        })
+    }
+
+    /// What an integer type holds (`torch.iinfo`); `None` for the others.
+    ///
+    /// ```
+    /// use wgrad_core::DType;
+    /// assert_eq!(DType::U8.iinfo().unwrap().max, 255);
+    /// ```
+    pub const fn iinfo(self) -> Option<IntegerInfo> {
+        match self.range() {
+            Some((min, max)) => Some(IntegerInfo {
+                bits: 8 * self.size() as u32,
+                min,
+                max,
+            }),
+            None => None,
         }
+    }
+
+    /// Whether results of this type may be stored as `to`: not floats as integers, nor numbers as bools
+    /// (`torch.can_cast`).
+    ///
+    /// ```
+    /// use wgrad_core::DType;
+    /// assert!(DType::F64.can_cast(DType::F16));
+    /// assert!(!DType::F16.can_cast(DType::I64));
+    /// ```
+    pub fn can_cast(self, to: DType) -> bool {
+        self.category() <= to.category()
     }
 
     /// The type that arithmetic on stored elements of this type happens in: `f32` for the 16-bit
@@ -136,6 +221,7 @@ impl DType {
     /// use wgrad_core::DType;
     /// assert_eq!(DType::F16.promote(DType::BF16), DType::F32);
     /// assert_eq!(DType::U8.promote(DType::I32), DType::I32);
+    /// assert_eq!(DType::U8.promote(DType::I8), DType::I16);
     /// assert_eq!(DType::I64.promote(DType::F16), DType::F16);
     /// ```
     pub fn promote(self, other: DType) -> DType {
@@ -153,10 +239,16 @@ impl DType {
             // f16 with bf16: neither holds the other.
             (F32 | F16 | BF16, _) => F32,
             (I64, _) | (_, I64) => I64,
-            // As torch: no 32-bit type holds both.
-            (I32, U32) | (U32, I32) => I64,
-            (U32, _) | (_, U32) => U32,
-            _ => I32,
+            // No 32-bit type holds all of u32 and of a signed one.
+            (U32, other) | (other, U32) => {
+                if other == U8 {
+                    U32
+                } else {
+                    I64
+                }
+            }
+            (I32, _) | (_, I32) => I32,
+            _ => I16,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::formula::refused;
 use crate::tensor::{Rhs, Tensor, create};
-use crate::types::dtype::DType;
+use crate::types::dtype::{DType, FloatInfo};
 use crate::types::element::Scalar;
 use crate::types::error::Place;
 
@@ -75,16 +75,16 @@ impl Tensor {
     pub fn nan_to_num(&self, nan: Option<f64>, posinf: Option<f64>, neginf: Option<f64>) -> Tensor {
         let place = Place::caller();
         self.then(|x| {
-            let Some(largest) = x.dtype().largest() else {
+            let Some(FloatInfo { max, min, .. }) = x.dtype().finfo() else {
                 return Ok(x.into_tensor());
             };
             Ok(place.hold(|| {
                 let y = self
                     .eq(f64::INFINITY)
-                    .where_cond(posinf.unwrap_or(largest), self);
+                    .where_cond(posinf.unwrap_or(max), self);
                 let y = self
                     .eq(f64::NEG_INFINITY)
-                    .where_cond(neginf.unwrap_or(-largest), y);
+                    .where_cond(neginf.unwrap_or(min), y);
                 self.ne(self).where_cond(nan.unwrap_or(0.0), y)
             }))
         })

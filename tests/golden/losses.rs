@@ -1,0 +1,35 @@
+//! The calls of cross-entropies.
+
+use wgrad::prelude::*;
+
+use super::manifest::Args;
+
+fn options(args: &Args<'_>, weight: Option<&Tensor>) -> CrossEntropyOptions {
+    CrossEntropyOptions {
+        weight: weight.cloned(),
+        ignore_index: args.has("ignore").then(|| args.int("ignore")),
+        reduction: match args.str("reduction") {
+            "sum" => Reduction::Sum,
+            "none" => Reduction::None,
+            _ => Reduction::Mean,
+        },
+    }
+}
+
+pub fn apply(op: &str, x: &[Tensor], args: &Args<'_>) -> Option<Vec<Tensor>> {
+    let y = match op {
+        "cross_entropy" => x[0].cross_entropy(&x[1]),
+        "cross_entropy_with" => x[0].cross_entropy_with(&x[1], options(args, x.get(2))),
+        "nll_loss_with" => x[0].nll_loss_with(&x[1], options(args, x.get(2))),
+        "linear_cross_entropy" => x[0].linear_cross_entropy(&x[1], x.get(3), &x[2]),
+        "linear_cross_entropy_with" => {
+            x[0].linear_cross_entropy_with(&x[1], x.get(3), &x[2], options(args, None))
+        }
+        "linear_cross_entropy_by" => {
+            let rows = args.usize("rows");
+            x[0].linear_cross_entropy_by(rows, &x[1], x.get(3), &x[2], options(args, None))
+        }
+        _ => return None,
+    };
+    Some(vec![y])
+}

@@ -1,0 +1,112 @@
+//! The public operations of `Tensor`, from the sources of core and from the table of rows.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use wgrad::backend::MapOp;
+
+/// Public methods of `Tensor` that compute nothing: they make, read, describe and differentiate.
+const NO_OPERATION: &[&str] = &[
+    "assign",
+    "backward",
+    "backward_with",
+    "backward_with_options",
+    "buffer",
+    "checked",
+    "custom",
+    "detach",
+    "device",
+    "dims",
+    "dtype",
+    "error",
+    "from_slice",
+    "from_vec",
+    "grad",
+    "graph_dot",
+    "is_contiguous",
+    "is_same",
+    "item",
+    "item_async",
+    "needs_grad",
+    "new",
+    "numel",
+    "rank",
+    "requires_grad",
+    "scalar",
+    "set_grad",
+    "set_requires_grad",
+    "shape",
+    "to_bytes",
+    "to_device",
+    "to_vec",
+    "to_vec_async",
+    "update_grad",
+    "zero_grad",
+    // The row behind polygamma.
+    "zeta",
+];
+
+/// Operations that draw random numbers (tests/distributions.rs).
+pub const RANDOM: &[&str] = &[
+    "bernoulli",
+    "bernoulli_of",
+    "exponential",
+    "multinomial",
+    "normal",
+    "normal_of",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "randperm",
+    "uniform",
+];
+
+/// The names of the public methods in the `impl Tensor` blocks of a file.
+fn methods(text: &str, names: &mut BTreeSet<String>) {
+    let mut end = None;
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match end {
+            None if line.trim_start() == "impl Tensor {" => end = Some(indent),
+            Some(outer) if indent == outer && line.trim() == "}" => end = None,
+            Some(_) => {
+                let Some(rest) = line.trim_start().strip_prefix("pub fn ") else {
+                    continue;
+                };
+                let is_part = |c: char| c.is_alphanumeric() || c == '_';
+                let name: String = rest.chars().take_while(|&c| is_part(c)).collect();
+                // A macro's name is in its table.
+                if !name.is_empty() {
+                    names.insert(name);
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+fn scan(folder: &Path, names: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).expect("the sources of core") {
+        let path = entry.expect("the sources of core").path();
+        match path.extension() {
+            None => scan(&path, names),
+            Some(extension) if extension == "rs" => {
+                methods(&std::fs::read_to_string(&path).expect("a source"), names);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The names of all operations.
+pub fn operations() -> BTreeSet<String> {
+    let mut public: BTreeSet<String> = MapOp::ROWS.iter().map(|op| op.name().into()).collect();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/core/src");
+    scan(&sources, &mut public);
+    for name in NO_OPERATION {
+        assert!(public.remove(*name), "{name} is no public method of Tensor");
+    }
+    public
+}

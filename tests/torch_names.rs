@@ -1,0 +1,84 @@
+//! The guide to torch's names says what there is: `docs/guide/torch-names.md` is made of `torch_names.txt`, in which
+//! every public operation stands.
+//!
+//! `WGRAD_UPDATE_DOCS=1 cargo test --test torch_names` writes the guide.
+
+#[path = "golden/scan.rs"]
+#[allow(dead_code)]
+mod scan;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::path::Path;
+
+const TABLE: &str = include_str!("torch_names.txt");
+
+/// For tests alone.
+const HIDDEN: &str = "linear_cross_entropy_by";
+
+/// Torch's names and wgrad's.
+fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let pair = |line: &'static str| line.rsplit_once(" = ").expect("torch's name = wgrad's");
+    TABLE.lines().map(pair)
+}
+
+#[test]
+fn every_public_operation_has_torchs_name() {
+    let mut public = scan::operations();
+    public.remove(HIDDEN);
+    let known: BTreeSet<String> = names().map(|(_, ours)| ours.to_string()).collect();
+    let gone: Vec<_> = known.difference(&public).collect();
+    assert!(gone.is_empty(), "in the table, but not public: {gone:?}");
+    let missing: Vec<_> = public.difference(&known).collect();
+    assert!(missing.is_empty(), "not in the table: {missing:?}");
+}
+
+#[test]
+fn the_guide_is_the_table() {
+    let mut text = String::from(
+        "# Torch's names\n\n\
+         What an operation of PyTorch is called here. Most have torch's name and are methods of `Tensor`; an\n\
+         argument `dim` that torch takes or leaves is a method of its own, since Rust has no optional arguments. Where\n\
+         the meaning differs: [differences.md](differences.md).\n\n\
+         (Made of `tests/torch_names.txt` by `WGRAD_UPDATE_DOCS=1 cargo test --test torch_names`.)\n\n\
+         ## Under another name\n\n| torch | wgrad |\n|---|---|\n",
+    );
+    let (same, others): (Vec<_>, Vec<_>) =
+        names().partition(|(torch, ours)| parts(torch).1 == *ours);
+    for (torch, ours) in others {
+        let _ = writeln!(text, "| `{torch}` | `{ours}` |");
+    }
+    text.push_str("\n## Under the same name\n\n");
+    for folder in [
+        "torch",
+        "torch.Tensor",
+        "torch.nn.functional",
+        "torch.special",
+        "torch.linalg",
+    ] {
+        let mut list: Vec<&str> = same
+            .iter()
+            .filter(|(torch, _)| parts(torch).0 == folder)
+            .map(|&(_, ours)| ours)
+            .collect();
+        list.sort_unstable();
+        if !list.is_empty() {
+            let _ = writeln!(text, "Of `{folder}`: `{}`.\n", list.join("`, `"));
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide/torch-names.md");
+    let text = format!("{}\n", text.trim_end());
+    if std::env::var("WGRAD_UPDATE_DOCS").is_ok_and(|v| v == "1") {
+        std::fs::write(&path, &text).expect("the guide is written");
+    }
+    let guide = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        guide == text,
+        "the guide is not up to date: WGRAD_UPDATE_DOCS=1 writes it"
+    );
+}
+
+/// A name's folder, and what it is called there.
+fn parts(name: &str) -> (&str, &str) {
+    name.rsplit_once('.').unwrap_or(("", name))
+}
