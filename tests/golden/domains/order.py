@@ -4,7 +4,7 @@ import torch
 
 from cases import FLOATS, INF, INTEGERS, NAN, Input, laid, numbers, pairs, special
 
-NUMBERS = (*FLOATS, *INTEGERS)
+NUMBERS = (*FLOATS, *INTEGERS, "i16", "i8")
 EVERYTHING = (*NUMBERS, "bool")
 ODD = torch.tensor([[1.0, NAN, -INF, 0.0, INF, NAN, -0.0, 1.0], [0.0, -0.0, 0.0, 2.0, -1.0, -1.0, 3.0, -0.0]])
 
