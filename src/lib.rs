@@ -48,7 +48,7 @@ pub use wgrad_core::{
 pub mod autograd {
     pub use wgrad_core::autograd::*;
     #[cfg(not(target_arch = "wasm32"))]
-    pub use wgrad_core::gradcheck;
+    pub use wgrad_core::{gradcheck, gradgradcheck};
 }
 
 /// What a backend implements, for those who write one.

@@ -165,7 +165,8 @@ fn derivatives(
         ..Default::default()
     };
     // Without `allow_unused`: a gradient that is missing is an error.
-    let first = grad(&weighed(&compute(&inner)), &leaves, options).unwrap();
+    let first = grad(&weighed(&compute(&inner)), &leaves, options);
+    let first = first.unwrap_or_else(|error| panic!("{operation:?}: {error}"));
     let number = first
         .iter()
         .map(|g| (g.sqr() + g).sum())

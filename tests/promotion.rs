@@ -72,15 +72,17 @@ fn ours<'a>(op: &str, operands: &[&str], want: &'a str) -> &'a str {
         ("sub", "refused") if operands != ["bool", "bool"] && operands != ["bool", "bool0"] => {
             match operands {
                 ["bool", "b"] => "refused",
-                [a, "bool" | "bool0" | "b"] => ["f64", "f32", "f16", "bf16", "i64", "i32", "u8"]
-                    .into_iter()
-                    .find(|name| name == a)
-                    .unwrap_or(want),
+                [a, "bool" | "bool0" | "b"] => {
+                    ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8"]
+                        .into_iter()
+                        .find(|name| name == a)
+                        .unwrap_or(want)
+                }
                 ["bool", "f"] => "f32",
                 ["bool", "i"] => "i32",
                 ["bool", b] => {
                     let b = b.trim_end_matches('0').to_string();
-                    ["f64", "f32", "f16", "bf16", "i64", "i32", "u8"]
+                    ["f64", "f32", "f16", "bf16", "i64", "i32", "i16", "i8", "u8"]
                         .into_iter()
                         .find(|name| *name == b)
                         .unwrap_or(want)

@@ -177,6 +177,8 @@ fn reductions_of_rows_are_single_launches() {
         once("the largest absolute value", &|| {
             x.vector_norm(f64::INFINITY, [1], false)
         });
+        once("the product of squares", &|| x.sqr().prod_dims([1], false));
+        once("divided by the product", &|| &x / x.prod_dims([1], true));
         once("nansum", &|| x.nansum([1], false));
         once("nanmean", &|| x.nanmean([1], false));
         once("count_nonzero", &|| x.count_nonzero([1]));

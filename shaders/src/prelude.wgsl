@@ -252,6 +252,14 @@ fn f32_to_u8(x: vec4<f32>) -> vec4<u32> {
     return vec4<u32>(clamp(nan_to_zero_f32(x), vec4<f32>(0.0), vec4<f32>(255.0)));
 }
 
+fn f32_to_i16(x: vec4<f32>) -> vec4<i32> {
+    return vec4<i32>(clamp(nan_to_zero_f32(x), vec4<f32>(-32768.0), vec4<f32>(32767.0)));
+}
+
+fn f32_to_i8(x: vec4<f32>) -> vec4<i32> {
+    return vec4<i32>(clamp(nan_to_zero_f32(x), vec4<f32>(-128.0), vec4<f32>(127.0)));
+}
+
 fn f32_to_bool(x: vec4<f32>) -> vec4<bool> {
     return (bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu)) != vec4<u32>(0u);
 }
@@ -333,6 +341,27 @@ fn unpack_u8(word: u32) -> vec4<u32> {
 
 fn pack_u8(x: vec4<u32>) -> u32 {
     return (x.x & 255u) | ((x.y & 255u) << 8u) | ((x.z & 255u) << 16u) | ((x.w & 255u) << 24u);
+}
+
+// The low bits as a signed number.
+fn wrap_i16(x: vec4<i32>) -> vec4<i32> {
+    return (x << vec4<u32>(16u)) >> vec4<u32>(16u);
+}
+
+fn wrap_i8(x: vec4<i32>) -> vec4<i32> {
+    return (x << vec4<u32>(24u)) >> vec4<u32>(24u);
+}
+
+fn i16_bits(x: vec4<i32>) -> vec4<u32> {
+    return bitcast<vec4<u32>>(x) & vec4<u32>(0xffffu);
+}
+
+fn unpack_i16(words: vec2<u32>) -> vec4<i32> {
+    return wrap_i16(bitcast<vec4<i32>>(vec4<u32>(words.x, words.x >> 16u, words.y, words.y >> 16u)));
+}
+
+fn unpack_i8(word: u32) -> vec4<i32> {
+    return wrap_i8(bitcast<vec4<i32>>(vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)));
 }
 
 fn low_byte(x: vec4<u32>) -> vec4<u32> {

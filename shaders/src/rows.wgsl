@@ -14,7 +14,7 @@
 // Varies: form, size (threads), count, masked (the last quad of a row is not whole), blocks (sums of many
 // terms are sums of blocks of `block_length`). bases: where the row's operands begin. held: the registers
 // that are kept, and their types. Of each stage: walk, with the generated program `body` of a quad, the
-// registers it takes and keeps, and its folds (value: what is folded; kind: sum, max or position; enter
+// registers it takes and keeps, and its folds (value: what is folded; kind: sum, product, max or position; enter
 // and leave: functions into and out of the type `t` that it runs in; to: the row value); after: the
 // generated program of a row; results: the row values that it makes. last: a walk with its stores. row_stores:
 // row values that are stored.
@@ -32,6 +32,8 @@ var<workgroup> shared{{loop.index0}}_at: array<u32, {{size}}>;
 #macro merge(kind, value, other, at, other_at)
 #if kind == "sum"
     {{value}} = {{value}} + {{other}};
+#elif kind == "product"
+    {{value}} = {{value}} * {{other}};
 #elif kind == "max"
     {{value}} = max({{value}}, {{other}});
 #else
@@ -101,11 +103,12 @@ fn main(
     #set walk = stage.walk
     #if walk
     #for fold in walk.folds
-    var {{fold.name}} = vec4<{{fold.t}}>(0);
+    #set nothing = 1 if fold.kind == "product" else 0
+    var {{fold.name}} = vec4<{{fold.t}}>({{nothing}});
     #if fold.kind == "position"
     var {{fold.name}}_at = vec4<u32>(0xffffffffu);
     #elif fold.t == "f32" and blocks
-    var {{fold.name}}_block = vec4<f32>(0.0);
+    var {{fold.name}}_block = vec4<f32>({{nothing}}.0);
     #endif
     #endfor
     #if blocks
@@ -117,13 +120,14 @@ fn main(
         #endif
         #for fold in walk.folds
         #set value = fold.enter ~ "(" ~ fold.value ~ ")"
+        #set nothing = 1 if fold.kind == "product" else 0
         #if masked
-        let {{fold.name}}_new = select(vec4<{{fold.t}}>(0), {{value}}, live);
+        let {{fold.name}}_new = select(vec4<{{fold.t}}>({{nothing}}), {{value}}, live);
         #else
         let {{fold.name}}_new = {{value}};
         #endif
         #if fold.t == "f32" and blocks
-        {{fold.name}}_block += {{fold.name}}_new;
+        {{fold.name}}_block {{"*" if fold.kind == "product" else "+"}}= {{fold.name}}_new;
         #else
         #if fold.kind == "position"
         #if masked
@@ -140,8 +144,8 @@ fn main(
         if ({{walk.name}}_steps & {{block_length - 1}}u) == 0u {
             #for fold in walk.folds
             #if fold.t == "f32"
-            {{fold.name}} += {{fold.name}}_block;
-            {{fold.name}}_block = vec4<f32>(0.0);
+            {{fold.name}} {{"*" if fold.kind == "product" else "+"}}= {{fold.name}}_block;
+            {{fold.name}}_block = vec4<f32>({{1 if fold.kind == "product" else 0}}.0);
             #endif
             #endfor
         }
@@ -149,7 +153,7 @@ fn main(
     #endcall
     #for fold in walk.folds
     #if fold.t == "f32" and blocks
-    {{fold.name}} += {{fold.name}}_block;
+    {{fold.name}} {{"*" if fold.kind == "product" else "+"}}= {{fold.name}}_block;
     #endif
     #for swap in ["zwxy", "yxwz"]
 {{merge(fold.kind, fold.name, fold.name ~ "." ~ swap, fold.name ~ "_at", fold.name ~ "_at." ~ swap)}}

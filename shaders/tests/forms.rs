@@ -93,6 +93,16 @@ fn reductions() {
             context! { masked => true, blocks => 1 },
         ),
     );
+    let factors = vec![
+        accumulator("product", "f32", "f32"),
+        accumulator("product", "i32", "i32"),
+    ];
+    snap(
+        "reduce_rows_masked_product",
+        64,
+        false,
+        reduction("rows", factors, context! { masked => true }),
+    );
     let least = accumulator("min", "i32", "u32");
     snap(
         "reduce_group",

@@ -12,7 +12,14 @@ use super::reverse::is_differentiable;
 use super::rows::UNARY;
 
 const FLOATS: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
-const INTEGERS: [DType; 4] = [DType::I32, DType::I64, DType::U32, DType::U8];
+const INTEGERS: [DType; 6] = [
+    DType::I32,
+    DType::I64,
+    DType::U32,
+    DType::I16,
+    DType::I8,
+    DType::U8,
+];
 /// Numbers at which something happens.
 const SPECIAL: [f64; 20] = [
     0.0,

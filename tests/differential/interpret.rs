@@ -63,10 +63,11 @@ pub fn result_type(rules: Rules, args: &[Input<'_>]) -> Outcome<DType> {
 
 fn promote(a: DType, b: DType) -> DType {
     use DType::*;
-    let order = [Bool, U8, U32, I32, I64, F16, BF16, F32, F64];
+    let order = [Bool, U8, I8, I16, U32, I32, I64, F16, BF16, F32, F64];
     let at = |d| order.iter().position(|&o| o == d);
     match (a, b) {
-        (I32, U32) | (U32, I32) => I64,
+        (I32 | I16 | I8, U32) | (U32, I32 | I16 | I8) => I64,
+        (U8, I8) | (I8, U8) => I16,
         (F16, BF16) | (BF16, F16) => F32,
         _ if at(a) > at(b) => a,
         _ => b,

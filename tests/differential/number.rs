@@ -241,6 +241,8 @@ pub fn range(dtype: DType) -> (i128, i128) {
         DType::I64 => (i64::MIN.into(), i64::MAX.into()),
         DType::I32 => (i32::MIN.into(), i32::MAX.into()),
         DType::U32 => (0, u32::MAX.into()),
+        DType::I16 => (i16::MIN.into(), i16::MAX.into()),
+        DType::I8 => (i8::MIN.into(), i8::MAX.into()),
         DType::U8 => (0, 255),
         _ => (0, 1),
     }

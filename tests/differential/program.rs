@@ -202,6 +202,8 @@ macro_rules! typed {
             DType::I64 => $f::<i64> $args,
             DType::I32 => $f::<i32> $args,
             DType::U32 => $f::<u32> $args,
+            DType::I16 => $f::<i16> $args,
+            DType::I8 => $f::<i8> $args,
             DType::U8 => $f::<u8> $args,
             _ => $f::<bool> $args,
         }
@@ -233,6 +235,8 @@ host! {
     i64, f f as i64, i i as i64, v Num::Int(v.into());
     i32, f f as i32, i i as i32, v Num::Int(v.into());
     u32, f f as u32, i i as u32, v Num::Int(v.into());
+    i16, f f as i16, i i as i16, v Num::Int(v.into());
+    i8, f f as i8, i i as i8, v Num::Int(v.into());
     u8, f f as u8, i i as u8, v Num::Int(v.into());
     bool, f f != 0.0, i i != 0, v Num::Int(v.into());
 }

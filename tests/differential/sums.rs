@@ -50,7 +50,7 @@ pub fn dims_of(op: Reduce, dims: Option<&[isize]>, rank: usize) -> Outcome<Vec<u
 pub fn reduce(rules: Rules, op: Reduce, x: &Array, dims: Option<&[isize]>, keep: bool) -> Outcome {
     let dims = dims_of(op, dims, x.shape.len())?;
     let dtype = match (op, x.dtype) {
-        (Reduce::Sum, DType::Bool | DType::U8) => DType::I32,
+        (Reduce::Sum, t) if t == DType::Bool || t.is_narrow_integer() => DType::I32,
         (Reduce::Sum, DType::U32) if rules.wide => DType::I64,
         (Reduce::Mean, t) => floating(t),
         (Reduce::ArgMax | Reduce::ArgMin, _) => DType::I32,

@@ -30,6 +30,8 @@ DTYPES = {
     "i64": torch.int64,
     "i32": torch.int32,
     "u32": torch.uint32,
+    "i16": torch.int16,
+    "i8": torch.int8,
     "u8": torch.uint8,
     "bool": torch.bool,
 }
@@ -43,6 +45,8 @@ SAFETENSORS = {
     torch.int64: "I64",
     torch.int32: "I32",
     torch.uint32: "U32",
+    torch.int16: "I16",
+    torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
@@ -244,7 +248,14 @@ def derivatives(y, leaves, upstream):
 INF, NAN = float("inf"), float("nan")
 LARGEST = {"f64": 1.7976931348623157e308, "f32": 3.4028234663852886e38, "f16": 65504.0, "bf16": 3.3895313892515355e38}
 NORMAL = {"f64": 2.2250738585072014e-308, "f32": 1.1754943508222875e-38, "f16": 6.103515625e-05, "bf16": 1.1754943508222875e-38}
-ENDS = {"i64": [-(2**63), 2**63 - 1], "i32": [-(2**31), 2**31 - 1], "u32": [2**32 - 1], "u8": [255]}
+ENDS = {
+    "i64": [-(2**63), 2**63 - 1],
+    "i32": [-(2**31), 2**31 - 1],
+    "i16": [-(2**15), 2**15 - 1],
+    "i8": [-(2**7), 2**7 - 1],
+    "u32": [2**32 - 1],
+    "u8": [255],
+}
 
 
 def special(dtype):

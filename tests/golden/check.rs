@@ -218,6 +218,8 @@ fn stored(bytes: &[u8], dtype: DType) -> Vec<Number> {
         DType::I64 => all::<i64>(bytes, Number::Integer),
         DType::I32 => all::<i32>(bytes, |v| Number::Integer(v.into())),
         DType::U32 => all::<u32>(bytes, |v| Number::Integer(v.into())),
+        DType::I16 => all::<i16>(bytes, |v| Number::Integer(v.into())),
+        DType::I8 => all::<i8>(bytes, |v| Number::Integer(v.into())),
         DType::U8 => all::<u8>(bytes, |v| Number::Integer(v.into())),
         DType::Bool => all::<bool>(bytes, |v| Number::Integer(v.into())),
         other => panic!("golden files have no {other}"),

@@ -10,7 +10,7 @@ import torch
 
 TYPES = {
     "f64": torch.float64, "f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16,
-    "i64": torch.int64, "i32": torch.int32, "u8": torch.uint8, "bool": torch.bool,
+    "i64": torch.int64, "i32": torch.int32, "i16": torch.int16, "i8": torch.int8, "u8": torch.uint8, "bool": torch.bool,
 }
 NAMES = {v: k for k, v in TYPES.items()}
 NUMBERS = {"f": 1.0, "i": 1, "b": True}

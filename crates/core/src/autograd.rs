@@ -5,9 +5,12 @@
 //! others, so they fuse and can be differentiated again. There is no global state except the
 //! thread's gradient mode.
 
+mod anomaly;
 pub(crate) mod checkpoint;
+mod functional;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod gradcheck;
+mod hooks;
 mod tape;
 
 use std::collections::BinaryHeap;
@@ -16,7 +19,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use smallvec::SmallVec;
 
+use self::anomaly::Passed;
+pub use self::anomaly::detect_anomaly;
 pub use self::checkpoint::checkpoint;
+pub use self::functional::{hessian, hvp, jacobian, jvp, vjp};
+pub use self::hooks::HookHandle;
+pub(crate) use self::hooks::Hooks;
 use self::tape::release;
 pub(crate) use self::tape::{Context, Entry, Grads, History, Saves, track, tracks};
 pub use self::tape::{is_grad_enabled, no_grad, with_grad};
@@ -83,6 +91,16 @@ impl Collected {
             None => self.variables.push((variable.clone(), grad)),
         }
     }
+
+    /// The hooks of the variables see what this pass found.
+    fn apply_hooks(&mut self, op: &'static str, place: Place) -> Result<()> {
+        for (tensor, grad) in &mut self.variables {
+            if let Some(variable) = tensor.variable() {
+                *grad = variable.hooks.applied(grad.clone(), op, place)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn add_to(slot: &mut Option<Tensor>, grad: Tensor) {
@@ -103,11 +121,16 @@ fn walk(
     place: Place,
 ) -> Result<Collected> {
     let mut found = Collected::default();
+    let mut passed = Passed::default();
+    if anomaly::is_enabled() {
+        anomaly::check_results(&root)?;
+    }
     let mut grads: NumberMap<u64, Option<Tensor>> = NumberMap::default();
     let mut turns = BinaryHeap::new();
     match root {
         History::Variable(variable) => {
             found.add_variable(&variable, seed);
+            found.apply_hooks(op, place)?;
             return Ok(found);
         }
         History::Entry(entry) => {
@@ -119,6 +142,7 @@ fn walk(
         let Some(Some(grad)) = grads.remove(&entry.seq) else {
             continue;
         };
+        let grad = entry.hooks.applied(grad, op, place)?;
         if let Some(error) = grad.error() {
             return Err(error);
         }
@@ -151,6 +175,7 @@ fn walk(
             release(kept);
         }
         drop(saved);
+        passed.note(&entry, &grad, &results);
         for (edge, result) in entry.edges.iter().zip(results) {
             match (edge, result) {
                 (Some(History::Variable(variable)), Some(grad)) => {
@@ -167,6 +192,9 @@ fn walk(
             }
         }
     }
+    let all = found.variables.iter().map(|(_, grad)| grad);
+    passed.check(&all.chain(found.wanted.values()).collect::<Vec<_>>())?;
+    found.apply_hooks(op, place)?;
     Ok(found)
 }
 
@@ -426,7 +454,30 @@ impl Tensor {
 /// As [`Tensor::backward`]; [`Error::Grad`] if `y` does not depend on an input.
 #[track_caller]
 pub fn grad(y: &Tensor, inputs: &[&Tensor], options: GradOptions) -> Result<Vec<Tensor>> {
-    let place = Place::caller();
+    grad_from(y, inputs, None, options, Place::caller())
+}
+
+/// [`grad`] of a tensor of any shape, from a given gradient of its shape.
+///
+/// # Errors
+/// As [`grad`], and [`Error::Shape`] if the gradient has another shape.
+#[track_caller]
+pub fn grad_with(
+    y: &Tensor,
+    inputs: &[&Tensor],
+    gradient: &Tensor,
+    options: GradOptions,
+) -> Result<Vec<Tensor>> {
+    grad_from(y, inputs, Some(gradient), options, Place::caller())
+}
+
+fn grad_from(
+    y: &Tensor,
+    inputs: &[&Tensor],
+    gradient: Option<&Tensor>,
+    options: GradOptions,
+    place: Place,
+) -> Result<Vec<Tensor>> {
     let histories: Vec<Option<History>> = inputs
         .iter()
         .map(|x| x.capture().map(|v| v.history))
@@ -438,7 +489,7 @@ pub fn grad(y: &Tensor, inputs: &[&Tensor], options: GradOptions) -> Result<Vec<
             _ => None,
         })
         .collect();
-    let found = differentiate("grad", y, None, options, &wanted, place)?;
+    let found = differentiate("grad", y, gradient, options, &wanted, place)?;
     let gradient = |x: &Tensor, history: &Option<History>| -> Result<Tensor> {
         let grad = match history {
             Some(History::Entry(entry)) => found.wanted.get(&entry.seq),

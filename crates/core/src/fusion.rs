@@ -114,7 +114,7 @@ struct Grouping<'a> {
 
 /// Types that only whole vectors of four elements can store.
 fn is_packed(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::BF16 | DType::U8)
+    matches!(dtype, DType::F16 | DType::BF16) || dtype.is_narrow_integer()
 }
 
 impl Grouping<'_> {

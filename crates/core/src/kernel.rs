@@ -49,6 +49,8 @@ pub struct Output {
 pub enum ReduceOp {
     /// The sum. Starts at 0. Integers wrap.
     Sum,
+    /// The product. Starts at 1. Integers wrap.
+    Product,
     /// The largest; NaN wins.
     Max,
     /// The smallest; NaN wins.
@@ -69,7 +71,7 @@ pub struct Accumulator {
     /// How elements combine.
     pub op: ReduceOp,
     /// The compute type of the elements fed into it. The result has the same type, except that
-    /// `ArgMax` and `ArgMin` give `i32`. `f32` sums use pairwise or multi-lane summation.
+    /// `ArgMax` and `ArgMin` give `i32`. `f32` sums use pairwise or multi-lane summation, and so do products.
     pub dtype: DType,
 }
 

@@ -30,7 +30,7 @@ mod types;
 mod update;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use autograd::gradcheck::gradcheck;
+pub use autograd::gradcheck::{gradcheck, gradgradcheck};
 pub use autograd::{GradOptions, no_grad};
 pub use kernel::backend::*;
 pub use kernel::profile::{Profile, Span};

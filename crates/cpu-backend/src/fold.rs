@@ -79,6 +79,8 @@ pub(crate) fn fold_of(accumulator: Accumulator) -> Option<Fold> {
         DType::I64 => of_type::<i64>(accumulator.op)?,
         DType::I32 => of_type::<i32>(accumulator.op)?,
         DType::U32 => of_type::<u32>(accumulator.op)?,
+        DType::I16 => of_type::<i16>(accumulator.op)?,
+        DType::I8 => of_type::<i8>(accumulator.op)?,
         DType::U8 => of_type::<u8>(accumulator.op)?,
         // Bools are 0 and 1: any is the largest, all the smallest.
         DType::Bool => match accumulator.op {
@@ -90,7 +92,7 @@ pub(crate) fn fold_of(accumulator: Accumulator) -> Option<Fold> {
                 finish: finish_bool::<true>,
                 ..of_type::<u8>(ReduceOp::Min)?
             },
-            ReduceOp::Sum => return None,
+            ReduceOp::Sum | ReduceOp::Product => return None,
             op => of_type::<u8>(op)?,
         },
         _ => return None,
@@ -107,6 +109,16 @@ fn of_type<E: Numeric>(op: ReduceOp) -> Option<Fold> {
             },
             merge: |state, other| state.value = E::add_sums(state.value, other.value),
             finish: sum_finish::<E>,
+        },
+        ReduceOp::Product => Fold {
+            row: product_row::<E>,
+            columns: ColumnFold::Positions(product_columns::<E>),
+            merge: |state, other| {
+                if other.index >= 0 {
+                    multiply::<E>(state, other.value);
+                }
+            },
+            finish: product_finish::<E>,
         },
         ReduceOp::Max => extremum::<E, Largest>(),
         ReduceOp::Min => extremum::<E, Smallest>(),
@@ -147,6 +159,9 @@ trait Numeric: Element {
     fn add_to_sum(sum: u64, element: Self) -> u64;
     fn add_sums(a: u64, b: u64) -> u64;
     fn from_sum(sum: u64) -> Self;
+    /// The product of a row, which like a sum is an `f64` or wraps at 64 bits.
+    fn product(row: &[Self]) -> u64;
+    fn multiply(a: u64, b: u64) -> u64;
     fn to_bits(self) -> u64;
     fn of_bits(bits: u64) -> Self;
 }
@@ -166,6 +181,22 @@ macro_rules! float_sums {
         #[inline(always)]
         fn from_sum(sum: u64) -> $t { f64::from_bits(sum) as $t }
         #[inline(always)]
+        fn product(row: &[$t]) -> u64 {
+            let (chunks, rest) = row.as_chunks::<8>();
+            let mut lanes = [1f64; 8];
+            for chunk in chunks {
+                for (lane, &x) in lanes.iter_mut().zip(chunk) {
+                    *lane *= f64::from(x);
+                }
+            }
+            let rest = rest.iter().map(|&x| f64::from(x));
+            lanes.into_iter().chain(rest).product::<f64>().to_bits()
+        }
+        #[inline(always)]
+        fn multiply(a: u64, b: u64) -> u64 {
+            (f64::from_bits(a) * f64::from_bits(b)).to_bits()
+        }
+        #[inline(always)]
         fn to_bits(self) -> u64 { <$t>::to_bits(self).into() }
         #[inline(always)]
         fn of_bits(bits: u64) -> $t { <$t>::from_bits(bits as $bits) }
@@ -184,12 +215,18 @@ macro_rules! integer_sums {
         #[inline(always)]
         fn from_sum(sum: u64) -> $t { sum as $t }
         #[inline(always)]
+        fn product(row: &[$t]) -> u64 {
+            row.iter().fold(1, |product: u64, &x| product.wrapping_mul(x as u64))
+        }
+        #[inline(always)]
+        fn multiply(a: u64, b: u64) -> u64 { a.wrapping_mul(b) }
+        #[inline(always)]
         fn to_bits(self) -> u64 { self as u64 }
         #[inline(always)]
         fn of_bits(bits: u64) -> $t { bits as $t }
     })* };
 }
-integer_sums! { i64 i32 u32 u8 }
+integer_sums! { i64 i32 u32 i16 i8 u8 }
 
 /// How two elements become one.
 trait Combine {
@@ -367,6 +404,41 @@ unsafe fn sum_finish<E: Numeric>(states: &[State], out: *mut u8) {
     let out = unsafe { std::slice::from_raw_parts_mut(out.cast::<E>(), states.len()) };
     for (o, state) in out.iter_mut().zip(states) {
         *o = E::from_sum(state.value);
+    }
+}
+
+#[inline(always)]
+fn multiply<E: Numeric>(state: &mut State, by: u64) {
+    // The product of nothing is 1, whatever its bits.
+    state.value = match state.index {
+        0.. => E::multiply(state.value, by),
+        _ => by,
+    };
+    state.index = 0;
+}
+
+unsafe fn product_row<E: Numeric>(block: *const u8, n: usize, _: i64, state: &mut State) {
+    if n > 0 {
+        multiply::<E>(state, E::product(block!(block, n, E)));
+    }
+}
+
+unsafe fn product_columns<E: Numeric>(block: *const u8, n: usize, _: i64, states: &mut [State]) {
+    for row in block!(block, n, E).chunks(states.len()) {
+        for (state, &x) in states.iter_mut().zip(row) {
+            multiply::<E>(state, E::product(&[x]));
+        }
+    }
+}
+
+unsafe fn product_finish<E: Numeric>(states: &[State], out: *mut u8) {
+    // SAFETY: the caller's promise.
+    let out = unsafe { std::slice::from_raw_parts_mut(out.cast::<E>(), states.len()) };
+    for (o, state) in out.iter_mut().zip(states) {
+        *o = match state.index {
+            0.. => E::from_sum(state.value),
+            _ => E::from_i64(1),
+        };
     }
 }
 

@@ -56,6 +56,8 @@ impl Integers {
                 DType::I64 => *start.cast::<i64>().offset(at),
                 DType::I32 => i64::from(*start.cast::<i32>().offset(at)),
                 DType::U32 => i64::from(*start.cast::<u32>().offset(at)),
+                DType::I16 => i64::from(*start.cast::<i16>().offset(at)),
+                DType::I8 => i64::from(*start.cast::<i8>().offset(at)),
                 _ => i64::from(*start.offset(at)),
             }
         }

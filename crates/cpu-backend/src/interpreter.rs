@@ -115,6 +115,8 @@ unsafe fn splat_scalar(dtype: DType, bits: ScalarBits, register: *mut u8, n: usi
             DType::I64 => fill(bits.to_i64(), register, n),
             DType::I32 => fill(bits.to_i64() as i32, register, n),
             DType::U32 => fill(bits.to_i64() as u32, register, n),
+            DType::I16 => fill(bits.to_i64() as i16, register, n),
+            DType::I8 => fill(bits.to_i64() as i8, register, n),
             DType::U8 => fill(bits.to_i64() as u8, register, n),
             DType::Bool => fill(u8::from(bits.to_i64() != 0), register, n),
             _ => fill(rounded(bits.to_f64() as f32), register, n),

@@ -629,6 +629,8 @@ integer_lanes! {
     i64: |x| x.wrapping_abs(), |x| x.signum();
     i32: |x| x.wrapping_abs(), |x| x.signum();
     u32: |x| x, |x| (x != 0) as u32;
+    i16: |x| x.wrapping_abs(), |x| x.signum();
+    i8: |x| x.wrapping_abs(), |x| x.signum();
     u8: |x| x, |x| (x != 0) as u8;
 }
 
@@ -661,6 +663,8 @@ pub(crate) trait IntegerElement: Element<Plain: IntegerLane, Fused: IntegerLane>
 impl IntegerElement for i64 {}
 impl IntegerElement for i32 {}
 impl IntegerElement for u32 {}
+impl IntegerElement for i16 {}
+impl IntegerElement for i8 {}
 impl IntegerElement for u8 {}
 
 /// Floats: the elements that `float` rows take.

@@ -404,6 +404,8 @@ pub(crate) fn operation(op: MapOp, dtype: DType) -> Option<OpFn> {
         (DType::I64, _) => integer::<i64>(op),
         (DType::I32, _) => integer::<i32>(op),
         (DType::U32, _) => integer::<u32>(op),
+        (DType::I16, _) => integer::<i16>(op),
+        (DType::I8, _) => integer::<i8>(op),
         (DType::U8, _) => integer::<u8>(op),
         (DType::Bool, MapOp::Not) => Some(not),
         (DType::Bool, _) => logic_row(op).or_else(|| integer::<u8>(op)),
@@ -422,12 +424,14 @@ macro_rules! casts {
     })*)* };
 }
 casts! {
-    f64 => f64 f32 i64 i32 u32 u8;
-    f32 => f64 f32 i64 i32 u32 u8;
-    i64 => f64 f32 i64 i32 u32 u8;
-    i32 => f64 f32 i64 i32 u32 u8;
-    u32 => f64 f32 i64 i32 u32 u8;
-    u8 => f64 f32 i64 i32 u32 u8;
+    f64 => f64 f32 i64 i32 u32 i16 i8 u8;
+    f32 => f64 f32 i64 i32 u32 i16 i8 u8;
+    i64 => f64 f32 i64 i32 u32 i16 i8 u8;
+    i32 => f64 f32 i64 i32 u32 i16 i8 u8;
+    u32 => f64 f32 i64 i32 u32 i16 i8 u8;
+    i16 => f64 f32 i64 i32 u32 i16 i8 u8;
+    i8 => f64 f32 i64 i32 u32 i16 i8 u8;
+    u8 => f64 f32 i64 i32 u32 i16 i8 u8;
 }
 
 struct Cast<'a, A, B>(&'a [A], &'a mut [B]);
@@ -470,7 +474,7 @@ unsafe fn to_half<A: Element, const BRAIN: bool>(n: usize, args: [*const u8; 3],
 pub(crate) fn cast(from: DType, to: DType) -> Option<OpFn> {
     fn from_type<A>(to: DType) -> Option<OpFn>
     where
-        A: Element + As<f64> + As<f32> + As<i64> + As<i32> + As<u32> + As<u8>,
+        A: Element + As<f64> + As<f32> + As<i64> + As<i32> + As<u32> + As<i16> + As<i8> + As<u8>,
     {
         Some(match to {
             DType::F64 => cast_loop::<A, f64>,
@@ -480,6 +484,8 @@ pub(crate) fn cast(from: DType, to: DType) -> Option<OpFn> {
             DType::I64 => cast_loop::<A, i64>,
             DType::I32 => cast_loop::<A, i32>,
             DType::U32 => cast_loop::<A, u32>,
+            DType::I16 => cast_loop::<A, i16>,
+            DType::I8 => cast_loop::<A, i8>,
             DType::U8 => cast_loop::<A, u8>,
             DType::Bool => to_bool::<A>,
             _ => return None,
@@ -491,6 +497,8 @@ pub(crate) fn cast(from: DType, to: DType) -> Option<OpFn> {
         DType::I64 => from_type::<i64>(to),
         DType::I32 => from_type::<i32>(to),
         DType::U32 => from_type::<u32>(to),
+        DType::I16 => from_type::<i16>(to),
+        DType::I8 => from_type::<i8>(to),
         DType::U8 | DType::Bool => from_type::<u8>(to),
         _ => None,
     }

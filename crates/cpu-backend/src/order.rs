@@ -56,6 +56,8 @@ integer_keys! {
     i64 as u64, |x| (x as u64) ^ (1 << 63);
     i32 as u32, |x| (x as u32) ^ (1 << 31);
     u32 as u32, |x| x;
+    i16 as u16, |x| (x as u16) ^ (1 << 15);
+    i8 as u8, |x| (x as u8) ^ (1 << 7);
     u8 as u8, |x| x;
 }
 
@@ -89,6 +91,14 @@ macro_rules! with_order {
             }
             wgrad_core::DType::U32 => {
                 type $t = u32;
+                $call
+            }
+            wgrad_core::DType::I16 => {
+                type $t = i16;
+                $call
+            }
+            wgrad_core::DType::I8 => {
+                type $t = i8;
                 $call
             }
             _ => {

@@ -253,11 +253,19 @@ fn rows_on_integers_wrap() {
         if !number {
             continue;
         }
-        for dtype in [DType::I64, DType::I32, DType::U32, DType::U8] {
+        for dtype in [
+            DType::I64,
+            DType::I32,
+            DType::U32,
+            DType::I16,
+            DType::I8,
+            DType::U8,
+        ] {
             let mut operands = [Vec::new(), Vec::new()];
             for &a in &values {
                 for &b in &values {
-                    if dtype == DType::I32 || dtype == DType::I64 || (a >= 0.0 && b >= 0.0) {
+                    let signed = !matches!(dtype, DType::U32 | DType::U8);
+                    if signed || (a >= 0.0 && b >= 0.0) {
                         operands[0].push(a);
                         operands[1].push(b);
                     }
@@ -272,6 +280,8 @@ fn rows_on_integers_wrap() {
                     .unwrap_or_else(|| reference(op, &x[..count]) as i64);
                 let want = match to {
                     DType::U32 => f64::from(want as u32),
+                    DType::I16 => f64::from(want as i16),
+                    DType::I8 => f64::from(want as i8),
                     DType::U8 => f64::from(want as u8),
                     _ => want as f64,
                 };
@@ -302,6 +312,8 @@ fn shifts_beyond_the_type_leave_the_sign() {
         (DType::I64, 64),
         (DType::I32, 32),
         (DType::U32, 32),
+        (DType::I16, 16),
+        (DType::I8, 8),
         (DType::U8, 8),
     ] {
         let left = apply(MapOp::ShiftLeft, dtype, dtype, &operands(&a));
@@ -313,13 +325,15 @@ fn shifts_beyond_the_type_leave_the_sign() {
                 DType::I64 => all as u64 as i64 as f64,
                 DType::I32 => f64::from(all as u32 as i32),
                 DType::U32 => f64::from(all as u32),
+                DType::I16 => f64::from(all as u16 as i16),
+                DType::I8 => f64::from(all as u8 as i8),
                 _ => f64::from(all as u8),
             };
             assert_eq!(left[i], want, "{dtype} << {bits}");
             let want = if bits < size { 100u64 >> bits } else { 0 };
             assert_eq!(right[i], want as f64, "{dtype} >> {bits}");
         }
-        if size > 8 && dtype != DType::U32 {
+        if !matches!(dtype, DType::U8 | DType::U32) {
             let right = apply(MapOp::ShiftRight, dtype, dtype, &operands(&minus));
             for (i, &bits) in bits.iter().enumerate() {
                 let want = -100i64 >> (bits as u32).min(63);
@@ -393,6 +407,14 @@ fn casts() {
             vec![0.0, 1.0, 0.0, 255.0, 0.0, 255.0, 0.0, 255.0, 0.0],
         ),
         (
+            DType::I8,
+            vec![0.0, 1.0, -1.0, 127.0, -128.0, 127.0, 0.0, 127.0, 0.0],
+        ),
+        (
+            DType::I16,
+            vec![0.0, 1.0, -1.0, 300.0, -32768.0, 32767.0, 0.0, 32767.0, 0.0],
+        ),
+        (
             DType::Bool,
             vec![0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
         ),
@@ -435,6 +457,19 @@ fn casts() {
     assert_eq!(
         apply(MapOp::Cast, DType::I32, DType::U8, &[vec![300.0, -1.0]]),
         [44.0, 255.0]
+    );
+    assert_eq!(
+        apply(
+            MapOp::Cast,
+            DType::I32,
+            DType::I8,
+            &[vec![300.0, 200.0, -1.0]]
+        ),
+        [44.0, -56.0, -1.0]
+    );
+    assert_eq!(
+        apply(MapOp::Cast, DType::I8, DType::U32, &[vec![-1.0, 5.0]]),
+        [f64::from(u32::MAX), 5.0]
     );
     assert_eq!(
         apply(MapOp::Cast, DType::Bool, DType::F32, &[vec![1.0, 0.0]]),

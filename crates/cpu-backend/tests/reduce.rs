@@ -37,6 +37,7 @@ fn reference(op: ReduceOp, x: &[f64]) -> f64 {
     };
     match op {
         ReduceOp::Sum => x.iter().sum(),
+        ReduceOp::Product => x.iter().product(),
         ReduceOp::Max => x[best(|a, b| a > b)],
         ReduceOp::Min => x[best(|a, b| a < b)],
         ReduceOp::ArgMax => best(|a, b| a > b) as f64,
@@ -348,5 +349,91 @@ fn prologue_and_epilogue() {
             })
             .collect();
         assert_near(&got[0], &want, 1e-6);
+    }
+}
+
+/// The product of numbers of a type, whose integers wrap.
+fn product(dtype: DType, x: &[f64]) -> f64 {
+    let wrapped = x.iter().fold(1i64, |p, &v| p.wrapping_mul(v as i64));
+    match dtype {
+        DType::I64 => wrapped as f64,
+        DType::I32 => f64::from(wrapped as i32),
+        DType::U32 => f64::from(wrapped as u32),
+        DType::U8 => f64::from(wrapped as u8),
+        _ => x.iter().product(),
+    }
+}
+
+#[test]
+fn products() {
+    let mut dice = Dice::new(23);
+    for dtype in [
+        DType::F64,
+        DType::F32,
+        DType::F16,
+        DType::I64,
+        DType::I32,
+        DType::U32,
+        DType::U8,
+    ] {
+        for (rows, n) in [
+            (3usize, 0usize),
+            (3, 1),
+            (5, 7),
+            (2, 1500),
+            (1, 70_000),
+            (300, 33),
+        ] {
+            for columns in [false, true] {
+                let shape: Shape = if columns {
+                    [n, rows].into()
+                } else {
+                    [rows, n].into()
+                };
+                let mut bench = Bench::new();
+                let range = match dtype.is_float() {
+                    true => (
+                        1.0 - 0.3 / (1.0 + n as f64).sqrt(),
+                        1.0 + 0.3 / (1.0 + n as f64).sqrt(),
+                    ),
+                    false => (1.0, 4.0),
+                };
+                let (mut operand, x) = bench.random(&mut dice, dtype, &shape, range);
+                let mut x = x;
+                if columns {
+                    operand.layout = operand.layout.permute(&[1, 0]);
+                    x = (0..rows * n).map(|i| x[i % n * rows + i / n]).collect();
+                }
+                let accumulators = vec![Accumulator {
+                    op: ReduceOp::Product,
+                    dtype: dtype.compute(),
+                }];
+                let outputs = vec![bench.output(accumulators[0].result(), rows)];
+                let got = bench.run(Kernel::Reduce {
+                    shape: [rows, n].into(),
+                    reduced: 1,
+                    inputs: vec![operand],
+                    prologue: identity(dtype),
+                    epilogue: results(&accumulators),
+                    accumulators,
+                    epilogue_inputs: vec![],
+                    outputs,
+                });
+                for r in 0..rows {
+                    let want = product(dtype, &x[r * n..(r + 1) * n]);
+                    let tolerance = match dtype {
+                        DType::F32 | DType::F16 => 1e-7 * want.abs(),
+                        DType::F64 => 1e-12 * want.abs(),
+                        _ => 0.0,
+                    };
+                    let near = (got[0][r] - want).abs() <= tolerance;
+                    assert!(
+                        near,
+                        "{dtype} {rows} x {n}, row {r}: {}, not {want}",
+                        got[0][r]
+                    );
+                }
+            }
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::{module::Module, part::Leaf, part::Visitor, state, state::Match};
 const MOST_DIMENSIONS: usize = 32;
 
 /// The types that files hold.
-const TYPES: [(Dtype, DType); 9] = [
+const TYPES: [(Dtype, DType); 11] = [
     (Dtype::F64, DType::F64),
     (Dtype::F32, DType::F32),
     (Dtype::F16, DType::F16),
@@ -32,6 +32,8 @@ const TYPES: [(Dtype, DType); 9] = [
     (Dtype::I64, DType::I64),
     (Dtype::I32, DType::I32),
     (Dtype::U32, DType::U32),
+    (Dtype::I16, DType::I16),
+    (Dtype::I8, DType::I8),
     (Dtype::U8, DType::U8),
     (Dtype::BOOL, DType::Bool),
 ];
@@ -265,6 +267,8 @@ fn upload(bytes: &[u8], dtype: DType, shape: &Shape, device: &Device) -> Result<
         DType::I64 => tensor::<i64>(bytes, shape, device),
         DType::I32 => tensor::<i32>(bytes, shape, device),
         DType::U32 => tensor::<u32>(bytes, shape, device),
+        DType::I16 => tensor::<i16>(bytes, shape, device),
+        DType::I8 => tensor::<i8>(bytes, shape, device),
         DType::U8 => tensor::<u8>(bytes, shape, device),
         DType::Bool => tensor::<bool>(bytes, shape, device),
         other => {

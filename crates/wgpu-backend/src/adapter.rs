@@ -172,6 +172,8 @@ impl WgpuBackend {
             DType::BF16,
             DType::I32,
             DType::U32,
+            DType::I16,
+            DType::I8,
             DType::U8,
             DType::Bool,
         ];

@@ -25,7 +25,7 @@ pub(crate) struct Scope<'a> {
 /// How a scalar of a type becomes a parameter.
 fn conversion(dtype: DType) -> Convert {
     match dtype {
-        DType::I32 | DType::I64 => Convert::I32,
+        DType::I32 | DType::I64 | DType::I16 | DType::I8 => Convert::I32,
         DType::U32 | DType::U8 => Convert::U32,
         DType::Bool => Convert::Bool,
         _ => Convert::F32,
@@ -195,9 +195,10 @@ fn expression(
         }
     };
     Ok(match (dtype, op) {
-        // u8 wraps.
-        (DType::U8, MapOp::Copy | MapOp::Where | MapOp::Clamp) => value,
+        // Narrow integers wrap.
+        (_, MapOp::Copy | MapOp::Where | MapOp::Clamp) => value,
         (DType::U8, _) => format!("({value}) & vec4<u32>(255u)"),
+        (DType::I16 | DType::I8, _) => format!("wrap_{dtype}({value})"),
         _ => value,
     })
 }
@@ -219,8 +220,10 @@ fn cast(source: &mut Source<'_>, value: &str, from: DType, to: DType) -> Result<
             format!("select(vec4<f32>({zero}), vec4<f32>({one}), {value})")
         }
         ("bool", t) => format!("select(vec4<{t}>(0), vec4<{t}>(1), {value})"),
+        ("f32", "i32" | "u32") if to.is_narrow_integer() => {
+            return Ok(format!("f32_to_{to}({value})"));
+        }
         ("f32", "i32") => format!("f32_to_i32({value})"),
-        ("f32", "u32") if to == DType::U8 => format!("f32_to_u8({value})"),
         ("f32", "u32") => format!("f32_to_u32({value})"),
         ("i32", "u32") => format!("bitcast<vec4<u32>>({value})"),
         ("u32", "i32") => format!("bitcast<vec4<i32>>({value})"),
@@ -237,9 +240,13 @@ fn cast(source: &mut Source<'_>, value: &str, from: DType, to: DType) -> Result<
     Ok(match to {
         DType::F16 => format!("round_f16({text})"),
         DType::BF16 => format!("round_bf16({text})"),
-        DType::U8 if !matches!(from, DType::U8 | DType::Bool) && held != "f32" => {
+        DType::U8 if !matches!(from, DType::U8 | DType::Bool) => {
             format!("{text} & vec4<u32>(255u)")
         }
+        DType::I16 if !matches!(from, DType::I16 | DType::I8 | DType::U8 | DType::Bool) => {
+            format!("wrap_i16({text})")
+        }
+        DType::I8 if !matches!(from, DType::I8 | DType::Bool) => format!("wrap_i8({text})"),
         _ => text,
     })
 }

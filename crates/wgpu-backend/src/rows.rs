@@ -372,6 +372,11 @@ fn describe(fold: &Fold, stage: usize, f: usize, value: &str) -> Result<Value> {
         ReduceOp::Sum if d == "bool" => ("sum", "key_bool".into(), "unkey_bool".into()),
         ReduceOp::Sum if dtype == DType::U8 => ("sum", String::new(), "low_byte".into()),
         ReduceOp::Sum => ("sum", String::new(), String::new()),
+        ReduceOp::Product if d == "bool" => {
+            return Err(Error::Device(format!("{op:?} of {dtype} in a row")));
+        }
+        ReduceOp::Product if dtype == DType::U8 => ("product", String::new(), "low_byte".into()),
+        ReduceOp::Product => ("product", String::new(), String::new()),
         ReduceOp::Any | ReduceOp::All if d != "bool" => {
             return Err(Error::Device(format!("{op:?} of {dtype} in a row")));
         }

@@ -48,7 +48,7 @@ impl Word {
 /// The WGSL type of a register that holds values of `dtype`.
 pub(crate) fn register(dtype: DType) -> &'static str {
     match dtype {
-        DType::I32 | DType::I64 => "i32",
+        DType::I32 | DType::I64 | DType::I16 | DType::I8 => "i32",
         DType::U32 | DType::U8 => "u32",
         DType::Bool => "bool",
         _ => "f32",
@@ -58,8 +58,8 @@ pub(crate) fn register(dtype: DType) -> &'static str {
 /// How elements of a type lie in 32-bit words.
 fn storage(dtype: DType) -> (Word, usize) {
     match dtype {
-        DType::F16 | DType::BF16 => (Word::U32, 2),
-        DType::U8 => (Word::U32, 4),
+        DType::F16 | DType::BF16 | DType::I16 => (Word::U32, 2),
+        DType::U8 | DType::I8 => (Word::U32, 4),
         DType::I32 | DType::I64 => (Word::I32, 1),
         DType::U32 | DType::Bool => (Word::U32, 1),
         _ => (Word::F32, 1),

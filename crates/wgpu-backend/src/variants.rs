@@ -139,7 +139,7 @@ impl Draft {
             MapOp::ShiftRight,
             MapOp::Gcd,
         ] {
-            for dtype in [DType::I32, DType::U32, DType::U8] {
+            for dtype in [DType::I32, DType::U32, DType::I16, DType::I8, DType::U8] {
                 self.map(op, dtype, dtype, &strided);
             }
         }
@@ -149,6 +149,8 @@ impl Draft {
             DType::BF16,
             DType::I32,
             DType::U32,
+            DType::I16,
+            DType::I8,
             DType::U8,
             DType::Bool,
         ];
@@ -183,6 +185,8 @@ impl Draft {
         for layout in layouts {
             for (op, dtype) in [
                 (ReduceOp::Sum, DType::F32),
+                (ReduceOp::Product, DType::F32),
+                (ReduceOp::Product, DType::I32),
                 (ReduceOp::Max, DType::F32),
                 (ReduceOp::ArgMin, DType::F32),
                 (ReduceOp::ArgMax, DType::I32),

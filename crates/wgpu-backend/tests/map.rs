@@ -255,7 +255,7 @@ fn rows_of_integers_and_bools() {
             let types: &[DType] = if LOGIC.contains(&name) {
                 &[DType::Bool]
             } else if number.contains(&name) || COMPARE.contains(&name) {
-                &[DType::I32, DType::U32, DType::U8]
+                &[DType::I32, DType::U32, DType::I16, DType::I8, DType::U8]
             } else {
                 continue;
             };
@@ -269,8 +269,11 @@ fn rows_of_integers_and_bools() {
                     (0..arity(op)).map(|_| rng.values(from, 101)).collect();
                 for o in &mut operands {
                     if from != DType::Bool {
-                        o.push(200.0);
-                        o.push(255.0);
+                        o.push(if from == DType::I8 { -128.0 } else { 200.0 });
+                        o.push(if from == DType::I8 { 127.0 } else { 255.0 });
+                    }
+                    if from == DType::I16 {
+                        o.extend([32767.0, -32768.0, 256.0]);
                     }
                     if from == DType::I32 {
                         o.extend([2147483647.0, -2147483648.0, 65536.0]);
@@ -295,6 +298,8 @@ fn rows_of_integers_and_bools() {
                         match to {
                             DType::I32 => f64::from(exact as i64 as i32),
                             DType::U32 => f64::from(exact as i64 as u32),
+                            DType::I16 => f64::from(exact as i64 as i16),
+                            DType::I8 => f64::from(exact as i64 as i8),
                             DType::U8 => f64::from(exact as i64 as u8),
                             _ => exact,
                         }
@@ -314,6 +319,8 @@ fn casts_between_all_types() {
         DType::BF16,
         DType::I32,
         DType::U32,
+        DType::I16,
+        DType::I8,
         DType::U8,
         DType::Bool,
     ];
@@ -383,6 +390,8 @@ fn casts_between_all_types() {
                         DType::Bool => f64::from(v != 0.0),
                         DType::I32 if !from.is_float() => f64::from(v as i64 as i32),
                         DType::U32 if !from.is_float() => f64::from(v as i64 as u32),
+                        DType::I16 if !from.is_float() => f64::from(v as i64 as i16),
+                        DType::I8 if !from.is_float() => f64::from(v as i64 as i8),
                         DType::U8 if !from.is_float() => f64::from(v as i64 as u8),
                         _ => stored(to, &[v])[0],
                     })
@@ -423,6 +432,8 @@ fn layouts_of_all_kinds() {
         DType::F16,
         DType::BF16,
         DType::I32,
+        DType::I16,
+        DType::I8,
         DType::U8,
         DType::Bool,
         DType::U32,

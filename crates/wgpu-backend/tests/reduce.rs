@@ -19,6 +19,7 @@ fn combine(op: ReduceOp, values: &[f64]) -> f64 {
     };
     match op {
         ReduceOp::Sum => values.iter().sum(),
+        ReduceOp::Product => values.iter().product(),
         ReduceOp::Max => values[best(true)],
         ReduceOp::Min => values[best(false)],
         ReduceOp::ArgMax => best(true) as f64,
@@ -120,6 +121,83 @@ fn operations_and_types() {
                     // Columns.
                     let turned = Layout::contiguous([shape[1], shape[0]].into()).permute(&[1, 0]);
                     check(&gpu, op, dtype, &values, turned, 1);
+                }
+            }
+        }
+    }
+}
+
+/// The product of numbers of a type, whose integers wrap.
+fn product(dtype: DType, x: &[f64]) -> f64 {
+    let wrapped = x.iter().fold(1i64, |p, &v| p.wrapping_mul(v as i64));
+    match dtype {
+        DType::I64 => wrapped as f64,
+        DType::I32 => f64::from(wrapped as i32),
+        DType::U32 => f64::from(wrapped as u32),
+        DType::U8 => f64::from(wrapped as u8),
+        _ => x.iter().product(),
+    }
+}
+
+#[test]
+fn products() {
+    let mut rng = Rng(17);
+    for gpu in gpus() {
+        for dtype in [DType::F32, DType::F16, DType::I32, DType::U32] {
+            for shape in [
+                [3usize, 1],
+                [3, 7],
+                [5, 100],
+                [2, 1500],
+                [1, 40_000],
+                [4, 0],
+            ] {
+                let n = shape[0] * shape[1];
+                let spread = 4.0 / (shape[1] as f64).sqrt();
+                let values: Vec<f64> = match dtype {
+                    DType::F32 => (0..n)
+                        .map(|_| rng.range(1.0 - spread.min(0.5), 1.0 + spread.min(0.5)))
+                        .collect(),
+                    DType::F16 => (0..n).map(|_| [1.0, -1.0][rng.below(2)]).collect(),
+                    // Odd, so that nothing is shifted out.
+                    _ => (0..n).map(|_| [1.0, 3.0, 5.0, 7.0][rng.below(4)]).collect(),
+                };
+                let plain = Layout::contiguous(shape.into());
+                let turned = Layout::contiguous([shape[1], shape[0]].into()).permute(&[1, 0]);
+                for layout in [plain, turned] {
+                    let seen = view(&stored(dtype, &values), &layout);
+                    let mut t = Trial::new(&gpu);
+                    let x = t.operand(dtype, &values, layout.clone());
+                    let accumulator = Accumulator {
+                        op: ReduceOp::Product,
+                        dtype: dtype.compute(),
+                    };
+                    let y = t.output(accumulator.result(), shape[0]);
+                    t.launch(
+                        Kernel::Reduce {
+                            shape: layout.shape.clone(),
+                            reduced: 1,
+                            inputs: vec![x],
+                            prologue: pass_inputs(&[dtype]),
+                            accumulators: vec![accumulator],
+                            epilogue_inputs: vec![],
+                            epilogue: pass_on(accumulator.result()),
+                            outputs: vec![y],
+                        },
+                        &[],
+                    );
+                    t.run();
+                    let rows = (0..shape[0]).map(|o| &seen[o * shape[1]..(o + 1) * shape[1]]);
+                    let want: Vec<f64> = rows.map(|row| product(dtype, row)).collect();
+                    let what = format!("{dtype} {shape:?} {layout:?}");
+                    // Each factor is rounded, and each step.
+                    let rounded = 1e-7 * (shape[1] as f64).sqrt() * 3.0;
+                    let bound = if dtype == DType::F32 {
+                        rounded + 1e-6
+                    } else {
+                        0.0
+                    };
+                    close(&t.read(y, shape[0]), &want, bound, 0.0, &what);
                 }
             }
         }

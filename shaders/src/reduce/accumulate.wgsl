@@ -6,14 +6,17 @@
 ## value's type, d: the elements' register; value: the register it takes in, at: the position of that;
 ## position: whether it keeps one), second (it takes in running values of parts), before and element (texts:
 ## addresses; of the element at `r` the loads and the program), masked (the last four elements may not all be
-## there), blocks (f32 sums are sums of blocks of `block_length`, because the error of a chain grows with its
+## there), blocks (f32 sums and products are those of blocks of `block_length`, because the error of a chain grows with its
 ## length: 1, or 2 for sums of sums of blocks).
 #set columns = form == "columns"
+## Products run as sums do.
 #set floats = reduction.accumulators|selectattr("t", "equalto", "f32")|list|length > 0
 ## Merges `other` into `value`, and positions with them.
 #macro merge(a, i, value, other, at, other_at)
     #if a.op == "sum"
     {{value}} = {{value}} + {{other}};
+    #elif a.op == "product"
+    {{value}} = {{value}} * {{other}};
     #elif a.op == "any" or a.op == "all"
     {{value}} = {{value}} | {{other}};
     #elif not a.position
@@ -32,11 +35,12 @@ if o >= params.{{reduction.prefix}}results {
 }
 #for a in reduction.accumulators
 #set i = loop.index0
-var a{{i}} = vec4<{{a.t}}>(0);
+#set nothing = 1 if a.op == "product" else 0
+var a{{i}} = vec4<{{a.t}}>({{nothing}});
 #if a.t == "f32"
-var a{{i}}_block = vec4<f32>(0.0);
+var a{{i}}_block = vec4<f32>({{nothing}}.0);
 #if reduction.blocks == 2
-var a{{i}}_blocks = vec4<f32>(0.0);
+var a{{i}}_blocks = vec4<f32>({{nothing}}.0);
 #endif
 #elif a.position
 var a{{i}}_at = vec4<u32>(0xffffffffu);
@@ -60,7 +64,8 @@ for (var r = begin + lane * 4u; r < end; r += {{size * 4}}u) {
     #endif
     #for a in reduction.accumulators
     #set i = loop.index0
-    #if reduction.second or (a.op == "sum" and a.dtype != "bool")
+    #set nothing = 1 if a.op == "product" else 0
+    #if reduction.second or a.op == "product" or (a.op == "sum" and a.dtype != "bool")
     var new{{i}} = {{a.value}};
     #elif a.op == "sum"
     var new{{i}} = select(vec4<u32>(0u), vec4<u32>(1u), {{a.value}});
@@ -76,12 +81,14 @@ for (var r = begin + lane * 4u; r < end; r += {{size * 4}}u) {
     var new{{i}} = key_{{a.d}}({{a.value}});
     #endif
     #if reduction.masked
-    new{{i}} = select(vec4<{{a.t}}>(0), new{{i}}, live);
+    new{{i}} = select(vec4<{{a.t}}>({{nothing}}), new{{i}}, live);
     #endif
     #if a.t == "f32"
-    a{{i}}_block += new{{i}};
+    a{{i}}_block {{"*" if a.op == "product" else "+"}}= new{{i}};
     #elif a.op == "sum"
     a{{i}} += new{{i}};
+    #elif a.op == "product"
+    a{{i}} *= new{{i}};
     #elif a.op == "any" or a.op == "all"
     a{{i}} |= new{{i}};
     #elif not a.position
@@ -101,16 +108,16 @@ for (var r = begin + lane * 4u; r < end; r += {{size * 4}}u) {
     if (steps & {{reduction.block_length - 1}}u) == 0u {
         #for a in reduction.accumulators
         #if a.t == "f32"
-        a{{loop.index0}}{{"_blocks" if reduction.blocks == 2}} += a{{loop.index0}}_block;
-        a{{loop.index0}}_block = vec4<f32>(0.0);
+        a{{loop.index0}}{{"_blocks" if reduction.blocks == 2}} {{"*" if a.op == "product" else "+"}}= a{{loop.index0}}_block;
+        a{{loop.index0}}_block = vec4<f32>({{1 if a.op == "product" else 0}}.0);
         #endif
         #endfor
         #if reduction.blocks == 2
         if (steps & {{reduction.block_length * reduction.block_length - 1}}u) == 0u {
             #for a in reduction.accumulators
             #if a.t == "f32"
-            a{{loop.index0}} += a{{loop.index0}}_blocks;
-            a{{loop.index0}}_blocks = vec4<f32>(0.0);
+            a{{loop.index0}} {{"*" if a.op == "product" else "+"}}= a{{loop.index0}}_blocks;
+            a{{loop.index0}}_blocks = vec4<f32>({{1 if a.op == "product" else 0}}.0);
             #endif
             #endfor
         }
@@ -120,7 +127,8 @@ for (var r = begin + lane * 4u; r < end; r += {{size * 4}}u) {
 }
 #for a in reduction.accumulators
 #if a.t == "f32"
-a{{loop.index0}} += {{"a" ~ loop.index0 ~ "_blocks + " if reduction.blocks == 2}}a{{loop.index0}}_block;
+#set sign = "*" if a.op == "product" else "+"
+a{{loop.index0}} {{sign}}= {{"a" ~ loop.index0 ~ "_blocks " ~ sign ~ " " if reduction.blocks == 2}}a{{loop.index0}}_block;
 #endif
 #endfor
 #if not columns

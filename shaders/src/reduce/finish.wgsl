@@ -4,7 +4,7 @@
 ## stores (what is written, each with the register that holds its value).
 #for a in reduction.accumulators
 #set i = loop.index0
-#if a.op == "sum"
+#if a.op in ["sum", "product"]
 let acc{{i}} = a{{i}}{{" != vec4<u32>(0u)" if a.dtype == "bool"}}{{" & vec4<u32>(255u)" if a.dtype == "u8"}};
 #elif a.op == "any" or a.op == "all"
 #set truth = "a" ~ i ~ (" != " if a.op == "any" else " == ") ~ "vec4<u32>(0u)"

@@ -60,3 +60,40 @@ pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[Tensor]) -> Result<(
     }
     Ok(())
 }
+
+/// Compares the second derivatives of `f`, a single-element result, at the `f64` tensors `inputs` with central
+/// differences of its first ones: [`gradcheck`] of the gradient times fixed numbers. `torch.autograd.gradgradcheck`.
+///
+/// # Errors
+/// As [`gradcheck`].
+#[track_caller]
+pub fn gradgradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[Tensor]) -> Result<()> {
+    let place = Place::caller();
+    let slope = |x: &[Tensor]| -> Result<Tensor> {
+        let leaf = |x: &Tensor| match x.needs_grad() {
+            true => x.clone(),
+            false => x.detach().requires_grad(),
+        };
+        let leaves: Vec<Tensor> = x.iter().map(leaf).collect();
+        let handles: Vec<&Tensor> = leaves.iter().collect();
+        let options = GradOptions {
+            create_graph: true,
+            allow_unused: true,
+            ..GradOptions::default()
+        };
+        let mut sum = Tensor::zeros((), (DType::F64, x[0].device()));
+        for grad in grad(&f(&leaves), &handles, options)? {
+            let n = grad.numel()?;
+            let weights: Vec<f64> = (0..n)
+                .map(|i| 0.5 + (i as f64 * 0.618_034).fract())
+                .collect();
+            let weights = Tensor::from_vec(weights, grad.shape()?, grad.device());
+            sum = sum + (grad * weights).sum();
+        }
+        sum.checked()
+    };
+    let Some(first) = inputs.first() else {
+        return Ok(());
+    };
+    place.hold(|| gradcheck(|x| Tensor::or_fail(first.device(), slope(x)), inputs))
+}

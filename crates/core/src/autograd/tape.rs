@@ -10,6 +10,9 @@ use crate::record::node::{Node, Owned, View, drop_later};
 use crate::tensor::{Tensor, Value};
 use crate::types::error::Place;
 
+use super::anomaly;
+use super::hooks::Hooks;
+
 /// Where a value came from.
 #[derive(Clone)]
 pub(crate) enum History {
@@ -55,8 +58,26 @@ pub(crate) struct Entry {
     pub(super) name: &'static str,
     pub(super) place: Place,
     pub(super) edges: SmallVec<[Option<History>; 2]>,
+    pub(super) hooks: Hooks,
     /// `None` once a backward pass has freed it.
     pub(super) saved: Mutex<Option<Saved>>,
+}
+
+impl Entry {
+    /// The result, if it was kept.
+    pub(super) fn result(&self) -> Option<Tensor> {
+        let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let (node, view) = saved.as_ref()?.output.clone()?;
+        let history = None;
+        Some(
+            Value {
+                node,
+                view,
+                history,
+            }
+            .into_tensor(),
+        )
+    }
 }
 
 impl std::fmt::Debug for Entry {
@@ -142,8 +163,7 @@ pub(crate) fn track(
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let saved = Saved {
         inputs: saves.inputs,
-        output: saves
-            .output
+        output: (saves.output || anomaly::is_enabled())
             .then(|| (result.node.clone(), result.view.clone())),
         rule: Box::new(rule),
     };
@@ -152,6 +172,7 @@ pub(crate) fn track(
         name,
         place,
         edges: operands.iter().map(|v| v.history.clone()).collect(),
+        hooks: Hooks::default(),
         saved: Mutex::new(Some(saved)),
     })));
     result.into_tensor()

@@ -32,10 +32,13 @@ fn integer(name: &'static str, index: &Tensor, x: &Value, place: Place) -> Resul
 
 /// Positions counted from the end where they are negative.
 fn wrapped(index: Tensor, size: usize) -> Tensor {
-    match index.dtype() {
-        Ok(DType::I32 | DType::I64) => index.lt(0).where_cond(&index + size as i32, &index),
-        _ => index,
-    }
+    let index = match index.dtype() {
+        // The size may be beyond the type.
+        Ok(DType::I16 | DType::I8) => index.to_dtype(DType::I32),
+        Ok(DType::I32 | DType::I64) => index,
+        _ => return index,
+    };
+    index.lt(0).where_cond(&index + size as i32, &index)
 }
 
 /// The value, or what has no dimensions as a vector of one element.

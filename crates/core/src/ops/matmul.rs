@@ -76,9 +76,9 @@ pub(crate) fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> 
         return Err(Error::dtype(name, place, "bool matrices do not multiply"));
     }
     let compute = match dtype {
-        // Wraps to the same 8 bits; kernels store products one by one, and several u8 share a word
-        // on a GPU.
-        DType::U8 => DType::I32,
+        // Wraps to the same bits; kernels store products one by one, and several narrow integers share
+        // a word on a GPU.
+        narrow if narrow.is_narrow_integer() => DType::I32,
         dtype => dtype.compute(),
     };
     let a = cast(a, compute, place)?;

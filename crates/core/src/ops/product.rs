@@ -1,8 +1,9 @@
 //! Products of elements.
 
-use crate::autograd::{self, Saves, no_grad};
+use crate::autograd::{self, Saves};
+use crate::kernel::ReduceOp;
 use crate::ops::elementwise::cast;
-use crate::ops::reduce::{dims_or_all, kept_shape};
+use crate::ops::reduce::{dims_or_all, keep, kept_shape, reduce};
 use crate::ops::scan::{Combine, Scan, product_type, shifted};
 use crate::tensor::views::materialized;
 use crate::tensor::{Tensor, Value};
@@ -39,69 +40,51 @@ fn product(x: &Value, dims: &[usize], keepdim: bool, place: Place) -> Result<Ten
     let dtype = product_type(x)?;
     let x = materialized(&cast(x, dtype.compute(), place)?, place)?;
     let shape = x.shape().clone();
-    let kept: Vec<usize> = (0..shape.rank()).filter(|d| !dims.contains(d)).collect();
-    let result: Shape = match keepdim {
-        true => kept_shape(&shape, dims),
-        false => kept.iter().map(|&d| shape[d]).collect(),
-    };
-    let n: usize = dims.iter().map(|&d| shape[d]).product();
-    let turned: Vec<isize> = kept.iter().chain(dims).map(|&d| d as isize).collect();
-    let mut rows: Vec<usize> = kept.iter().map(|&d| shape[d]).collect();
-    rows.push(n);
-    place.hold(|| {
-        // The factors of each product as a row.
-        let rows = x
-            .into_tensor()
-            .permute(&turned[..])
-            .reshape(Shape::new(&rows));
-        Ok(total(&rows.capture()?, n, place)?
-            .reshape(&result)
-            .to_dtype(dtype))
-    })
-}
-
-/// The products of rows of `n` elements: the last of the running products.
-fn total(rows: &Value, n: usize, place: Place) -> Result<Tensor> {
-    let last = |rows: &Tensor| {
-        let forwards = Scan {
-            combine: Combine::Product,
-            reverse: false,
-        };
-        forwards.of(rows).narrow(-1, n - 1, 1)
-    };
-    let x = rows.clone().into_tensor();
-    let y = match n {
-        // Of the shape, and there is nothing to sum.
-        0 => x.sum_dims([-1], true) + 1,
-        1 => return Ok(x),
-        _ => no_grad(|| last(&x)),
-    };
-    if !autograd::tracks(&[rows]) {
-        return Ok(y);
+    let y = reduce("prod", ReduceOp::Product, &x, dims, x.dtype(), place)?;
+    let y = keep(y, &shape, dims, keepdim);
+    if !autograd::tracks(&[&x]) {
+        return Ok(place.hold(|| y.into_tensor().to_dtype(dtype)));
     }
     let saves = Saves {
-        inputs: [x].into_iter().collect(),
+        inputs: [x.clone().into_tensor()].into_iter().collect(),
         output: false,
     };
-    let rule = |c: &autograd::Context<'_>| {
-        let x = &c.inputs[0];
-        let others = |reverse| {
+    let kept = kept_shape(&shape, dims);
+    let order: Vec<usize> = (0..shape.rank())
+        .filter(|d| !dims.contains(d))
+        .chain(dims.iter().copied())
+        .collect();
+    let outer = shape.rank() - dims.len();
+    let y = autograd::track("prod", y, &[&x], saves, place, move |c| {
+        let others = others(&c.inputs[0], &order, outer);
+        [Some(others * c.grad.reshape(&kept))].into_iter().collect()
+    });
+    Ok(place.hold(|| y.to_dtype(dtype)))
+}
+
+/// For each element the product of the others that are reduced with it: of those before it and those after it.
+/// `order` has the kept dimensions, `outer` of them, and then the reduced ones.
+fn others(x: &Tensor, order: &[usize], outer: usize) -> Tensor {
+    let moved = || -> Result<Tensor> {
+        let turned: Vec<isize> = order.iter().map(|&d| d as isize).collect();
+        let x = x.permute(&turned[..]);
+        let shape = x.shape()?;
+        let n: usize = shape[outer..].iter().product();
+        let rows: Shape = shape[..outer].iter().copied().chain([n]).collect();
+        let rows = x.reshape(rows);
+        let running = |reverse| {
             let scan = Scan {
                 combine: Combine::Product,
                 reverse,
             };
-            shifted(&scan.of(x), reverse, 1, 1.0)
+            shifted(&scan.of(&rows), reverse, 1, 1.0)
         };
-        [Some(others(false) * others(true) * c.grad)]
-            .into_iter()
-            .collect()
+        let others = (running(false) * running(true)).reshape(shape);
+        let mut back = vec![0; turned.len()];
+        for (i, &d) in order.iter().enumerate() {
+            back[d] = i as isize;
+        }
+        Ok(others.permute(&back[..]))
     };
-    Ok(autograd::track(
-        "prod",
-        y.capture()?,
-        &[rows],
-        saves,
-        place,
-        rule,
-    ))
+    Tensor::or_fail(x.device(), moved())
 }

@@ -161,7 +161,7 @@ pub(super) fn dims_or_all(
 }
 
 /// Records a reduction of `dims` (ascending).
-fn reduce(
+pub(super) fn reduce(
     name: &'static str,
     op: ReduceOp,
     x: &Value,
@@ -191,7 +191,7 @@ fn reduce(
 }
 
 /// The result with the reduced dimensions put back as 1, where wanted.
-fn keep(y: Value, x: &Shape, dims: &[usize], keepdim: bool) -> Value {
+pub(super) fn keep(y: Value, x: &Shape, dims: &[usize], keepdim: bool) -> Value {
     if !keepdim {
         return y;
     }
@@ -212,7 +212,8 @@ pub(super) fn kept_shape(x: &Shape, dims: &[usize]) -> Shape {
 
 pub(crate) fn sum(x: &Value, dims: &[usize], keepdim: bool, place: Place) -> Result<Tensor> {
     let dtype = match x.dtype() {
-        DType::Bool | DType::U8 => DType::I32,
+        DType::Bool => DType::I32,
+        narrow if narrow.is_narrow_integer() => DType::I32,
         DType::U32 if x.node.device.open()?.backend.limits().has(DType::I64) => DType::I64,
         dtype => dtype,
     };
@@ -271,8 +272,9 @@ fn extremum(
     no_elements(name, x.shape(), dims, place)?;
     let dtype = x.dtype();
     let compute = match dtype {
-        // Kernels store results of reductions one by one; several u8 share a word on a GPU.
-        DType::Bool | DType::U8 => DType::I32,
+        // Kernels store results of reductions one by one; several narrow integers share a word on a GPU.
+        DType::Bool => DType::I32,
+        narrow if narrow.is_narrow_integer() => DType::I32,
         dtype => dtype.compute(),
     };
     let x = materialized(&cast(x, compute, place)?, place)?;

@@ -43,7 +43,7 @@ impl Combine {
 
 /// Whether sums and products of a type are computed in a wider one.
 fn is_narrow(dtype: DType) -> bool {
-    matches!(dtype, DType::Bool | DType::U8)
+    dtype == DType::Bool || dtype.is_narrow_integer()
 }
 
 /// Along the last dimension of one operand, element `i` is the combination of the elements `0..=i`. Sums and

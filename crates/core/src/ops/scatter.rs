@@ -31,18 +31,8 @@ impl Merge {
             Merge::Product => Scalar::Integer(1),
             Merge::Max if float => Scalar::Float(f64::NEG_INFINITY),
             Merge::Min if float => Scalar::Float(f64::INFINITY),
-            Merge::Max => Scalar::Integer(match dtype {
-                DType::I64 => i64::MIN,
-                DType::I32 => i32::MIN.into(),
-                _ => 0,
-            }),
-            Merge::Min => Scalar::Integer(match dtype {
-                DType::I64 => i64::MAX,
-                DType::U32 => u32::MAX.into(),
-                DType::U8 => u8::MAX.into(),
-                DType::Bool => 1,
-                _ => i32::MAX.into(),
-            }),
+            Merge::Max => Scalar::Integer(dtype.range().map_or(0, |(least, _)| least)),
+            Merge::Min => Scalar::Integer(dtype.range().map_or(1, |(_, largest)| largest)),
         }
     }
 }
@@ -118,8 +108,9 @@ impl Operation for Scatter {
             let none = self.merge.of_none(dtype);
             let none = Tensor::full((), none, (dtype, device));
             let all = named.where_cond(source.unsqueeze(dim), &none);
+            let choice = matches!(self.merge, Merge::Max | Merge::Min);
             let all = match source.shape()?[self.dim] {
-                0 => none.expand(all.shape()?.iter().map(|&n| n.max(1)).collect::<Shape>()),
+                0 if choice => none.expand(all.shape()?.iter().map(|&n| n.max(1)).collect::<Shape>()),
                 _ => all,
             };
             let merged = match self.merge {
@@ -201,7 +192,8 @@ pub(crate) fn scatter(
 ) -> Result<Tensor> {
     let dtype = source.dtype();
     let compute = match dtype {
-        DType::Bool | DType::U8 | DType::U32 => DType::I32,
+        DType::Bool | DType::U32 => DType::I32,
+        narrow if narrow.is_narrow_integer() => DType::I32,
         dtype => dtype.compute(),
     };
     let mut source = cast(source, compute, place)?;

@@ -40,7 +40,19 @@ macro_rules! scalar_data {
         }
     })* };
 }
-scalar_data!(f64, f32, half::f16, half::bf16, i64, i32, u32, u8, bool);
+scalar_data!(
+    f64,
+    f32,
+    half::f16,
+    half::bf16,
+    i64,
+    i32,
+    u32,
+    i16,
+    i8,
+    u8,
+    bool
+);
 
 fn rows_shape<D: Data>(rows: &[D]) -> Shape {
     let inner = rows.first().map(Data::shape).unwrap_or_default();
@@ -324,6 +336,8 @@ fn convert<E: Element>(
             DType::I64 => i64::extend_bytes(&[integer], bytes),
             DType::I32 => i32::extend_bytes(&[integer as i32], bytes),
             DType::U32 => u32::extend_bytes(&[integer as u32], bytes),
+            DType::I16 => i16::extend_bytes(&[integer as i16], bytes),
+            DType::I8 => i8::extend_bytes(&[integer as i8], bytes),
             DType::U8 => u8::extend_bytes(&[integer as u8], bytes),
             DType::Bool => bytes.push(u8::from(value.to_f64() != 0.0)),
         }

@@ -39,6 +39,8 @@ fn values(tensor: &Tensor) -> crate::types::error::Result<Values> {
         DType::I64 => text(tensor.to_vec::<i64>()?),
         DType::I32 => text(tensor.to_vec::<i32>()?.into_iter().map(i64::from).collect()),
         DType::U32 => text(tensor.to_vec::<u32>()?.into_iter().map(i64::from).collect()),
+        DType::I16 => text(tensor.to_vec::<i16>()?.into_iter().map(i64::from).collect()),
+        DType::I8 => text(tensor.to_vec::<i8>()?.into_iter().map(i64::from).collect()),
         DType::U8 => text(tensor.to_vec::<u8>()?.into_iter().map(i64::from).collect()),
         DType::Bool => Values::Text(
             tensor

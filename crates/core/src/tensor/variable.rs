@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Weak};
 
-use crate::autograd::no_grad;
+use crate::autograd::{Hooks, no_grad};
 use crate::record::node::{Home, Node};
 use crate::tensor::device::{Device, lock};
 use crate::tensor::{Inner, Tensor, Value};
@@ -21,6 +21,7 @@ pub(crate) struct Variable {
     shape: Shape,
     dtype: DType,
     requires_grad: AtomicBool,
+    pub hooks: Hooks,
     cell: Mutex<Cell>,
 }
 
@@ -39,6 +40,7 @@ impl Variable {
             shape: value.shape().clone(),
             dtype: value.dtype,
             requires_grad: AtomicBool::new(requires_grad),
+            hooks: Hooks::default(),
             cell: Mutex::new(Cell {
                 value,
                 grad: None,

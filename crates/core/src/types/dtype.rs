@@ -23,6 +23,10 @@ pub enum DType {
     I32,
     /// 32-bit unsigned integer.
     U32,
+    /// 16-bit signed integer; two share a word on a GPU.
+    I16,
+    /// 8-bit signed integer; four share a word on a GPU.
+    I8,
     /// 8-bit unsigned integer.
     U8,
     /// Truth value; one byte on the host and on the CPU, one `u32` on a GPU.
@@ -68,7 +72,7 @@ pub struct IntegerInfo {
 
 impl DType {
     /// Every element type.
-    pub const ALL: [DType; 9] = [
+    pub const ALL: [DType; 11] = [
         DType::F64,
         DType::F32,
         DType::F16,
@@ -76,6 +80,8 @@ impl DType {
         DType::I64,
         DType::I32,
         DType::U32,
+        DType::I16,
+        DType::I8,
         DType::U8,
         DType::Bool,
     ];
@@ -85,8 +91,8 @@ impl DType {
         match self {
             DType::F64 | DType::I64 => 8,
             DType::F32 | DType::I32 | DType::U32 => 4,
-            DType::F16 | DType::BF16 => 2,
-            DType::U8 | DType::Bool => 1,
+            DType::F16 | DType::BF16 | DType::I16 => 2,
+            DType::I8 | DType::U8 | DType::Bool => 1,
         }
     }
 
@@ -100,6 +106,8 @@ impl DType {
             DType::I64 => "i64",
             DType::I32 => "i32",
             DType::U32 => "u32",
+            DType::I16 => "i16",
+            DType::I8 => "i8",
             DType::U8 => "u8",
             DType::Bool => "bool",
         }
@@ -109,8 +117,8 @@ impl DType {
     pub const fn category(self) -> Category {
         match self {
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 => Category::Float,
-            DType::I64 | DType::I32 | DType::U32 | DType::U8 => Category::Integer,
             DType::Bool => Category::Bool,
+            _ => Category::Integer,
         }
     }
 
@@ -121,7 +129,13 @@ impl DType {
 
     /// Whether this is an integer type (`Bool` is not).
     pub const fn is_integer(self) -> bool {
-        matches!(self, DType::I64 | DType::I32 | DType::U32 | DType::U8)
+        matches!(self.category(), Category::Integer)
+    }
+
+    /// Whether this is an integer type of fewer than 32 bits: sums and products of it are of `i32`, as torch's are
+    /// of `int64`.
+    pub const fn is_narrow_integer(self) -> bool {
+        matches!(self, DType::I16 | DType::I8 | DType::U8)
     }
 
     /// The smallest and the largest integer of an integer type.
@@ -130,6 +144,8 @@ impl DType {
             DType::I64 => Some((i64::MIN, i64::MAX)),
             DType::I32 => Some((i32::MIN as i64, i32::MAX as i64)),
             DType::U32 => Some((0, u32::MAX as i64)),
+            DType::I16 => Some((i16::MIN as i64, i16::MAX as i64)),
+            DType::I8 => Some((i8::MIN as i64, i8::MAX as i64)),
             DType::U8 => Some((0, u8::MAX as i64)),
             DType::F64 | DType::F32 | DType::F16 | DType::BF16 | DType::Bool => None,
         }
@@ -149,7 +165,7 @@ impl DType {
             DType::F16 => (16, 11, 65_504.0, 6.103_515_625e-5),
             // (2 - 2^-7) 2^127
             DType::BF16 => (16, 8, 3.389_531_389_251_535_5e38, f32::MIN_POSITIVE as f64),
-            DType::I64 | DType::I32 | DType::U32 | DType::U8 | DType::Bool => return None,
+            _ => return None,
         };
         let eps = 1.0 / (1u64 << (digits - 1)) as f64;
         Some(FloatInfo {
@@ -205,6 +221,7 @@ impl DType {
     /// use wgrad_core::DType;
     /// assert_eq!(DType::F16.promote(DType::BF16), DType::F32);
     /// assert_eq!(DType::U8.promote(DType::I32), DType::I32);
+    /// assert_eq!(DType::U8.promote(DType::I8), DType::I16);
     /// assert_eq!(DType::I64.promote(DType::F16), DType::F16);
     /// ```
     pub fn promote(self, other: DType) -> DType {
@@ -222,10 +239,16 @@ impl DType {
             // f16 with bf16: neither holds the other.
             (F32 | F16 | BF16, _) => F32,
             (I64, _) | (_, I64) => I64,
-            // As torch: no 32-bit type holds both.
-            (I32, U32) | (U32, I32) => I64,
-            (U32, _) | (_, U32) => U32,
-            _ => I32,
+            // No 32-bit type holds all of u32 and of a signed one.
+            (U32, other) | (other, U32) => {
+                if other == U8 {
+                    U32
+                } else {
+                    I64
+                }
+            }
+            (I32, _) | (_, I32) => I32,
+            _ => I16,
         }
     }
 }

@@ -57,6 +57,8 @@ elements! {
     i64, I64, |v| Scalar::Integer(v);
     i32, I32, |v| Scalar::Integer(i64::from(v));
     u32, U32, |v| Scalar::Integer(i64::from(v));
+    i16, I16, |v| Scalar::Integer(i64::from(v));
+    i8, I8, |v| Scalar::Integer(i64::from(v));
     u8, U8, |v| Scalar::Integer(i64::from(v));
 }
 
@@ -185,6 +187,8 @@ impl Scalar {
             },
             (DType::I32, Scalar::Integer(v)) => i64::from(v as i32),
             (DType::U32, Scalar::Integer(v)) => i64::from(v as u32),
+            (DType::I16, Scalar::Integer(v)) => i64::from(v as i16),
+            (DType::I8, Scalar::Integer(v)) => i64::from(v as i8),
             (DType::U8, Scalar::Integer(v)) => i64::from(v as u8),
             (_, Scalar::Integer(v)) => v,
             (_, Scalar::Bool(v)) => i64::from(v),
@@ -205,6 +209,8 @@ scalars! {
     i32 => Integer as i64;
     i64 => Integer as i64;
     u32 => Integer as i64;
+    i16 => Integer as i64;
+    i8 => Integer as i64;
     u8 => Integer as i64;
     bool => Bool as bool;
 }

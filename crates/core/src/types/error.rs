@@ -171,6 +171,16 @@ pub enum Error {
         /// The call.
         place: Place,
     },
+    /// NaN arose where [`detect_anomaly`](crate::autograd::detect_anomaly) looks for it.
+    #[error("{op}: the {part} has NaN, and nothing that it was computed from ({place})")]
+    NotANumber {
+        /// The operation.
+        op: &'static str,
+        /// "result" or "derivative".
+        part: &'static str,
+        /// The call.
+        place: Place,
+    },
     /// A backward pass through a graph that an earlier one freed.
     #[error(
         "{op}: this part of the graph was freed by an earlier backward pass; \

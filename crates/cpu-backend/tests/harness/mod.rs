@@ -55,6 +55,8 @@ pub fn encode(dtype: DType, values: &[f64]) -> Vec<u8> {
             DType::I64 => bytes.extend((x as i64).to_le_bytes()),
             DType::I32 => bytes.extend((x as i32).to_le_bytes()),
             DType::U32 => bytes.extend((x as u32).to_le_bytes()),
+            DType::I16 => bytes.extend((x as i16).to_le_bytes()),
+            DType::I8 => bytes.push(x as i8 as u8),
             DType::U8 => bytes.push(x as u8),
             _ => bytes.push(u8::from(x != 0.0)),
         }
@@ -73,6 +75,8 @@ pub fn decode(dtype: DType, bytes: &[u8]) -> Vec<f64> {
             DType::I64 => i64::from_le_bytes(b.try_into().unwrap()) as f64,
             DType::I32 => f64::from(i32::from_le_bytes(b.try_into().unwrap())),
             DType::U32 => f64::from(u32::from_le_bytes(b.try_into().unwrap())),
+            DType::I16 => f64::from(i16::from_le_bytes(b.try_into().unwrap())),
+            DType::I8 => f64::from(b[0] as i8),
             _ => f64::from(b[0]),
         })
         .collect()

@@ -49,6 +49,7 @@ pub(super) fn generate(
         let whole = match spec.dtype {
             DType::F16 | DType::BF16 => DType::F32,
             DType::U8 => DType::U32,
+            DType::I16 | DType::I8 => DType::I32,
             other => other,
         };
         let output: Option<Output> = launch.outputs.get(i).copied().flatten();

@@ -12,10 +12,10 @@ pub(crate) fn is_position(op: ReduceOp) -> bool {
     matches!(op, ReduceOp::ArgMax | ReduceOp::ArgMin)
 }
 
-/// Storage of an accumulator's running value: values for sums, keys for the rest.
+/// Storage of an accumulator's running value: values for sums and products, keys for the rest.
 pub(crate) fn running_dtype(accumulator: &Accumulator) -> DType {
     match accumulator.op {
-        ReduceOp::Sum => match register(accumulator.dtype) {
+        ReduceOp::Sum | ReduceOp::Product => match register(accumulator.dtype) {
             "f32" => DType::F32,
             "i32" => DType::I32,
             _ => DType::U32,
@@ -28,6 +28,7 @@ pub(crate) fn running_dtype(accumulator: &Accumulator) -> DType {
 fn name(op: ReduceOp) -> &'static str {
     match op {
         ReduceOp::Sum => "sum",
+        ReduceOp::Product => "product",
         ReduceOp::Max => "max",
         ReduceOp::Min => "min",
         ReduceOp::ArgMax => "argmax",

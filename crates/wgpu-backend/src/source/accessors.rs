@@ -59,6 +59,17 @@ impl Source<'_> {
                 format!("bf16_scalar({half})"),
                 format!("unpack_bf16({pair})"),
             ),
+            DType::I16 => (
+                format!("bitcast<i32>({half} << 16u) >> 16u"),
+                format!("unpack_i16({pair})"),
+            ),
+            DType::I8 => (
+                format!(
+                    "bitcast<i32>({} << (24u - (i & 3u) * 8u)) >> 24u",
+                    one("i >> 2u")
+                ),
+                format!("unpack_i8({})", one("i >> 2u")),
+            ),
             DType::U8 => (
                 format!("({} >> ((i & 3u) * 8u)) & 255u", one("i >> 2u")),
                 format!("unpack_u8({})", one("i >> 2u")),
@@ -118,6 +129,8 @@ impl Source<'_> {
         let four = match access.dtype {
             DType::F16 => put_pair("f16_bits"),
             DType::BF16 => put_pair("bf16_bits"),
+            DType::I16 => put_pair("i16_bits"),
+            DType::I8 => put("i >> 2u", "pack_u8(bitcast<vec4<u32>>(value))".into()),
             DType::U8 => put("i >> 2u", "pack_u8(value)".into()),
             DType::Bool => put_quad("select(vec4<u32>(0u), vec4<u32>(1u), value)"),
             _ => put_quad("value"),
@@ -128,7 +141,7 @@ impl Source<'_> {
         );
         let scalar = match access.dtype {
             // Packed elements are only written four at a time.
-            DType::F16 | DType::BF16 | DType::U8 => return,
+            DType::F16 | DType::BF16 | DType::I16 | DType::I8 | DType::U8 => return,
             // As are those that are bound as 64-bit words.
             _ if matches!(element, Element::Wide(_)) => return,
             DType::Bool => put("i", "select(0u, 1u, value)".into()),

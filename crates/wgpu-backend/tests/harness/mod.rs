@@ -73,6 +73,8 @@ pub fn encode(dtype: DType, values: &[f64]) -> Vec<u8> {
             DType::BF16 => out.extend(half::bf16::from_f32(v as f32).to_le_bytes()),
             DType::I32 => out.extend((v as i32).to_le_bytes()),
             DType::U32 => out.extend((v as u32).to_le_bytes()),
+            DType::I16 => out.extend((v as i16).to_le_bytes()),
+            DType::I8 => out.push(v as i8 as u8),
             DType::U8 => out.push(v as u8),
             DType::Bool => out.extend(u32::from(v != 0.0).to_le_bytes()),
             other => panic!("{other}"),
@@ -100,6 +102,8 @@ pub fn decode(dtype: DType, bytes: &[u8], count: usize) -> Vec<f64> {
             DType::BF16 => half::bf16::from_le_bytes(half(i)).to_f64(),
             DType::I32 => f64::from(i32::from_le_bytes(word(i))),
             DType::U32 | DType::Bool => f64::from(u32::from_le_bytes(word(i))),
+            DType::I16 => f64::from(i16::from_le_bytes(half(i))),
+            DType::I8 => f64::from(bytes[i] as i8),
             DType::U8 => f64::from(bytes[i]),
             other => panic!("{other}"),
         })
@@ -234,7 +238,7 @@ impl Rng {
             .map(|_| match dtype {
                 DType::Bool => f64::from(self.bits() & 1),
                 DType::U8 | DType::U32 => f64::from(self.bits() % 50),
-                DType::I32 => f64::from(self.bits() % 100) - 50.0,
+                DType::I32 | DType::I16 | DType::I8 => f64::from(self.bits() % 100) - 50.0,
                 // Exact in 16 bits.
                 _ => (self.range(-3.0, 3.0) * 64.0).round() / 64.0,
             })

@@ -74,6 +74,41 @@ impl Tensor {
         })
     }
 
+    /// Normal random numbers that lie in [lo, hi]: drawn of the normal distribution's part in there, by its
+    /// inverse distribution function. Only floats. `torch.nn.init.trunc_normal_`.
+    #[track_caller]
+    pub fn trunc_normal(
+        shape: impl Into<Shape>,
+        mean: f64,
+        deviation: f64,
+        (lo, hi): (f64, f64),
+        target: impl Target,
+    ) -> Tensor {
+        let place = Place::caller();
+        let device = target.device();
+        let dtype = target.dtype().unwrap_or(DType::F32);
+        let checked = only_floats("trunc_normal", dtype, place).and_then(|()| {
+            if lo < hi && deviation > 0.0 && mean.is_finite() {
+                return Ok(());
+            }
+            let problem = format!("[{lo}, {hi}] of mean {mean} and standard deviation {deviation}");
+            Err(Error::value("trunc_normal", place, problem))
+        });
+        if let Err(error) = checked {
+            return Tensor::fail(device, error);
+        }
+        place.hold(|| {
+            let compute = dtype.compute();
+            let scale = deviation * std::f64::consts::SQRT_2;
+            let end = |at: f64| Tensor::full((), (at - mean) / scale, (compute, device)).erf();
+            let (from, to) = (end(lo), end(hi));
+            let u = unit(shape.into(), compute, device, place) * (to - &from) + from;
+            // At the ends the inverse is infinite.
+            let numbers = u.erfinv() * scale + mean;
+            numbers.clamp(lo, hi).to_dtype(dtype)
+        })
+    }
+
     /// Exponentially distributed random numbers: `rate e^(-rate x)`. Only floats.
     /// `torch.Tensor.exponential_`.
     #[track_caller]
