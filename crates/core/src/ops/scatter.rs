@@ -110,7 +110,9 @@ impl Operation for Scatter {
             let all = named.where_cond(source.unsqueeze(dim), &none);
             let choice = matches!(self.merge, Merge::Max | Merge::Min);
             let all = match source.shape()?[self.dim] {
-                0 if choice => none.expand(all.shape()?.iter().map(|&n| n.max(1)).collect::<Shape>()),
+                0 if choice => {
+                    none.expand(all.shape()?.iter().map(|&n| n.max(1)).collect::<Shape>())
+                }
                 _ => all,
             };
             let merged = match self.merge {

@@ -42,11 +42,17 @@ impl Tensor {
         let place = Place::caller();
         let other = other.into();
         place.hold(|| {
-            let multiple = self.div_trunc(self.gcd(other.clone())).mul(other);
-            match multiple.dtype() {
+            let divisor = self.gcd(other.clone());
+            match divisor.dtype() {
+                // The smaller types wrap behind the sign, as in torch.
+                Ok(dtype @ (DType::I8 | DType::I16)) => {
+                    self.to_dtype(DType::I32).lcm(other).to_dtype(dtype)
+                }
                 // Unsigned ones are not negative.
-                Ok(dtype) if dtype.range().is_some_and(|(lo, _)| lo == 0) => multiple,
-                _ => multiple.abs(),
+                Ok(dtype) if dtype.range().is_some_and(|(lo, _)| lo == 0) => {
+                    self.div_trunc(divisor).mul(other)
+                }
+                _ => self.div_trunc(divisor).mul(other).abs(),
             }
         })
     }

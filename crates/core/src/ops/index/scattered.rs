@@ -423,7 +423,7 @@ impl Sent {
         };
         let (d, size) = (self.d, self.size);
         autograd::track(name, y, &[&base, &source], saves, place, move |c| {
-            let [base, source, index] = &c.inputs[..] else {
+            let [base, source, index] = c.inputs else {
                 return Grads::new();
             };
             let grads = || -> Result<(Tensor, Tensor)> {
