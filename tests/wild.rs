@@ -393,6 +393,7 @@ operations! {
         stack(tensors, dim);
         tril_indices(size, size, dim, target);
         triu_indices(size, size, dim, target);
+        trunc_normal(shape, float, float, two_floats, target);
         uniform(shape, float, float, target);
         vstack(tensors);
         zeros(shape, target);

@@ -31,6 +31,7 @@ const NO_OPERATION: &[&str] = &[
     "new",
     "numel",
     "rank",
+    "register_hook",
     "requires_grad",
     "scalar",
     "set_grad",
@@ -61,6 +62,7 @@ pub const RANDOM: &[&str] = &[
     "randn",
     "randn_like",
     "randperm",
+    "trunc_normal",
     "uniform",
 ];
 

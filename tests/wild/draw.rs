@@ -114,6 +114,8 @@ impl<'a> Wild<'a> {
             DType::BF16 => of!(float bf16, bf16::from_f64),
             DType::I64 => of!(integer i64),
             DType::I32 => of!(integer i32),
+            DType::I16 => of!(integer i16),
+            DType::I8 => of!(integer i8),
             DType::U32 => of!(integer u32),
             DType::U8 => of!(integer u8),
             DType::Bool => of!(float f32, |v| v as f32).to_dtype(DType::Bool),
@@ -176,6 +178,10 @@ impl<'a> Wild<'a> {
     pub fn float(&mut self) -> f64 {
         let value = self.pick(&FLOATS);
         self.noted(value)
+    }
+
+    pub fn two_floats(&mut self) -> (f64, f64) {
+        (self.float(), self.float())
     }
 
     pub fn optional_float(&mut self) -> Option<f64> {

@@ -11,6 +11,7 @@ const SELU_ALPHA: f64 = 1.673_263_242_354_377_2;
 const SELU_SCALE: f64 = 1.050_700_987_355_480_5;
 
 /// `scale x` where `x` is above 0, else `scale alpha (e^(x / width) - 1)`.
+#[track_caller]
 fn exponential(name: &'static str, x: &Tensor, alpha: f64, scale: f64, width: f64) -> Tensor {
     let below = move |x: &Tensor| {
         // Above 0 the exponential might overflow.
@@ -32,6 +33,7 @@ fn exponential(name: &'static str, x: &Tensor, alpha: f64, scale: f64, width: f6
 }
 
 /// `lo` and `hi` beyond them, else `x`; the derivative at the bounds is 0.
+#[track_caller]
 fn between(name: &'static str, x: &Tensor, lo: f64, hi: f64) -> Tensor {
     let place = Place::caller();
     if let Ok(dtype) = x.dtype()
@@ -308,6 +310,7 @@ impl Tensor {
     }
 
     /// `-x`, of integers and bools as floats.
+    #[track_caller]
     fn neg_of_float(&self) -> Tensor {
         match self.dtype() {
             Ok(dtype) if !dtype.is_float() => self.to_dtype(DType::F32).neg(),

@@ -19,6 +19,10 @@ pub enum Rounding {
 impl Tensor {
     /// `self / other` rounded to a whole number; torch's `div` with a rounding mode. Integers stay integers, and
     /// divided by 0 they give 0.
+    ///
+    /// ```ignore
+    /// Tensor::new([-7.0, 7.0], &dev).div_rounded(2.0, Rounding::Floor); // -4, 3
+    /// ```
     #[track_caller]
     pub fn div_rounded(&self, other: impl Into<Rhs>, rounding: Rounding) -> Tensor {
         let place = Place::caller();
@@ -29,21 +33,35 @@ impl Tensor {
     }
 
     /// The least common multiple of two integers, not negative (it wraps); 0 with 0.
+    ///
+    /// ```ignore
+    /// Tensor::new([4, 6], &dev).lcm(10); // 20, 30
+    /// ```
     #[track_caller]
-    pub fn lcm(&self, other: &Tensor) -> Tensor {
+    pub fn lcm(&self, other: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
+        let other = other.into();
         place.hold(|| {
-            let divisor = self.gcd(other);
+            let divisor = self.gcd(other.clone());
             match divisor.dtype() {
-                Ok(dtype) if dtype == DType::U8 || dtype == DType::U32 => {
-                    self.div_trunc(divisor) * other
+                // The smaller types wrap behind the sign, as in torch.
+                Ok(dtype @ (DType::I8 | DType::I16)) => {
+                    self.to_dtype(DType::I32).lcm(other).to_dtype(dtype)
                 }
-                _ => (self.div_trunc(divisor) * other).abs(),
+                // Unsigned ones are not negative.
+                Ok(dtype) if dtype.range().is_some_and(|(lo, _)| lo == 0) => {
+                    self.div_trunc(divisor).mul(other)
+                }
+                _ => self.div_trunc(divisor).mul(other).abs(),
             }
         })
     }
 
     /// From `self` to `end` by `weight`: `self + weight (end - self)`, written so that both ends are exact.
+    ///
+    /// ```ignore
+    /// a.lerp(&b, 0.25); // a quarter of the way
+    /// ```
     #[track_caller]
     pub fn lerp(&self, end: &Tensor, weight: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
@@ -70,6 +88,10 @@ impl Tensor {
     }
 
     /// `self + value a b`.
+    ///
+    /// ```ignore
+    /// mean.addcmul(&std, &noise, 1.0); // mean + std * noise
+    /// ```
     #[track_caller]
     pub fn addcmul(&self, a: &Tensor, b: &Tensor, value: impl Into<Scalar>) -> Tensor {
         let place = Place::caller();

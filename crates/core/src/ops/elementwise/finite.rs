@@ -52,9 +52,9 @@ impl Tensor {
             if rtol == 0.0 && atol == 0.0 {
                 return equal;
             }
-            // Of integers in floats, of bools in integers.
+            // Integers and bools as floats, where differences do not wrap.
             let number = |x: &Tensor| match x.dtype() {
-                Ok(DType::Bool) => x.to_dtype(DType::I32),
+                Ok(dtype) if !dtype.is_float() => x.to_dtype(DType::F32),
                 _ => x.clone(),
             };
             let (a, b) = (number(self), number(other));

@@ -11,6 +11,7 @@ use crate::types::error::{Error, Place, Result};
 
 /// `f(x)` of floats, with the derivative `slope(x, g)` for the gradient `g`, where that of the formula would not be
 /// the one to have: at kinks, and where a branch that is not taken has none. Integers become `f32`.
+#[track_caller]
 pub(super) fn smooth(
     name: &'static str,
     x: &Tensor,
@@ -41,6 +42,7 @@ pub(super) fn smooth(
 }
 
 /// `f` of operands; those of 16-bit floats are widened before, and the result is rounded.
+#[track_caller]
 pub(super) fn composed<const N: usize>(
     operands: [&Tensor; N],
     f: impl FnOnce([Tensor; N]) -> Tensor,
