@@ -12,6 +12,8 @@ mod devices;
 mod check;
 #[path = "golden/creation.rs"]
 mod creation;
+#[path = "golden/differences.rs"]
+mod differences;
 #[path = "golden/elementwise.rs"]
 mod elementwise;
 #[path = "golden/index.rs"]

@@ -16,6 +16,31 @@ const TABLE: &str = include_str!("torch_names.txt");
 /// For tests alone.
 const HIDDEN: &str = "linear_cross_entropy_by";
 
+/// What is no operation of a tensor, and what is not there.
+const BESIDE: &str = "\
+## Beside tensors
+
+| torch | wgrad |
+|---|---|
+| `torch.manual_seed`, `torch.get_rng_state`, `torch.set_rng_state` | `Device::{seed, random_state, set_random_state}` |
+| `torch.Generator` | `Generator` |
+| `torch.finfo`, `torch.iinfo`, `torch.can_cast`, `torch.promote_types` | `DType::{finfo, iinfo, can_cast, promote}` |
+| `torch.result_type` | `result_type` |
+| `torch.no_grad`, `torch.enable_grad` | `no_grad`, `autograd::with_grad` |
+| `torch.autograd.grad(y, inputs)`, with `grad_outputs` | `autograd::{grad, grad_with}` |
+| `torch.autograd.functional.{vjp, jvp, jacobian, hessian, hvp}` | `autograd::{vjp, jvp, jacobian, hessian, hvp}` |
+| `torch.autograd.{gradcheck, gradgradcheck, detect_anomaly}` | `autograd::{gradcheck, gradgradcheck, detect_anomaly}` |
+| `torch.Tensor.register_hook` | `Tensor::register_hook` |
+| `torch.utils.checkpoint.checkpoint` | `autograd::checkpoint` |
+| `torch.autograd.Function`, `torch.library.custom_op` | `Tensor::custom` |
+
+## Not there
+
+Operations in place (a tensor's value never changes; the forms that give a new tensor are there), complex numbers, sparse and
+quantised tensors, factorisations and solvers (`torch.linalg.{qr, svd, inv, solve, ...}`), FFT, convolution, pooling,
+attention and recurrence, `torch.vmap`, forward-mode differentiation other than `jvp`.
+";
+
 /// Torch's names and wgrad's.
 fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     let pair = |line: &'static str| line.rsplit_once(" = ").expect("torch's name = wgrad's");
@@ -66,6 +91,7 @@ fn the_guide_is_the_table() {
             let _ = writeln!(text, "Of `{folder}`: `{}`.\n", list.join("`, `"));
         }
     }
+    text.push_str(BESIDE);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide/torch-names.md");
     let text = format!("{}\n", text.trim_end());
     if std::env::var("WGRAD_UPDATE_DOCS").is_ok_and(|v| v == "1") {
