@@ -391,7 +391,7 @@ fn mistakes_are_told() {
             (numbers.bincount(Some(&x), 0), "weights of shape"),
             (
                 Tensor::new([1, -1], &dev).bincount(None, 0),
-                "no negative integers",
+                "integers from 0 on",
             ),
             (Tensor::scalar(1.0, &dev).diff(1, 0), "diff"),
             (x.trapezoid(&wide, 1), "places of shape [3]"),

@@ -104,16 +104,17 @@ impl Tensor {
     }
 }
 
-/// One more than the largest of the integers, which is read back; an error if one is negative.
+/// One more than the largest of the integers, which is read back; an error if one is negative, or the largest
+/// positions cannot count.
 fn length(numbers: &Tensor, place: Place) -> Result<usize> {
     let numbers = numbers.to_dtype(DType::I32);
-    // 0 stands for a negative one.
+    // 0 stands for a negative one, and what does not fit wraps to such.
     let length = numbers.min().lt(0).where_cond(0, numbers.max() + 1);
     match read_size(&length, place)? {
         0 => Err(Error::value(
             "bincount",
             place,
-            "counts no negative integers",
+            "counts integers from 0 on, below 2^31 - 1",
         )),
         length => Ok(length),
     }
