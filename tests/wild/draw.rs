@@ -88,7 +88,7 @@ impl<'a> Wild<'a> {
     fn stored(&mut self, dtype: DType, shape: &[usize]) -> Tensor {
         let n: usize = shape.iter().product();
         let odd = self.below(3) == 2;
-        let mut float = |w: &mut Self| match odd {
+        let float = |w: &mut Self| match odd {
             true => w.pick(&FLOATS),
             false => w.below(9) as f64 - 4.0,
         };
