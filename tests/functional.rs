@@ -37,14 +37,14 @@ fn products_with_the_jacobian() {
     for dev in devices::all() {
         let (x, _, f, want) = tanh_of_product(&dev);
         let v = Tensor::from_vec(devices::fill(3, 3, 1.0), [3], &dev);
-        let (y, grads) = vjp(&f, &[x.clone()], &v).unwrap();
-        close(&y, &f(&[x.clone()]));
+        let (y, grads) = vjp(&f, &[&x], &v).unwrap();
+        close(&y, &f(std::slice::from_ref(&x)));
         close(&grads[0], &v.matmul(&want));
         let u = Tensor::from_vec(devices::fill(4, 4, 1.0), [4], &dev);
-        let (y, along) = jvp(&f, &[x.clone()], &[u.clone()]).unwrap();
-        close(&y, &f(&[x.clone()]));
+        let (y, along) = jvp(&f, &[&x], &[&u]).unwrap();
+        close(&y, &f(std::slice::from_ref(&x)));
         close(&along, &want.matmul(&u));
-        close(&jacobian(&f, &[x.clone()]).unwrap()[0], &want);
+        close(&jacobian(&f, &[&x]).unwrap()[0], &want);
         assert!(!y.needs_grad() && x.grad().is_err());
     }
 }
@@ -55,7 +55,7 @@ fn jacobians_of_several_inputs() {
         let a = Tensor::new([1.0, 2.0], &dev);
         let b = Tensor::new([[3.0], [4.0]], &dev);
         let unused = Tensor::new(5.0, &dev);
-        let all = jacobian(|x| &x[0] * &x[1], &[a, b, unused]).unwrap();
+        let all = jacobian(|x| &x[0] * &x[1], &[&a, &b, &unused]).unwrap();
         // y[i, j] = a[j] b[i, 0].
         assert_eq!(all[0].shape().unwrap(), [2, 2, 2]);
         assert_eq!(vec(&all[0]), [3.0, 0.0, 0.0, 3.0, 4.0, 0.0, 0.0, 4.0]);
@@ -73,7 +73,7 @@ fn second_derivatives() {
         let y = Tensor::new([0.5, -1.0, 2.0], &dev);
         // sum x^3 y: by x twice 6 x y on the diagonal, by x and y 3 x^2.
         let f = |x: &[Tensor]| (x[0].powi(3) * &x[1]).sum();
-        let h = hessian(f, &[x.clone(), y.clone()]).unwrap();
+        let h = hessian(f, &[&x, &y]).unwrap();
         close(&h[0][0], &(&x * &y * 6.0).diag(0));
         close(&h[0][1], &(x.sqr() * 3.0).diag(0));
         close(&h[1][0], &(x.sqr() * 3.0).diag(0));
@@ -82,7 +82,7 @@ fn second_derivatives() {
             Tensor::new([1.0, -1.0, 0.5], &dev),
             Tensor::new([2.0, 0.0, 1.0], &dev),
         ];
-        let (value, product) = hvp(f, &[x.clone(), y.clone()], &v).unwrap();
+        let (value, product) = hvp(f, &[&x, &y], &[&v[0], &v[1]]).unwrap();
         close(&value, &f(&[x, y]));
         close(
             &product[0],
@@ -101,17 +101,14 @@ fn functions_that_depend_on_nothing() {
     let x = Tensor::new([1.0, 2.0], &dev);
     let c = Tensor::new([3.0], &dev);
     let f = |_: &[Tensor]| c.clone();
-    assert_eq!(vec(&vjp(f, &[x.clone()], &c).unwrap().1[0]), [0.0, 0.0]);
-    assert_eq!(vec(&jvp(f, &[x.clone()], &[x.clone()]).unwrap().1), [0.0]);
-    assert_eq!(vec(&jacobian(f, &[x.clone()]).unwrap()[0]), [0.0, 0.0]);
-    assert_eq!(vec(&hessian(f, &[x.clone()]).unwrap()[0][0]), [0.0; 4]);
-    assert_eq!(
-        vec(&hvp(f, &[x.clone()], &[x.clone()]).unwrap().1[0]),
-        [0.0, 0.0]
-    );
+    assert_eq!(vec(&vjp(f, &[&x], &c).unwrap().1[0]), [0.0, 0.0]);
+    assert_eq!(vec(&jvp(f, &[&x], &[&x]).unwrap().1), [0.0]);
+    assert_eq!(vec(&jacobian(f, &[&x]).unwrap()[0]), [0.0, 0.0]);
+    assert_eq!(vec(&hessian(f, &[&x]).unwrap()[0][0]), [0.0; 4]);
+    assert_eq!(vec(&hvp(f, &[&x], &[&x]).unwrap().1[0]), [0.0, 0.0]);
     // And linear ones have second derivatives of 0.
     assert_eq!(
-        vec(&hessian(|x| x[0].sum(), &[x.clone()]).unwrap()[0][0]),
+        vec(&hessian(|x| x[0].sum(), &[&x]).unwrap()[0][0]),
         [0.0; 4]
     );
 }
@@ -122,16 +119,16 @@ fn what_does_not_fit_is_an_error_with_the_line() {
     let x = Tensor::new([1.0, 2.0], &dev);
     let wide = Tensor::ones([3], &dev);
     let errors = [
-        vjp(|x| x[0].sqr(), &[x.clone()], &wide).unwrap_err(),
-        jvp(|x| x[0].sqr(), &[x.clone()], &[wide.clone()]).unwrap_err(),
-        jvp(|x| x[0].sqr(), &[x.clone()], &[]).unwrap_err(),
-        hvp(|x| x[0].sum(), &[x.clone()], &[wide.clone()]).unwrap_err(),
-        hessian(|x| x[0].sqr(), &[x.clone()]).unwrap_err(),
+        vjp(|x| x[0].sqr(), &[&x], &wide).unwrap_err(),
+        jvp(|x| x[0].sqr(), &[&x], &[&wide]).unwrap_err(),
+        jvp(|x| x[0].sqr(), &[&x], &[]).unwrap_err(),
+        hvp(|x| x[0].sum(), &[&x], &[&wide]).unwrap_err(),
+        hessian(|x| x[0].sqr(), &[&x]).unwrap_err(),
     ];
     for error in errors {
         assert!(error.to_string().contains("tests/functional.rs"), "{error}");
     }
-    assert!(vjp(|x| x[0].matmul(&wide), &[x.clone()], &wide).is_err());
+    assert!(vjp(|x| x[0].matmul(&wide), &[&x], &wide).is_err());
 }
 
 #[test]

@@ -384,6 +384,31 @@ fn different_elements() {
         assert_eq!(none.values.to_vec::<f32>().unwrap(), [0f32; 0]);
         assert_eq!(none.inverse.dims().unwrap(), [2, 0]);
         assert_eq!(none.counts.dims().unwrap(), [0]);
+        let rows = Tensor::from_vec(x.iter().map(|v| v / 12).collect(), [500, 4], &dev);
+        let scaled: Vec<i32> = x.iter().map(|v| v / 12).collect();
+        let mut want: Vec<&[i32]> = scaled.chunks(4).collect();
+        want.sort_unstable();
+        want.dedup();
+        let unique = rows.unique_along(0);
+        assert_eq!(
+            unique.values.to_vec::<i32>().unwrap(),
+            want.concat(),
+            "{dev}"
+        );
+        let inverse: Vec<i32> = unique.inverse.to_vec().unwrap();
+        let back: Vec<i32> = inverse
+            .iter()
+            .flat_map(|&i| want[i as usize].to_vec())
+            .collect();
+        assert_eq!(back, scaled);
+        assert_eq!(unique.counts.sum().item::<i32>().unwrap(), 500);
+        let columns = rows.t().unique_along(1);
+        assert_eq!(columns.values.t().to_vec::<i32>().unwrap(), want.concat());
+        let error = rows.unique_along(2).counts.shape().unwrap_err();
+        assert!(
+            matches!(error, Error::DimOutOfRange { op: "unique", .. }),
+            "{error}"
+        );
         let same = Tensor::full([3000], 7, &dev).unique();
         assert_eq!(same.counts.to_vec::<i32>().unwrap(), [3000]);
     }

@@ -37,7 +37,7 @@ fn normal_numbers_of_given_moments() {
         let means = Tensor::new([-1.0, 5.0], &dev).unsqueeze(1).expand([2, N]);
         let x = vec(&Tensor::normal_of(
             &means,
-            &Tensor::new([[1.0], [3.0]], &dev),
+            Tensor::new([[1.0], [3.0]], &dev),
         ));
         for (row, (m, d)) in x.chunks(N).zip([(-1.0, 1.0), (5.0, 3.0)]) {
             let (mean, deviation) = moments(row);
@@ -221,7 +221,7 @@ fn what_is_no_distribution_is_refused() {
     let refused = [
         Tensor::normal([2], 0.0, -1.0, &dev),
         Tensor::normal([2], 0.0, 1.0, (DType::I32, &dev)),
-        Tensor::normal_of(&Tensor::ones([2], &dev), &Tensor::ones([3], &dev)),
+        Tensor::normal_of(&Tensor::ones([2], &dev), Tensor::ones([3], &dev)),
         Tensor::exponential([2], 0.0, &dev),
         Tensor::exponential([2], f64::NAN, &dev),
         Tensor::trunc_normal([2], 0.0, 1.0, (1.0, 1.0), &dev),

@@ -353,7 +353,9 @@ operations! {
         unbind(dim);
         unflatten(dim, dims);
         unique();
+        unique_along(dim);
         unique_consecutive();
+        unique_consecutive_along(dim);
         unsqueeze(dim);
         var();
         var_dims(dims, float, flag);

@@ -17,10 +17,12 @@ pub fn apply(op: &str, x: &[Tensor], args: &Args<'_>) -> Option<Vec<Tensor>> {
         "searchsorted" => vec![y.searchsorted(&x[1], args.bool("right"))],
         "bucketize" => vec![y.bucketize(&x[1], args.bool("right"))],
         "isin" => vec![y.isin(&x[1])],
-        "unique" | "unique_consecutive" => {
+        "unique" | "unique_consecutive" | "unique_along" | "unique_consecutive_along" => {
             let unique = match op {
                 "unique" => y.unique(),
-                _ => y.unique_consecutive(),
+                "unique_consecutive" => y.unique_consecutive(),
+                "unique_along" => y.unique_along(dim()),
+                _ => y.unique_consecutive_along(dim()),
             };
             vec![unique.values, unique.inverse, unique.counts]
         }

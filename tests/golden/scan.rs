@@ -48,6 +48,7 @@ const NO_OPERATION: &[&str] = &[
 ];
 
 /// Operations that draw random numbers (tests/distributions.rs).
+#[allow(dead_code)] // not in every test that includes this
 pub const RANDOM: &[&str] = &[
     "bernoulli",
     "bernoulli_of",

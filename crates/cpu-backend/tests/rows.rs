@@ -194,7 +194,7 @@ fn cross_entropy_of_bad_targets_and_values() {
     assert!((got[0][0] / -(-30f64).exp() - 1.0).abs() < 1e-6);
 }
 
-const ALL: [DType; 9] = DType::ALL;
+const ALL: [DType; 11] = DType::ALL;
 
 #[test]
 fn gather() {

@@ -4,7 +4,7 @@ import torch
 
 from cases import FLOATS, INF, INTEGERS, NAN, Input, laid, numbers, pairs, special
 
-NUMBERS = (*FLOATS, *INTEGERS)
+NUMBERS = (*FLOATS, *INTEGERS, "i16", "i8")
 EVERYTHING = (*NUMBERS, "bool")
 ODD = torch.tensor([[1.0, NAN, -INF, 0.0, INF, NAN, -0.0, 1.0], [0.0, -0.0, 0.0, 2.0, -1.0, -1.0, 3.0, -0.0]])
 
@@ -153,6 +153,18 @@ def sets(d):
         d.case("unique_consecutive", runs, [x], grad=False)
     # Each NaN is different.
     d.case("unique_consecutive", runs, [torch.tensor([1.0, NAN, NAN, 1.0, 1.0])], grad=False)
+    counted = lambda y: (y[0], y[1].to(torch.int32), y[2].to(torch.int32))
+    few = lambda shape, seed, dtype: ties(shape, seed, dtype).clamp(0, 1) if dtype != "bool" else ties(shape, seed, dtype)
+    slices = [few((9, 3), 1, dtype) for dtype in EVERYTHING]
+    slices += [few((7, 2, 2), 2, "i32"), few((4, 1), 3, "f32"), few((6,), 4, "i32"), numbers((4, 5), 5), few((40, 5), 6, "f32")]
+    slices += [*laid(few((3, 9), 7, "f32")), Input(few((3, 1), 7, "i32")).expand(3, 4), few((1, 4), 8, "f32")]
+    for x in slices:
+        for dim in [0, -1]:
+            if isinstance(x, Input) or x.size(dim) > 0:
+                along = lambda x, dim: counted(x.unique(dim=dim, return_inverse=True, return_counts=True))
+                again = lambda x, dim: counted(x.unique_consecutive(dim=dim, return_inverse=True, return_counts=True))
+                d.case("unique_along", along, [x], {"dim": dim}, grad=False)
+                d.case("unique_consecutive_along", again, [x], {"dim": dim}, grad=False)
     isin = lambda x, others: torch.isin(x, others)
     for dtype in NUMBERS:
         d.case("isin", isin, [ties((4, 5), 1, dtype), ties((3,), 2, dtype)], grad=False)

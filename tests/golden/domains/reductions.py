@@ -4,7 +4,7 @@ import torch
 
 from cases import DTYPES, FLOATS, INF, INTEGERS, NAN, Input, laid, numbers
 
-NUMBERS = (*FLOATS, *INTEGERS)
+NUMBERS = (*FLOATS, *INTEGERS, "i16", "i8")
 EVERYTHING = (*NUMBERS, "bool")
 
 # Rows that are special: NaN, infinities of one and of both signs, zeros, ties.

@@ -16,15 +16,15 @@ const AGAIN: GradOptions = GradOptions {
 };
 
 /// Inputs that the function is differentiated by: leaves of their own, so that nothing else gets a gradient.
-fn leaves(inputs: &[Tensor]) -> Vec<Tensor> {
+fn leaves(inputs: &[&Tensor]) -> Vec<Tensor> {
     inputs.iter().map(|x| x.detach().requires_grad()).collect()
 }
 
 /// The sum of the products of all elements.
-fn inner(a: &[Tensor], b: &[Tensor]) -> Result<Tensor> {
+fn inner(a: &[Tensor], b: &[&Tensor]) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for (a, b) in a.iter().zip(b) {
-        let product = (a * b).sum();
+        let product = (a * *b).sum();
         sum = Some(match sum {
             Some(sum) => sum + product,
             None => product,
@@ -49,7 +49,7 @@ fn by(y: &Tensor, inputs: &[Tensor], options: GradOptions) -> Result<Vec<Tensor>
     grad(y, &handles, options)
 }
 
-fn fits(op: &'static str, v: &[Tensor], inputs: &[Tensor], place: Place) -> Result<()> {
+fn fits(op: &'static str, v: &[&Tensor], inputs: &[&Tensor], place: Place) -> Result<()> {
     if v.len() != inputs.len() {
         let problem = format!("{} vectors for {} inputs", v.len(), inputs.len());
         return Err(Error::value(op, place, problem));
@@ -68,7 +68,7 @@ fn fits(op: &'static str, v: &[Tensor], inputs: &[Tensor], place: Place) -> Resu
 /// `torch.autograd.functional.vjp`.
 ///
 /// ```ignore
-/// let (y, grads) = vjp(|x| x[0].sqr(), &[x], &v)?; // grads[0] = 2 x v
+/// let (y, grads) = vjp(|x| x[0].sqr(), &[&x], &v)?; // grads[0] = 2 x v
 /// ```
 ///
 /// # Errors
@@ -76,7 +76,7 @@ fn fits(op: &'static str, v: &[Tensor], inputs: &[Tensor], place: Place) -> Resu
 #[track_caller]
 pub fn vjp(
     f: impl Fn(&[Tensor]) -> Tensor,
-    inputs: &[Tensor],
+    inputs: &[&Tensor],
     v: &Tensor,
 ) -> Result<(Tensor, Vec<Tensor>)> {
     let place = Place::caller();
@@ -103,8 +103,8 @@ pub fn vjp(
 #[track_caller]
 pub fn jvp(
     f: impl Fn(&[Tensor]) -> Tensor,
-    inputs: &[Tensor],
-    v: &[Tensor],
+    inputs: &[&Tensor],
+    v: &[&Tensor],
 ) -> Result<(Tensor, Tensor)> {
     let place = Place::caller();
     fits("jvp", v, inputs, place)?;
@@ -127,13 +127,13 @@ pub fn jvp(
 /// element of the result. `torch.autograd.functional.jacobian`.
 ///
 /// ```ignore
-/// let j = jacobian(|x| x[0].matmul(&w), &[x])?; // [k] -> [n]: j[0] is [n, k]
+/// let j = jacobian(|x| x[0].matmul(&w), &[&x])?; // [k] -> [n]: j[0] is [n, k]
 /// ```
 ///
 /// # Errors
 /// Errors of `f`.
 #[track_caller]
-pub fn jacobian(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
+pub fn jacobian(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
     let place = Place::caller();
     place.hold(|| {
         let inputs = leaves(inputs);
@@ -169,7 +169,7 @@ fn rows(y: &Tensor, inputs: &[Tensor]) -> Result<Vec<Tensor>> {
 /// # Errors
 /// Errors of `f`; [`Error::Grad`] if its result has several elements.
 #[track_caller]
-pub fn hessian(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[Tensor]) -> Result<Vec<Vec<Tensor>>> {
+pub fn hessian(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<Vec<Vec<Tensor>>> {
     let place = Place::caller();
     place.hold(|| {
         let inputs = leaves(inputs);
@@ -186,8 +186,8 @@ pub fn hessian(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[Tensor]) -> Result<Vec
 #[track_caller]
 pub fn hvp(
     f: impl Fn(&[Tensor]) -> Tensor,
-    inputs: &[Tensor],
-    v: &[Tensor],
+    inputs: &[&Tensor],
+    v: &[&Tensor],
 ) -> Result<(Tensor, Vec<Tensor>)> {
     let place = Place::caller();
     fits("hvp", v, inputs, place)?;

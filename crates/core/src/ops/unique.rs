@@ -4,6 +4,8 @@ use super::compaction::positions;
 use super::scatter::scatter_add;
 use super::sort::first;
 use crate::tensor::Tensor;
+use crate::tensor::slice::s;
+use crate::tensor::views::dim_of;
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
 
@@ -37,7 +39,7 @@ impl Tensor {
             let shape = self.shape()?;
             let flat = self.reshape([-1isize]).capture()?;
             let (sorted, from) = first("unique", &flat, 0, false, None, place)?;
-            let runs = runs(&sorted, place)?;
+            let runs = runs(&sorted, 0, place)?;
             // The inverse is in sorted order; each number goes to where its element stood.
             let (number, from) = (runs.inverse.capture()?, from.capture()?);
             let inverse = scatter_add("unique", &number, 0, shape.numel(), &from, place)?;
@@ -60,11 +62,54 @@ impl Tensor {
         let place = Place::caller();
         results(self, || {
             let shape = self.shape()?;
-            let runs = runs(&self.reshape([-1isize]), place)?;
+            let runs = runs(&self.reshape([-1isize]), 0, place)?;
             Ok(Unique {
                 inverse: runs.inverse.reshape(shape),
                 ..runs
             })
+        })
+    }
+
+    /// The different slices along `dim` in ascending order of their elements, the first counting most, where each
+    /// slice stands among them (a vector), and how often each occurs: `torch.unique(dim=..)`.
+    ///
+    /// ```ignore
+    /// let x = Tensor::new([[2, 1], [1, 1], [2, 1]], &dev);
+    /// let unique = x.unique_along(0);
+    /// unique.values;  // [[1, 1], [2, 1]]
+    /// unique.inverse; // [1, 0, 1]
+    /// unique.counts;  // [1, 2]
+    /// ```
+    ///
+    /// A dimension that is not there gives failed tensors with
+    /// [`Error::DimOutOfRange`](crate::Error::DimOutOfRange).
+    #[track_caller]
+    pub fn unique_along(&self, dim: isize) -> Unique {
+        let place = Place::caller();
+        results(self, || {
+            let shape = self.shape()?;
+            let d = dim_of("unique", &shape, dim, place)?;
+            // The others keep their order, which is that of what counts most.
+            let others = (0..shape.rank()).filter(|&o| o != d);
+            let turned: Vec<isize> = [d].into_iter().chain(others).map(|d| d as isize).collect();
+            let order = order_of_rows(&self.detach().permute(turned), place)?;
+            let runs = runs(&self.index_select(dim, &order), dim, place)?;
+            let (number, order) = (runs.inverse.capture()?, order.capture()?);
+            Ok(Unique {
+                inverse: scatter_add("unique", &number, 0, shape[d], &order, place)?,
+                ..runs
+            })
+        })
+    }
+
+    /// [`Tensor::unique_along`] in the order in which the slices stand, where only repetitions that follow each
+    /// other are left out: `torch.unique_consecutive(dim=..)`.
+    #[track_caller]
+    pub fn unique_consecutive_along(&self, dim: isize) -> Unique {
+        let place = Place::caller();
+        results(self, || {
+            dim_of("unique_consecutive", &self.shape()?, dim, place)?;
+            runs(self, dim, place)
         })
     }
 }
@@ -82,10 +127,12 @@ fn results(x: &Tensor, f: impl FnOnce() -> Result<Unique>) -> Unique {
     })
 }
 
-/// The runs of equal elements of a vector: their value, for each element the number of its run, and their
-/// lengths.
-fn runs(x: &Tensor, place: Place) -> Result<Unique> {
-    let (n, device) = (x.numel()?, x.device());
+/// The runs of equal slices along a dimension: one of each, for each slice the number of its run, and how long
+/// they are.
+fn runs(x: &Tensor, dim: isize, place: Place) -> Result<Unique> {
+    let (shape, device) = (x.shape()?, x.device());
+    let d = dim_of("unique", &shape, dim, place)?;
+    let n = shape[d];
     if n == 0 {
         let none = Tensor::zeros([0], (DType::I32, device));
         return Ok(Unique {
@@ -94,20 +141,67 @@ fn runs(x: &Tensor, place: Place) -> Result<Unique> {
             counts: none,
         });
     }
-    let changes = x.narrow(0, 1, n - 1).ne(x.narrow(0, 0, n - 1));
+    let changes = x.narrow(dim, 1, n - 1).ne(x.narrow(dim, 0, n - 1));
+    let others: Vec<isize> = (0..shape.rank())
+        .filter(|&o| o != d)
+        .map(|o| o as isize)
+        .collect();
+    let changes = match others.is_empty() {
+        true => changes,
+        false => changes.any_dims(others, false),
+    };
     let begins = Tensor::cat(&[Tensor::ones([1], (DType::Bool, device)), changes], 0);
     let starts = positions(&begins, place);
     let runs = starts.numel()?;
-    let ends = Tensor::cat(
-        &[
-            starts.narrow(0, 1, runs - 1),
-            Tensor::full([1], n as i64, (DType::I32, device)),
-        ],
-        0,
-    );
+    let end = Tensor::full([1], n as i64, (DType::I32, device));
+    let ends = Tensor::cat(&[starts.narrow(0, 1, runs - 1), end], 0);
     Ok(Unique {
-        values: x.index_select(0, &starts),
+        values: x.index_select(dim, &starts),
         inverse: begins.cumsum(0) - 1,
         counts: ends - starts,
     })
+}
+
+/// The order of the slices along the first dimension, by their elements.
+///
+/// Elements get ranks, and two neighbours the rank of their pair, until one is left of each slice (Karp, Miller and
+/// Rosenberg, 1972): the logarithm of the number of elements in sorts, all columns at a time.
+fn order_of_rows(x: &Tensor, place: Place) -> Result<Tensor> {
+    let shape = x.shape()?;
+    let (n, mut width) = (shape[0], shape[1..].iter().product::<usize>());
+    if n == 0 || width == 0 {
+        return Ok(Tensor::arange(n, (DType::I32, x.device())));
+    }
+    let x = x.contiguous().reshape([n, width]);
+    let (sorted, from) = x.sort(0, false);
+    let mut ranks = ranked(&changed(&sorted, n), &from, place)?;
+    while width > 1 {
+        let half = width / 2;
+        let side = |first| ranks.slice((.., s(first..2 * half).step(2)));
+        let (high, low) = (side(0), side(1));
+        let by_low = low.argsort(0, false);
+        let from = by_low.gather(0, &high.gather(0, &by_low).argsort(0, false));
+        let part = |side: &Tensor| changed(&side.gather(0, &from), n);
+        let pairs = ranked(&part(&high).logical_or(part(&low)), &from, place)?;
+        ranks = match width % 2 {
+            0 => pairs,
+            _ => Tensor::cat(&[pairs, ranks.narrow(1, width - 1, 1)], 1),
+        };
+        width = width.div_ceil(2);
+    }
+    Ok(ranks.select(1, 0).argsort(0, false))
+}
+
+/// Whether each of `n` elements along the first dimension differs from the one before it.
+fn changed(x: &Tensor, n: usize) -> Tensor {
+    let first = x.narrow(0, 0, 1).to_dtype(DType::Bool).zeros_like();
+    Tensor::cat(&[first, x.narrow(0, 1, n - 1).ne(x.narrow(0, 0, n - 1))], 0)
+}
+
+/// The ranks of elements along the first dimension that are sorted, and came `from` there: how many changes there are
+/// up to each.
+fn ranked(changes: &Tensor, from: &Tensor, place: Place) -> Result<Tensor> {
+    let (ranks, from) = (changes.cumsum(0).capture()?, from.capture()?);
+    let n = ranks.shape()[0];
+    scatter_add("unique", &ranks, 0, n, &from, place)
 }
