@@ -7,6 +7,7 @@ mod devices;
 #[path = "wild/draw.rs"]
 mod draw;
 #[path = "golden/scan.rs"]
+#[allow(dead_code)]
 mod scan;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -174,7 +174,6 @@ fn same(
             }
             _ => f64::INFINITY,
         };
-        // Not `>`, which NaN passes.
         if error.is_nan() || error > 1.0 {
             return Err(format!("element {i} of {}: {g} for {w}", got.len()));
         }
