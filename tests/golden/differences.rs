@@ -41,8 +41,8 @@ fn leaves(case: &Case, manifest: &Manifest<'_>, dev: &Device) -> Option<Vec<Tens
         }
     }
     values.sort_by(f64::total_cmp);
-    let apart = values.windows(2).all(|pair| pair[1] - pair[0] > 1e-4);
-    let smooth = |x: &f64| x.abs() < 1000.0 && ((x * 4.0).round() / 4.0 - x).abs() > 1e-4;
+    let apart = values.windows(2).all(|pair| pair[1] - pair[0] > 1e-5);
+    let smooth = |x: &f64| x.abs() < 1000.0 && ((x * 4.0).round() / 4.0 - x).abs() > 1e-5;
     let fit = !values.is_empty() && values.len() <= ELEMENTS && apart && values.iter().all(smooth);
     fit.then_some(leaves)
 }
