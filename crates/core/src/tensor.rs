@@ -162,8 +162,16 @@ impl Tensor {
 
     /// The tensor, or its error: ends a chain of operations where `?` should stop.
     ///
-    /// ```ignore
-    /// fn forward(&self, x: &Tensor) -> Result<Tensor> { x.matmul(&self.w).relu().checked() }
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// fn forward(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    ///     x.matmul(w).relu().checked()
+    /// }
+    /// let w = Tensor::ones([4, 2], &dev);
+    /// assert!(forward(&Tensor::ones([3, 4], &dev), &w).is_ok());
+    /// assert!(forward(&Tensor::ones([3, 5], &dev), &w).is_err());
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors

@@ -26,9 +26,14 @@ pub(super) fn is_enabled() -> bool {
 /// What is recorded in `f` keeps all intermediate results, and backward passes read back whether they hold NaN:
 /// for looking for a fault, not for training.
 ///
-/// ```ignore
-/// let error = detect_anomaly(|| loss(&x)?.backward()).unwrap_err();
-/// // ln: the result has NaN, and no operand that was computed (src/main.rs:12:9)
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let x = Tensor::new([-1.0, 4.0], &dev).requires_grad();
+/// let error = wgrad::autograd::detect_anomaly(|| (x.ln() * 2.0).sum().backward()).unwrap_err();
+/// // ln: the result has NaN, and nothing that it was computed from (src/main.rs:12:9)
+/// assert!(error.to_string().starts_with("ln: the result has NaN"));
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// In a browser, where nothing can be waited for, this only does `f`.

@@ -18,9 +18,16 @@ use crate::types::error::{Error, Place, Result};
 /// numbers drawn in `f` are the same both times, so dropout works. `f` runs twice, so what it does
 /// besides (counting calls, updating running statistics) happens twice.
 ///
-/// ```ignore
-/// let block = self.block.clone(); // an Arc, or a module that is Clone: clones share parameters
-/// let y = autograd::checkpoint(&[&x], move |x| block.forward(&x[0]))?;
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let w = Tensor::ones([3, 3], &dev).requires_grad();
+/// let x = Tensor::ones([2, 3], &dev).requires_grad();
+/// let weight = w.clone(); // a module that is Clone: clones share parameters
+/// let y = autograd::checkpoint(&[&x], move |x| x[0].matmul(&weight).relu().checked())?;
+/// y.sum().backward()?;
+/// assert_eq!(w.grad()?.to_vec::<f32>()?, [2.0; 9]);
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Errors

@@ -67,8 +67,15 @@ fn fits(op: &'static str, v: &[&Tensor], inputs: &[&Tensor], place: Place) -> Re
 /// `f(inputs)`, and the product of `v`, of its shape, and its Jacobian: what a backward pass computes.
 /// `torch.autograd.functional.vjp`.
 ///
-/// ```ignore
-/// let (y, grads) = vjp(|x| x[0].sqr(), &[&x], &v)?; // grads[0] = 2 x v
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let x = Tensor::new([1.0, 3.0], &dev);
+/// let v = Tensor::new([1.0, 10.0], &dev);
+/// let (y, grads) = autograd::vjp(|x| x[0].sqr(), &[&x], &v)?;
+/// assert_eq!(y.to_vec::<f32>()?, [1.0, 9.0]);
+/// assert_eq!(grads[0].to_vec::<f32>()?, [2.0, 60.0]); // 2 x v
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Errors
@@ -126,8 +133,15 @@ pub fn jvp(
 /// The Jacobian of `f` by each input: of the result's shape followed by the input's, one backward pass for each
 /// element of the result. `torch.autograd.functional.jacobian`.
 ///
-/// ```ignore
-/// let j = jacobian(|x| x[0].matmul(&w), &[&x])?; // [k] -> [n]: j[0] is [n, k]
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let w = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &dev);
+/// let x = Tensor::new([1.0, 1.0], &dev);
+/// let j = autograd::jacobian(|x| x[0].matmul(&w), &[&x])?; // of [2] to [3]
+/// assert_eq!(j[0].shape()?, [3, 2]);
+/// assert_eq!(j[0].to_vec::<f32>()?, w.t().to_vec::<f32>()?);
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Errors

@@ -92,11 +92,16 @@ impl Tensor {
     /// variable see what a pass adds to its gradient. Several run in the order of their registration.
     /// `torch.Tensor.register_hook`.
     ///
-    /// ```ignore
-    /// let hidden = x.matmul(&w);
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.0, 5.0], &dev).requires_grad();
+    /// let hidden = &x * 2.0;
     /// let handle = hidden.register_hook(|grad| Some(grad.clamp(-1.0, 1.0)))?;
     /// hidden.sqr().sum().backward()?;
     /// handle.remove();
+    /// assert_eq!(x.grad()?.to_vec::<f32>()?, [2.0, 2.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors

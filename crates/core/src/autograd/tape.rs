@@ -121,8 +121,13 @@ thread_local! {
 
 /// Runs `f` without recording a tape on this thread: results in it need no gradient.
 ///
-/// ```ignore
-/// let y = no_grad(|| model.forward(&x))?;
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let w = Tensor::ones([3, 3], &dev).requires_grad();
+/// let y = no_grad(|| Tensor::ones([2, 3], &dev).matmul(&w));
+/// assert!(!y.needs_grad());
+/// # Ok::<(), Error>(())
 /// ```
 pub fn no_grad<T>(f: impl FnOnce() -> T) -> T {
     with_grad(false, f)

@@ -35,10 +35,16 @@ impl Device {
     /// (timestamp queries), or the wall clock on the CPU. Work of other threads on this device is
     /// recorded too. Slower than a plain run: on a GPU each kernel gets a pass of its own.
     ///
-    /// ```ignore
-    /// let (loss, profile) = dev.profile(|| step(&model))?;
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::ones([64, 64], &dev);
+    /// let (sum, profile) = dev.profile(|| x.matmul(&x).relu().sum().item::<f32>())?;
     /// println!("{profile}");
-    /// std::fs::write("trace.json", profile.chrome_trace())?; // chrome://tracing, ui.perfetto.dev
+    /// let trace = profile.chrome_trace(); // for chrome://tracing, ui.perfetto.dev
+    /// assert_eq!(sum?, 64.0 * 64.0 * 64.0);
+    /// assert!(trace.contains("traceEvents"));
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors

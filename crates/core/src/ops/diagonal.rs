@@ -15,8 +15,12 @@ impl Tensor {
     /// The matrices (the last two dimensions) with zeros above diagonal `diagonal`: 0 is the main one, positive
     /// ones lie above it. `torch.tril`.
     ///
-    /// ```ignore
-    /// Tensor::ones([3, 3], &dev).tril(0); // [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::ones([3, 3], &dev).tril(0);
+    /// assert_eq!(x.to_vec::<f32>()?, [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn tril(&self, diagonal: isize) -> Tensor {

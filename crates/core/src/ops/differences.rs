@@ -10,8 +10,11 @@ impl Tensor {
     /// The differences of neighbours along `dim`, `n` times, as `torch.diff`: each time one element fewer, as long
     /// as there are any. Of bools whether they differ.
     ///
-    /// ```ignore
-    /// Tensor::new([1, 4, 9, 16], &dev).diff(1, -1); // [3, 5, 7]
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([1, 4, 9, 16], &dev).diff(1, -1).to_vec::<i32>()?, [3, 5, 7]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// A tensor without dimensions gives a failed tensor.
@@ -40,10 +43,13 @@ impl Tensor {
     /// `torch.trapezoid`. `x` is the distance of neighbours, or a tensor of the places where the elements stand:
     /// a vector, or one that broadcasts to this tensor. Integers give `f32`.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let y = Tensor::new([1.0, 5.0, 10.0], &dev);
-    /// y.trapezoid(1.0, -1);                                 // 10.5
-    /// y.trapezoid(&Tensor::new([1.0, 3.0, 6.0], &dev), -1); // 28.5
+    /// assert_eq!(y.trapezoid(1.0, -1).item::<f32>()?, 10.5);
+    /// assert_eq!(y.trapezoid(&Tensor::new([1.0, 3.0, 6.0], &dev), -1).item::<f32>()?, 28.5);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn trapezoid(&self, x: impl Into<Rhs>, dim: isize) -> Tensor {

@@ -13,10 +13,18 @@ impl Tensor {
     /// Operands are multiplied pair by pair, the pair with the smallest result first, by matrix products where
     /// there is something to sum.
     ///
-    /// ```ignore
-    /// Tensor::einsum("ij,jk->ik", &[&a, &b]);        // the matrix product
-    /// Tensor::einsum("...ii", &[&a]);                // traces
-    /// Tensor::einsum("bqhd,bkhd->bhqk", &[&q, &k]);  // attention scores
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, b) = (Tensor::ones([2, 3], &dev), Tensor::ones([3, 4], &dev));
+    /// let product = Tensor::einsum("ij,jk->ik", &[&a, &b]); // the matrix product
+    /// assert_eq!(product.to_vec::<f32>()?, [3.0; 8]);
+    /// let traces = Tensor::einsum("...ii", &[&Tensor::ones([5, 3, 3], &dev)]);
+    /// assert_eq!(traces.to_vec::<f32>()?, [3.0; 5]);
+    /// let (q, k) = (Tensor::ones([2, 7, 4, 8], &dev), Tensor::ones([2, 9, 4, 8], &dev));
+    /// let scores = Tensor::einsum("bqhd,bkhd->bhqk", &[&q, &k]); // of attention
+    /// assert_eq!(scores.shape()?, [2, 4, 7, 9]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// An equation that cannot be read, or that does not fit the operands, gives a failed tensor.

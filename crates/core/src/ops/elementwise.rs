@@ -524,8 +524,11 @@ fn unary(op: MapOp, class: Class, x: &Tensor, place: Place) -> Tensor {
 /// # Errors
 /// A failed tensor's.
 ///
-/// ```ignore
-/// wgrad::result_type(&Tensor::new([1, 2], &dev), 1.5)?; // f32
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// assert_eq!(wgrad::result_type(&Tensor::new([1, 2], &dev), 1.5)?, DType::F32);
+/// # Ok::<(), Error>(())
 /// ```
 pub fn result_type(a: impl Into<Rhs>, b: impl Into<Rhs>) -> Result<DType> {
     Ok(match (a.into(), b.into()) {

@@ -39,9 +39,14 @@ impl Tensor {
     /// `torch.max(x, dim)`. Of equal elements the first; NaN wins. The gradient goes to that element alone, unlike
     /// that of [`Tensor::amax`].
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([[1.0, 3.0], [4.0, 2.0]], &dev);
-    /// let (values, positions) = x.max_along(1, false); // [3, 4] and [1, 0]
+    /// let (values, positions) = x.max_along(1, false);
+    /// assert_eq!(values.to_vec::<f32>()?, [3.0, 4.0]);
+    /// assert_eq!(positions.to_vec::<i32>()?, [1, 0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn max_along(&self, dim: isize, keepdim: bool) -> (Tensor, Tensor) {

@@ -26,9 +26,16 @@ impl Tensor {
     /// [`no_grad`](crate::autograd::no_grad). The method is that of
     /// [Hsu et al. 2024](https://arxiv.org/abs/2410.10989), section 3.2.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let hidden = Tensor::randn([8, 16], &dev).requires_grad();
+    /// let embedding = Tensor::randn([100, 16], &dev).requires_grad();
+    /// let next_tokens = Tensor::randint([8], 0, 100, &dev);
     /// let loss = hidden.linear_cross_entropy(&embedding, None, &next_tokens);
     /// loss.backward()?;
+    /// assert_eq!(embedding.grad()?.shape()?, [100, 16]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn linear_cross_entropy(

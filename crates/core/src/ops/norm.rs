@@ -22,10 +22,13 @@ impl Tensor {
     /// smallest, for 0 the number of elements that are not 0. Only floats; 16-bit ones are widened to `f32`, but
     /// nothing is scaled: sums of squares overflow.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([[3.0, -4.0], [0.0, 2.0]], &dev);
-    /// x.vector_norm(2.0, [1], false);           // [5, 2]
-    /// x.vector_norm(f64::INFINITY, [1], false); // [4, 2]
+    /// assert_eq!(x.vector_norm(2.0, [1], false).to_vec::<f32>()?, [5.0, 2.0]);
+    /// assert_eq!(x.vector_norm(f64::INFINITY, [1], false).to_vec::<f32>()?, [4.0, 2.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// Where the norm is 0, so is the gradient; of absolute values that tie for an extremum each gets its share.

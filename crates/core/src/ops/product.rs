@@ -22,9 +22,12 @@ impl Tensor {
     /// The gradient of an element is the product of the others: nothing is divided by, so it is right where
     /// elements are 0.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &dev);
-    /// x.prod_dims([0], false); // [3, 8]
+    /// assert_eq!(x.prod_dims([0], false).to_vec::<f32>()?, [3.0, 8.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn prod_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {

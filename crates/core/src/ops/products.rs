@@ -94,8 +94,13 @@ impl Tensor {
     /// The product summed over dimensions `ours` of this tensor and `theirs` of the other, pair by pair; what
     /// is left of this tensor stands first. `torch.tensordot`.
     ///
-    /// ```ignore
-    /// a.tensordot(&b, [-1], [0]); // the matrix product
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, b) = (Tensor::ones([2, 3], &dev), Tensor::ones([3, 4], &dev));
+    /// let y = a.tensordot(&b, [-1], [0]); // the matrix product
+    /// assert_eq!(y.to_vec::<f32>()?, [3.0; 8]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn tensordot(&self, other: &Tensor, ours: impl DimList, theirs: impl DimList) -> Tensor {

@@ -39,9 +39,12 @@ impl Tensor {
     /// The medians along `dim`, which goes away unless `keepdim`, and where they stand, as `i32`:
     /// `torch.median(x, dim)`. NaN wins, the first one. The gradient goes to where the median stands.
     ///
-    /// ```ignore
-    /// let (values, positions) = Tensor::new([4.0, 1.0, 3.0, 2.0], &dev).median_along(0, false);
-    /// // 2 and 3
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (value, position) = Tensor::new([4.0, 1.0, 3.0, 2.0], &dev).median_along(0, false);
+    /// assert_eq!((value.item::<f32>()?, position.item::<i32>()?), (2.0, 3));
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn median_along(&self, dim: isize, keepdim: bool) -> (Tensor, Tensor) {
@@ -103,9 +106,12 @@ impl Tensor {
     /// A quantile stands at place `q (n - 1)` of the sorted elements; if that lies between two, `interpolation` says
     /// what it is. The gradient goes to the elements that it is made of, and along the line to `q`.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::{Interpolation, prelude::*};
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([4.0, 1.0, 3.0, 2.0], &dev);
-    /// x.quantile(0.5, .., false, Interpolation::Linear); // 2.5
+    /// assert_eq!(x.quantile(0.5, .., false, Interpolation::Linear).item::<f32>()?, 2.5);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// A number outside of `0..=1` and a reduction of no elements give failed tensors; such a number in a tensor is
@@ -149,8 +155,12 @@ impl Tensor {
     /// The most frequent element along `dim`, which goes away unless `keepdim`, and where it stands last, as
     /// `i32`: `torch.mode`. Of equally frequent ones the smallest. Each NaN is different from the others.
     ///
-    /// ```ignore
-    /// let (value, position) = Tensor::new([2, 1, 2, 3], &dev).mode(0, false); // 2 and 2
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (value, position) = Tensor::new([2, 1, 2, 3], &dev).mode(0, false);
+    /// assert_eq!((value.item::<i32>()?, position.item::<i32>()?), (2, 2));
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn mode(&self, dim: isize, keepdim: bool) -> (Tensor, Tensor) {

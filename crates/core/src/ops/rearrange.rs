@@ -21,8 +21,12 @@ pub enum Indexing {
 impl Tensor {
     /// The elements along `dims` in reverse order, `torch.flip`. A view, which moves nothing.
     ///
-    /// ```ignore
-    /// Tensor::new([[1, 2], [3, 4]], &dev).flip([1]); // [[2, 1], [4, 3]]
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// assert_eq!(x.flip([1]).to_vec::<i32>()?, [2, 1, 4, 3]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn flip(&self, dims: impl DimList) -> Tensor {
@@ -44,8 +48,12 @@ impl Tensor {
     /// The elements moved by `shifts` along `dims`, those that leave at one end coming in at the other,
     /// `torch.roll`. As many shifts as dimensions; of `..` one, by which the flattened tensor moves.
     ///
-    /// ```ignore
-    /// Tensor::new([1, 2, 3, 4], &dev).roll(&[1], [0]); // [4, 1, 2, 3]
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1, 2, 3, 4], &dev);
+    /// assert_eq!(x.roll(&[1], [0]).to_vec::<i32>()?, [4, 1, 2, 3]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn roll(&self, shifts: &[isize], dims: impl DimList) -> Tensor {
@@ -208,9 +216,14 @@ impl Tensor {
     /// `repeats` is a number, or a vector of integers with one for each element along the dimension, the sum of
     /// which is read back. `torch.repeat_interleave`.
     ///
-    /// ```ignore
-    /// Tensor::new([1, 2], &dev).repeat_interleave(2, None);                             // [1, 1, 2, 2]
-    /// Tensor::new([1, 2], &dev).repeat_interleave(&Tensor::new([3, 1], &dev), Some(0)); // [1, 1, 1, 2]
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1, 2], &dev);
+    /// assert_eq!(x.repeat_interleave(2, None).to_vec::<i32>()?, [1, 1, 2, 2]);
+    /// let times = Tensor::new([3, 1], &dev);
+    /// assert_eq!(x.repeat_interleave(&times, Some(0)).to_vec::<i32>()?, [1, 1, 1, 2]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn repeat_interleave(&self, repeats: impl Into<Rhs>, dim: Option<isize>) -> Tensor {
@@ -367,9 +380,14 @@ impl Tensor {
     /// Of vectors (or numbers) a grid: result `i` has the elements of tensor `i` along dimension `i` and repeats
     /// them along the others. Views. `torch.meshgrid`.
     ///
-    /// ```ignore
-    /// let grid = Tensor::meshgrid(&[&Tensor::new([1, 2], &dev), &Tensor::new([3, 4, 5], &dev)], Indexing::Ij);
-    /// // [[1, 1, 1], [2, 2, 2]] and [[3, 4, 5], [3, 4, 5]]
+    /// ```
+    /// # use wgrad::{Indexing, prelude::*};
+    /// # let dev = wgrad::cpu();
+    /// let (x, y) = (Tensor::new([1, 2], &dev), Tensor::new([3, 4, 5], &dev));
+    /// let grid = Tensor::meshgrid(&[&x, &y], Indexing::Ij);
+    /// assert_eq!(grid[0].to_vec::<i32>()?, [1, 1, 1, 2, 2, 2]);
+    /// assert_eq!(grid[1].to_vec::<i32>()?, [3, 4, 5, 3, 4, 5]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn meshgrid(tensors: &[impl AsRef<Tensor>], indexing: Indexing) -> Vec<Tensor> {

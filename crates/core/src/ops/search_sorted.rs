@@ -15,10 +15,14 @@ impl Tensor {
     /// A vector serves all values; otherwise the dimensions but the last are those of `values`. NaN counts as
     /// larger than everything, so it stands at the end.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let sorted = Tensor::new([1.0, 3.0, 5.0], &dev);
-    /// sorted.searchsorted(&Tensor::new([3.0, 6.0], &dev), false); // [1, 3]
-    /// sorted.searchsorted(&Tensor::new([3.0, 6.0], &dev), true);  // [2, 3]
+    /// let values = Tensor::new([3.0, 6.0], &dev);
+    /// assert_eq!(sorted.searchsorted(&values, false).to_vec::<i32>()?, [1, 3]);
+    /// assert_eq!(sorted.searchsorted(&values, true).to_vec::<i32>()?, [2, 3]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// Operands of different types promote. Other shapes give a failed tensor with [`Error::Shape`].
@@ -31,10 +35,13 @@ impl Tensor {
     /// The number of the bucket of each element, as `torch.bucketize`: [`Tensor::searchsorted`] of the
     /// elements among `boundaries`, a sorted vector.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([[3.0, 6.0, 9.0], [3.0, 6.0, 9.0]], &dev);
     /// let boundaries = Tensor::new([1.0, 3.0, 5.0, 7.0, 9.0], &dev);
-    /// x.bucketize(&boundaries, false); // [[1, 3, 4], [1, 3, 4]]
+    /// assert_eq!(x.bucketize(&boundaries, false).to_vec::<i32>()?, [1, 3, 4, 1, 3, 4]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn bucketize(&self, boundaries: &Tensor, right: bool) -> Tensor {
@@ -53,8 +60,12 @@ impl Tensor {
 impl Tensor {
     /// Whether each element is among those of `others`, as bools: `torch.isin`. NaN is equal to nothing.
     ///
-    /// ```ignore
-    /// Tensor::new([1, 2, 3], &dev).isin(&Tensor::new([3, 1], &dev)); // [true, false, true]
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1, 2, 3], &dev).isin(&Tensor::new([3, 1], &dev));
+    /// assert_eq!(x.to_vec::<bool>()?, [true, false, true]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn isin(&self, others: &Tensor) -> Tensor {

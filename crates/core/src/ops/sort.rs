@@ -12,9 +12,13 @@ impl Tensor {
     /// they stood, as `i32`: `torch.sort(stable=True)`, equal elements in the order in which they stood. NaN
     /// counts as the largest. Gradients go back to where the elements stood.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let (values, positions) = Tensor::new([3.0, 1.0, 2.0], &dev).sort(0, false);
-    /// // [1, 2, 3] and [1, 2, 0]
+    /// assert_eq!(values.to_vec::<f32>()?, [1.0, 2.0, 3.0]);
+    /// assert_eq!(positions.to_vec::<i32>()?, [1, 2, 0]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// A dimension that is not there gives failed tensors with
@@ -43,9 +47,13 @@ impl Tensor {
     /// The `k` largest (or smallest) elements along `dim`, the most extreme first, and where they stood:
     /// `torch.topk`. NaN counts as the largest; of equal elements those that stand first are taken.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let (values, positions) = Tensor::new([3.0, 1.0, 4.0], &dev).topk(2, 0, true);
-    /// // [4, 3] and [2, 0]
+    /// assert_eq!(values.to_vec::<f32>()?, [4.0, 3.0]);
+    /// assert_eq!(positions.to_vec::<i32>()?, [2, 0]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// A `k` above the size of the dimension gives failed tensors with
@@ -59,9 +67,12 @@ impl Tensor {
     /// The `k`-th smallest element along `dim`, counted from 1, and where it stands: `torch.kthvalue`. NaN
     /// counts as the largest.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let (value, position) = Tensor::new([3.0, 1.0, 4.0], &dev).kthvalue(2, 0, false);
-    /// // 3 and 0
+    /// assert_eq!((value.item::<f32>()?, position.item::<i32>()?), (3.0, 0));
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// A `k` of 0 or above the size of the dimension gives failed tensors with

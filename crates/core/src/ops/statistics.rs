@@ -23,9 +23,12 @@ impl Tensor {
     /// It takes two passes, the mean first, so nothing cancels; 16-bit floats are widened to `f32`. Where nothing
     /// is left to divide by, it is NaN or infinite.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([[1.0, 3.0], [2.0, 2.0]], &dev);
-    /// x.var_dims([1], 1.0, false); // [2, 0]
+    /// assert_eq!(x.var_dims([1], 1.0, false).to_vec::<f32>()?, [2.0, 0.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn var_dims(&self, dims: impl DimList, correction: f64, keepdim: bool) -> Tensor {
@@ -49,8 +52,12 @@ impl Tensor {
 
     /// Variance and mean over `dims`, as `torch.var_mean`.
     ///
-    /// ```ignore
-    /// let (variance, mean) = Tensor::new([1.0, 3.0], &dev).var_mean(.., 1.0, false); // 2 and 2
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (variance, mean) = Tensor::new([1.0, 3.0], &dev).var_mean(.., 1.0, false);
+    /// assert_eq!((variance.item::<f32>()?, mean.item::<f32>()?), (2.0, 2.0));
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn var_mean(&self, dims: impl DimList, correction: f64, keepdim: bool) -> (Tensor, Tensor) {

@@ -15,8 +15,12 @@ impl Tensor {
     ///
     /// How long that is is read back, which runs what has been recorded and waits for it.
     ///
-    /// ```ignore
-    /// Tensor::new([1, 2, 1, 5], &dev).bincount(None, 0); // [0, 2, 1, 0, 0, 1]
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let counts = Tensor::new([1, 2, 1, 5], &dev).bincount(None, 0);
+    /// assert_eq!(counts.to_vec::<i32>()?, [0, 2, 1, 0, 0, 1]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// Anything but a vector of integers that are not negative gives a failed tensor, and so do weights of another
@@ -68,8 +72,12 @@ impl Tensor {
     /// counts nowhere, nor does NaN. Where `min` is `max` the range is that of the elements; if that has no width, it is
     /// widened by 1 to both sides. Only floats.
     ///
-    /// ```ignore
-    /// Tensor::new([1.0, 2.0, 1.0], &dev).histc(4, 0.0, 3.0); // [0, 2, 1, 0]
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let counts = Tensor::new([1.0, 2.0, 1.0], &dev).histc(4, 0.0, 3.0);
+    /// assert_eq!(counts.to_vec::<f32>()?, [0.0, 2.0, 1.0, 0.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// No bins, and a `min` above `max`, give a failed tensor.

@@ -26,11 +26,14 @@ impl Tensor {
     ///
     /// How many there are is read back, which runs what has been recorded and waits for it.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let unique = Tensor::new([3, 1, 3, 2], &dev).unique();
-    /// unique.values;  // [1, 2, 3]
-    /// unique.inverse; // [2, 0, 2, 1]
-    /// unique.counts;  // [1, 1, 2]
+    /// assert_eq!(unique.values.to_vec::<i32>()?, [1, 2, 3]);
+    /// assert_eq!(unique.inverse.to_vec::<i32>()?, [2, 0, 2, 1]);
+    /// assert_eq!(unique.counts.to_vec::<i32>()?, [1, 1, 2]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn unique(&self) -> Unique {
@@ -53,9 +56,12 @@ impl Tensor {
     /// [`Tensor::unique`] in the order in which the elements stand, where only repetitions that follow each
     /// other are left out: `torch.unique_consecutive`.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let unique = Tensor::new([1, 1, 2, 1], &dev).unique_consecutive();
-    /// unique.values; // [1, 2, 1]
+    /// assert_eq!(unique.values.to_vec::<i32>()?, [1, 2, 1]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn unique_consecutive(&self) -> Unique {
@@ -73,12 +79,15 @@ impl Tensor {
     /// The different slices along `dim` in ascending order of their elements, the first counting most, where each
     /// slice stands among them (a vector), and how often each occurs: `torch.unique(dim=..)`.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([[2, 1], [1, 1], [2, 1]], &dev);
     /// let unique = x.unique_along(0);
-    /// unique.values;  // [[1, 1], [2, 1]]
-    /// unique.inverse; // [1, 0, 1]
-    /// unique.counts;  // [1, 2]
+    /// assert_eq!(unique.values.to_vec::<i32>()?, [1, 1, 2, 1]);
+    /// assert_eq!(unique.inverse.to_vec::<i32>()?, [1, 0, 1]);
+    /// assert_eq!(unique.counts.to_vec::<i32>()?, [1, 2]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// A dimension that is not there gives failed tensors with

@@ -26,8 +26,13 @@ impl Tensor {
     /// operations with shapes and the lines they were recorded at, and as boxes the values that
     /// they start from. Edges through a view carry its shape. `dot -Tsvg g.dot > g.svg` draws it.
     ///
-    /// ```ignore
-    /// std::fs::write("g.dot", loss.graph_dot()?)?;
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let loss = Tensor::ones([2, 3], &dev).requires_grad().sqr().mean();
+    /// let graph = loss.graph_dot()?; // for graphviz
+    /// assert!(graph.starts_with("digraph"));
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors

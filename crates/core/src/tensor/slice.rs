@@ -75,9 +75,13 @@ impl Tensor {
 
     /// This tensor with `source` over the range `slice` of dimension `dim`. `torch.slice_scatter`.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::zeros([5], &dev);
-    /// x.slice_scatter(&Tensor::ones([2], &dev), 0, s(1..5).step(2)); // [0, 1, 0, 1, 0]
+    /// let y = x.slice_scatter(&Tensor::ones([2], &dev), 0, s(1..5).step(2));
+    /// assert_eq!(y.to_vec::<f32>()?, [0.0, 1.0, 0.0, 1.0, 0.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn slice_scatter(&self, source: &Tensor, dim: isize, slice: impl Into<Slice>) -> Tensor {

@@ -63,8 +63,12 @@ impl Tensor {
     /// ([Maas et al. 2013](https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf)). torch's default
     /// is a slope of 0.01.
     ///
-    /// ```ignore
-    /// Tensor::new([-1.0, 2.0], &dev).leaky_relu(0.1); // -0.1, 2
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([-10.0, 2.0], &dev).leaky_relu(0.5);
+    /// assert_eq!(y.to_vec::<f32>()?, [-5.0, 2.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn leaky_relu(&self, slope: f64) -> Tensor {

@@ -20,8 +20,12 @@ impl Tensor {
     /// `self / other` rounded to a whole number; torch's `div` with a rounding mode. Integers stay integers, and
     /// divided by 0 they give 0.
     ///
-    /// ```ignore
-    /// Tensor::new([-7.0, 7.0], &dev).div_rounded(2.0, Rounding::Floor); // -4, 3
+    /// ```
+    /// # use wgrad::{Rounding, prelude::*};
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([-7.0, 7.0], &dev).div_rounded(2.0, Rounding::Floor);
+    /// assert_eq!(y.to_vec::<f32>()?, [-4.0, 3.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn div_rounded(&self, other: impl Into<Rhs>, rounding: Rounding) -> Tensor {
@@ -34,8 +38,12 @@ impl Tensor {
 
     /// The least common multiple of two integers, not negative (it wraps); 0 with 0.
     ///
-    /// ```ignore
-    /// Tensor::new([4, 6], &dev).lcm(10); // 20, 30
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([4, 6], &dev).lcm(&Tensor::new([10], &dev));
+    /// assert_eq!(y.to_vec::<i32>()?, [20, 30]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn lcm(&self, other: impl Into<Rhs>) -> Tensor {
@@ -59,8 +67,12 @@ impl Tensor {
 
     /// From `self` to `end` by `weight`: `self + weight (end - self)`, written so that both ends are exact.
     ///
-    /// ```ignore
-    /// a.lerp(&b, 0.25); // a quarter of the way
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, b) = (Tensor::new([0.0, 4.0], &dev), Tensor::new([4.0, 8.0], &dev));
+    /// assert_eq!(a.lerp(&b, 0.25).to_vec::<f32>()?, [1.0, 5.0]); // a quarter of the way
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn lerp(&self, end: &Tensor, weight: impl Into<Rhs>) -> Tensor {
@@ -89,8 +101,14 @@ impl Tensor {
 
     /// `self + value a b`.
     ///
-    /// ```ignore
-    /// mean.addcmul(&std, &noise, 1.0); // mean + std * noise
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (mean, std) = (Tensor::new([1.0, 2.0], &dev), Tensor::new([3.0, 4.0], &dev));
+    /// let noise = Tensor::new([0.5, -0.5], &dev);
+    /// let y = mean.addcmul(&std, &noise, 1.0); // mean + std * noise
+    /// assert_eq!(y.to_vec::<f32>()?, [2.5, 0.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn addcmul(&self, a: &Tensor, b: &Tensor, value: impl Into<Scalar>) -> Tensor {

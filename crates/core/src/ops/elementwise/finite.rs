@@ -67,9 +67,13 @@ impl Tensor {
     /// `nan`, `posinf` and `neginf` in place of NaN and the infinities; `None` stands for 0, and for the largest
     /// and smallest number of the type. Where something was replaced, the derivative is 0.
     ///
-    /// ```ignore
-    /// x.nan_to_num(None, None, None);      // torch.nan_to_num(x)
-    /// x.nan_to_num(None, Some(1e3), None); // infinity becomes 1000
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([f32::NAN, f32::INFINITY, 1.0], &dev);
+    /// assert_eq!(x.nan_to_num(None, None, None).to_vec::<f32>()?, [0.0, f32::MAX, 1.0]);
+    /// assert_eq!(x.nan_to_num(None, Some(1e3), None).to_vec::<f32>()?, [0.0, 1e3, 1.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn nan_to_num(&self, nan: Option<f64>, posinf: Option<f64>, neginf: Option<f64>) -> Tensor {

@@ -126,11 +126,16 @@ impl Tensor {
     /// broadcast with one another; their shape stands where they do if they are side by side, and in front
     /// otherwise. Negative positions count from the end; bad ones as in [`Tensor::gather`].
     ///
-    /// ```ignore
-    /// x.index((.., 1));                         // x[:, 1]
-    /// x.index((Ellipsis, NewAxis, -2..));       // x[..., None, -2:]
-    /// x.index(&x.gt(0.0));                      // x[x > 0]
-    /// x.index((&rows, &columns));               // x[rows, columns]
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::arange(12, &dev).reshape([3, 4]);
+    /// assert_eq!(x.index((.., 1)).to_vec::<i32>()?, [1, 5, 9]); // x[:, 1]
+    /// assert_eq!(x.index((Ellipsis, NewAxis, -2..)).shape()?, [3, 1, 2]); // x[..., None, -2:]
+    /// assert_eq!(x.index(&x.gt(9)).to_vec::<i32>()?, [10, 11]); // x[x > 9]
+    /// let (rows, columns) = (Tensor::new([0, 2], &dev), Tensor::new([3, -1], &dev));
+    /// assert_eq!(x.index((&rows, &columns)).to_vec::<i32>()?, [3, 11]); // x[rows, columns]
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn index(&self, list: impl IndexList) -> Tensor {
@@ -153,10 +158,18 @@ impl Tensor {
     /// shape they broadcast; or, with `accumulate`, added to it. Of several values for one element the last stays.
     /// `torch.index_put`, and `x[..] = values` as a new tensor.
     ///
-    /// ```ignore
-    /// let x = x.index_put((.., 1), 0.0, false);            // x[:, 1] = 0
-    /// let x = x.index_put(&x.lt(0.0), 0.0, false);         // x[x < 0] = 0
-    /// let x = x.index_put(&positions, &gradients, true);   // x[positions] += gradients
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, -2.0], [-3.0, 4.0]], &dev);
+    /// let y = x.index_put((.., 1), 0.0, false); // x[:, 1] = 0
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 0.0, -3.0, 0.0]);
+    /// let y = x.index_put(&x.lt(0.0), 0.0, false); // x[x < 0] = 0
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 0.0, 0.0, 4.0]);
+    /// let rows = Tensor::new([0, 0], &dev);
+    /// let y = x.index_put(&rows, 10.0, true); // adds 10 to row 0, twice
+    /// assert_eq!(y.to_vec::<f32>()?, [21.0, 18.0, -3.0, 4.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn index_put(

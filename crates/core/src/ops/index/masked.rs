@@ -40,9 +40,12 @@ impl Tensor {
     /// The elements where `mask` is true, both broadcast, as a vector. How many they are is read back.
     /// `torch.masked_select`.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([1.0, -2.0, 3.0], &dev);
-    /// x.masked_select(&x.gt(0.0)); // [1, 3]
+    /// assert_eq!(x.masked_select(&x.gt(0.0)).to_vec::<f32>()?, [1.0, 3.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn masked_select(&self, mask: &Tensor) -> Tensor {
@@ -122,8 +125,12 @@ impl Tensor {
     /// Each class number as a row of `classes` numbers, all 0 but a 1 at the class, as `i32`: the shape with
     /// `classes` behind it. A number that is no class gives only zeros. `torch.nn.functional.one_hot`.
     ///
-    /// ```ignore
-    /// Tensor::new([2, 0], &dev).one_hot(3); // [[0, 0, 1], [1, 0, 0]]
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let hot = Tensor::new([2, 0], &dev).one_hot(3);
+    /// assert_eq!(hot.to_vec::<i32>()?, [0, 0, 1, 1, 0, 0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn one_hot(&self, classes: usize) -> Tensor {

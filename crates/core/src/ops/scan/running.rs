@@ -16,9 +16,12 @@ impl Tensor {
     /// Long rows are summed in blocks, so that errors grow with the logarithm of the length rather than with
     /// the length.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &dev);
-    /// x.cumsum(1); // [[1, 3, 6], [4, 9, 15]]
+    /// assert_eq!(x.cumsum(1).to_vec::<f32>()?, [1.0, 3.0, 6.0, 4.0, 9.0, 15.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// A dimension that is not there gives a failed tensor with
@@ -32,9 +35,12 @@ impl Tensor {
     /// The running products along `dim`, as `torch.cumprod`, of the types of [`Tensor::cumsum`]. The gradient
     /// divides by nothing, so it is right where elements are 0, and differentiable.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([1.0, 2.0, 3.0], &dev);
-    /// x.cumprod(0); // [1, 2, 6]
+    /// assert_eq!(x.cumprod(0).to_vec::<f32>()?, [1.0, 2.0, 6.0]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn cumprod(&self, dim: isize) -> Tensor {
@@ -45,9 +51,12 @@ impl Tensor {
     /// The logarithms of the running sums of exponentials along `dim`, without overflow, as
     /// `torch.logcumsumexp`. Only floats. An element of minus infinity has the gradient 0.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([0.0, 0.0], &dev);
-    /// x.logcumsumexp(0); // [0, ln 2]
+    /// assert_eq!(x.logcumsumexp(0).to_vec::<f32>()?, [0.0, 2f32.ln()]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn logcumsumexp(&self, dim: isize) -> Tensor {
@@ -67,9 +76,13 @@ impl Tensor {
     /// The largest of the elements `0..=i` along `dim` and where it stands, as `i32`: `torch.cummax`. Of equal
     /// elements the last; NaN wins and stays. The gradient goes to where the largest stands.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
     /// let (values, positions) = Tensor::new([1.0, 3.0, 2.0], &dev).cummax(0);
-    /// // [1, 3, 3] and [0, 1, 1]
+    /// assert_eq!(values.to_vec::<f32>()?, [1.0, 3.0, 3.0]);
+    /// assert_eq!(positions.to_vec::<i32>()?, [0, 1, 1]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn cummax(&self, dim: isize) -> (Tensor, Tensor) {

@@ -6,13 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A stream of random numbers, which [`Generator::with`] puts in place of the devices'. Its state can be kept and
 /// set again, and equal states give equal numbers on every device. `torch.Generator`.
 ///
-/// ```ignore
+/// ```
+/// # use wgrad::{Generator, prelude::*};
+/// # let dev = wgrad::cpu();
 /// let generator = Generator::new(42);
 /// let x = generator.with(|| Tensor::randn([3], &dev));
 /// let state = generator.state();
 /// let y = generator.with(|| Tensor::rand([3], &dev));
 /// generator.set_state(state);
-/// let again = generator.with(|| Tensor::rand([3], &dev)); // y's numbers
+/// let again = generator.with(|| Tensor::rand([3], &dev));
+/// assert_eq!(again.to_vec::<f32>()?, y.to_vec::<f32>()?);
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// A clone is the same stream.

@@ -166,8 +166,13 @@ impl Tensor {
     /// positive (without replacement at least `n`; of others it is open which are drawn).
     /// `torch.multinomial`.
     ///
-    /// ```ignore
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let logits = Tensor::new([[0.0, 100.0, 0.0]], &dev);
     /// let next = Tensor::multinomial(&logits.softmax(-1), 1, false);
+    /// assert_eq!(next.to_vec::<i32>()?, [1]);
+    /// # Ok::<(), Error>(())
     /// ```
     ///
     /// Without replacement by exponential races: the `n` largest of `w / e`, `e` exponentially distributed

@@ -51,10 +51,14 @@ impl Tensor {
     /// The numbers from a start to an end that is not reached, a step apart: `i32` for integers and
     /// `f32` for floats, or the given type, which must hold them. `torch.arange`.
     ///
-    /// ```ignore
-    /// Tensor::arange(3, &dev);                 // 0, 1, 2
-    /// Tensor::arange(2..5, &dev);              // 2, 3, 4
-    /// Tensor::arange((1.0, 0.0, -0.25), &dev); // 1, 0.75, 0.5, 0.25
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::arange(3, &dev).to_vec::<i32>()?, [0, 1, 2]);
+    /// assert_eq!(Tensor::arange(2..5, &dev).to_vec::<i32>()?, [2, 3, 4]);
+    /// let down = Tensor::arange((1.0, 0.0, -0.25), &dev);
+    /// assert_eq!(down.to_vec::<f32>()?, [1.0, 0.75, 0.5, 0.25]);
+    /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
     pub fn arange(progression: impl Progression, target: impl Target) -> Tensor {
