@@ -159,6 +159,10 @@ fn integers_divided_by_zero_are_zero_and_leave_zero() {
         assert_eq!(i.remainder(&by).to_vec::<i32>().unwrap(), [0; 6], "{dev}");
         assert_eq!(i.remainder(0).to_vec::<i32>().unwrap(), [0; 6], "{dev}");
         assert_eq!(i.lcm(&by).to_vec::<i32>().unwrap()[..4], [0; 4], "{dev}");
+        // A tensor without dimensions gives way to a smaller type.
+        let one = Tensor::from_slice(&[6i32], [1], &dev).reshape(&[1usize; 0][..]);
+        let small = Tensor::from_slice(&[4i8, 35], [2], &dev);
+        assert_eq!(one.lcm(&small).to_vec::<i8>().unwrap(), [12, -46], "{dev}");
         let u = Tensor::from_slice(&[7u8, 0, 255], [3], &dev);
         for y in [
             u.fmod(0),

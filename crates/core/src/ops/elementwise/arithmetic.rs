@@ -54,6 +54,10 @@ impl Tensor {
             match divisor.dtype() {
                 // The smaller types wrap behind the sign, as in torch.
                 Ok(dtype @ (DType::I8 | DType::I16)) => {
+                    let other = match other {
+                        Rhs::Tensor(other) => Rhs::Tensor(other.to_dtype(DType::I32)),
+                        number => number,
+                    };
                     self.to_dtype(DType::I32).lcm(other).to_dtype(dtype)
                 }
                 // Unsigned ones are not negative.
