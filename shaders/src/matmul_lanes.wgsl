@@ -9,6 +9,7 @@
 #set begin = "block" if deep else "k_begin"
 #set end = "until" if deep else "k_end"
 
+#include "matmul/beside.wgsl"
 #include "matmul/store.wgsl"
 @compute @workgroup_size({{size}})
 fn main(

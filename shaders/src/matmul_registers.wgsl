@@ -36,6 +36,7 @@
     #endfor
 #endmacro
 
+#include "matmul/beside.wgsl"
 #include "matmul/store.wgsl"
 @compute @workgroup_size(64)
 fn main(

@@ -85,6 +85,7 @@ var<workgroup> b_tile: array<vec4<{{t}}>, QUADS * DEPTH>;
         #endfor
     }
 #endmacro
+#include "matmul/beside.wgsl"
 #include "matmul/store.wgsl"
 @compute @workgroup_size(256)
 fn main(

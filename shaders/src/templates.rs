@@ -38,6 +38,7 @@ const TEMPLATES: &[(&str, &str)] = files![
     "search_sorted.wgsl",
     "sgd.wgsl",
     "sort.wgsl",
+    "matmul/beside.wgsl",
     "matmul/place.wgsl",
     "matmul/store.wgsl",
     "reduce/accumulate.wgsl",

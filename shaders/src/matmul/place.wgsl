@@ -1,18 +1,11 @@
 ## What a thread of a matrix product works at: tile, batch and part of k, and where A and B begin there.
-## Varies: unit (what numbers the tiles); sums (a reduction of an operand beside the product, see
-## reduce/accumulate.wgsl, or none), threads (of a workgroup); split (k in parts); batch (text: the batch's
-## coordinates), base.a and base.b (addresses).
+## Varies: unit (what numbers the tiles); sums (see matmul/beside.wgsl), threads (of a workgroup); split (k in
+## parts); batch (text: the batch's coordinates), base.a and base.b (addresses).
 let group_index = linear_group(group, groups);
 #if sums
 // Sums of an operand have threads of their own behind the product's.
 if group_index >= params.product_groups {
-    let result = (group_index - params.product_groups) * {{threads}}u + lane;
-    let begin = 0u;
-    let end = params.{{sums.prefix}}length;
-    #with reduction = sums, form = sums.form
-    #include "reduce/accumulate.wgsl"
-    #include "reduce/finish.wgsl"
-    #endwith
+    sum_beside((group_index - params.product_groups) * {{threads}}u + lane);
     return;
 }
 #endif
