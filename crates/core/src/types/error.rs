@@ -303,6 +303,11 @@ impl Error {
 
     /// For `DType` errors that concern one type on one device.
     pub(crate) fn unsupported(op: &'static str, place: Place, dtype: DType, device: &str) -> Error {
-        Error::dtype(op, place, format!("{dtype} is not available on {device}"))
+        let instead = match dtype.is_float() {
+            true => DType::F32,
+            false => DType::I32,
+        };
+        let problem = format!("{dtype} is not available on {device}; use {instead}, or the CPU");
+        Error::dtype(op, place, problem)
     }
 }
