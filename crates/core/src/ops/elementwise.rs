@@ -69,6 +69,21 @@ macro_rules! needs {
     (@ $needs:ident y) => { $needs.y = true };
 }
 
+/// The call of a row's method, for its documentation.
+macro_rules! example {
+    ($values:literal, $name:ident, $second:literal) => {
+        concat!(
+            "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\nlet y = Tensor::new(",
+            $values,
+            ", &dev).",
+            stringify!($name),
+            "(",
+            $second,
+            ");\nassert_eq!(y.shape()?, [2]);\n# y.to_dtype(DType::F64).to_vec::<f64>()?;\n# Ok::<(), Error>(())\n```"
+        )
+    };
+}
+
 macro_rules! define_methods {
     (
         unary { $($(#[$udoc:meta])* $U:ident $uclass:ident $uname:ident, rust $ur:expr, wgsl $uw:literal,
@@ -83,6 +98,8 @@ macro_rules! define_methods {
         impl Tensor {
             $(
                 $(#[$udoc])*
+                ///
+                #[doc = example!("[0.25, 0.75]", $uname, "")]
                 #[track_caller]
                 pub fn $uname(&self) -> Tensor {
                     unary(MapOp::$U, class!($uclass), self, Place::caller())
@@ -182,6 +199,8 @@ macro_rules! binary_methods {
         impl Tensor {
             $(
                 $(#[$doc])*
+                ///
+                #[doc = example!("[6, 3]", $name, "2")]
                 #[track_caller]
                 pub fn $name(&self, other: impl Into<Rhs>) -> Tensor {
                     binary(MapOp::$op, &Rhs::Tensor(self.clone()), &other.into(), Place::caller())
