@@ -110,18 +110,24 @@ fn erf(x: f64) -> f64 {
     }
 }
 
-/// `1 - erf(x)`; a continued fraction far from 0.
+/// `1 - erf(x)`; a continued fraction where the difference would cancel.
 fn erfc(x: f64) -> f64 {
     if x < 0.0 {
         return 2.0 - erfc(-x);
     }
-    if x < 2.5 || x.is_nan() {
+    if x < 1.0 || x.is_nan() {
         return 1.0 - erf_series(x);
     }
-    let tail = (1..100)
+    let tail = (1..500)
         .rev()
         .fold(0.0, |tail, n| f64::from(n) / 2.0 / (x + tail));
-    (-x * x).exp() / (x + tail) / PI.sqrt()
+    // The square of a number of few digits is exact; the rest of the exponent is small.
+    let near = (x * 16.0).trunc() / 16.0;
+    let bell = match x.is_finite() {
+        true => (-near * near).exp() * (-(x - near) * (x + near)).exp(),
+        false => 0.0,
+    };
+    bell / (x + tail) / PI.sqrt()
 }
 
 impl Unary {
