@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::tape::{Entry, History};
-use crate::autograd::no_grad;
 use crate::tensor::Tensor;
 use crate::types::error::{Error, Result};
 
@@ -54,7 +53,7 @@ fn hold_nan(tensors: &[&Tensor]) -> Result<Vec<bool>> {
     {
         let mut found = Vec::with_capacity(tensors.len());
         for some in tensors.chunks(64) {
-            let any = no_grad(|| {
+            let any = crate::autograd::no_grad(|| {
                 let any = some.iter().map(|x| x.ne(*x).any());
                 Tensor::stack(&any.collect::<Vec<_>>(), 0)
             });

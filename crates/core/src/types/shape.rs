@@ -44,9 +44,9 @@ impl Shape {
     /// Whether the elements can be counted, and those of several such shapes too, dimensions of size 0
     /// left out: views of few elements may have any size.
     pub(crate) fn is_countable(&self) -> bool {
-        const MOST: usize = 1 << 48;
+        const MOST: u64 = 1 << 48;
         let sizes = self.0.iter().filter(|&&d| d != 0);
-        let product = sizes.fold(1usize, |n, &d| n.saturating_mul(d));
+        let product = sizes.fold(1u64, |n, &d| n.saturating_mul(d as u64));
         product <= MOST
     }
 
