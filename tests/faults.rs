@@ -544,3 +544,44 @@ fn wgpu_block_on<F: Future>(future: F) -> F::Output {
         std::thread::yield_now();
     }
 }
+
+/// Indices of wide and unsigned types that would wrap into the range, in lists of one and of two.
+#[test]
+fn indices_beyond_i32_do_not_wrap() {
+    for dev in devices::all() {
+        let x = Tensor::arange(12, &dev).reshape([3, 4]);
+        let good = Tensor::new([1], &dev);
+        let beyond = Tensor::from_vec(vec![u32::MAX], [1], &dev);
+        let mut bad = vec![beyond];
+        if dev.limits().unwrap().has(DType::I64) {
+            bad.push(Tensor::from_vec(vec![1i64 << 32], [1], &dev));
+            bad.push(Tensor::from_vec(vec![-1 - (1i64 << 32)], [1], &dev));
+        }
+        for index in &bad {
+            // One by one, for a read reports what went wrong in its run.
+            let uses: [&dyn Fn() -> Tensor; 6] = [
+                &|| x.index(index),
+                &|| x.index((index, &good)),
+                &|| x.index((&good, index)),
+                &|| x.take(index),
+                &|| x.index_put(index, 0, false),
+                &|| x.put(index, &good, false),
+            ];
+            for (i, written) in uses.iter().enumerate() {
+                let error = written().to_vec::<i32>();
+                let error = error.expect_err(&format!("{i} on {dev}"));
+                let out = matches!(error, Error::IndexOutOfRange { .. });
+                assert!(out, "{i}: {error}");
+                named(&error, &[]);
+            }
+        }
+        for index in &bad {
+            // No class has such a number.
+            assert_eq!(index.one_hot(3).to_vec::<i32>().unwrap(), [0, 0, 0]);
+        }
+        let wide = Tensor::from_vec(vec![u32::MAX, 1], [2], &dev).one_hot(2);
+        assert_eq!(wide.to_vec::<i32>().unwrap(), [0, 0, 0, 1]);
+        let last = Tensor::from_vec(vec![2u32], [1], &dev);
+        assert_eq!(x.index((&last, &good)).to_vec::<i32>().unwrap(), [9]);
+    }
+}

@@ -13,7 +13,12 @@ use crate::types::error::{Place, Result};
 pub(crate) fn read_size(size: &Tensor, place: Place) -> Result<usize> {
     #[cfg(not(target_arch = "wasm32"))]
     {
-        let size: i32 = place.hold(|| size.to_dtype(DType::I32).item())?;
+        // In its own type: what is beyond i32 would wrap.
+        let size = place.hold(|| match size.dtype()? {
+            DType::I64 => size.item::<i64>(),
+            DType::U32 => size.item::<u32>().map(i64::from),
+            _ => size.to_dtype(DType::I32).item::<i32>().map(i64::from),
+        })?;
         Ok(usize::try_from(size).unwrap_or(0))
     }
     #[cfg(target_arch = "wasm32")]

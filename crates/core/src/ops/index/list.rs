@@ -337,12 +337,14 @@ impl Rows {
         let mut at: Option<Tensor> = None;
         let mut inside: Option<Tensor> = None;
         for (d, t) in tensors {
-            let own_at = wrapped(t.to_dtype(DType::I32), own[*d]);
+            let own_at = wrapped(t.clone(), own[*d]);
             if tensors.len() == 1 {
                 at = Some(own_at);
                 break;
             }
+            // In the index's own type: what is beyond i32 would wrap into the range.
             let fits = own_at.ge(0).logical_and(own_at.lt(own[*d] as i64));
+            let own_at = own_at.to_dtype(DType::I32);
             inside = Some(match inside {
                 Some(inside) => inside.logical_and(fits),
                 None => fits,

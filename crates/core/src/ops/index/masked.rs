@@ -142,7 +142,14 @@ impl Tensor {
             }
             place.hold(|| {
                 let class = Tensor::arange(classes, (DType::I32, &x.node.device));
-                let hot = x.into_tensor().to_dtype(DType::I32).unsqueeze(-1).eq(class);
+                let x = x.into_tensor();
+                // In its own type: what is beyond i32 would wrap into the range.
+                let known = x.ge(0).logical_and(x.lt(classes as i64)).unsqueeze(-1);
+                let hot = x
+                    .to_dtype(DType::I32)
+                    .unsqueeze(-1)
+                    .eq(class)
+                    .logical_and(known);
                 hot.to_dtype(DType::I32).checked()
             })
         })
