@@ -576,6 +576,7 @@ fn indices_beyond_i32_do_not_wrap() {
             }
         }
         for index in &bad {
+            assert!(index.bincount(None, 0).checked().is_err());
             // No class has such a number.
             assert_eq!(index.one_hot(3).to_vec::<i32>().unwrap(), [0, 0, 0]);
         }

@@ -115,8 +115,12 @@ impl Tensor {
 /// One more than the largest of the integers, which is read back; an error if one is negative, or the largest
 /// positions cannot count.
 fn length(numbers: &Tensor, place: Place) -> Result<usize> {
-    let numbers = numbers.to_dtype(DType::I32);
-    // 0 stands for a negative one, and what does not fit wraps to such.
+    // In the numbers' own type, unless one more may be beyond it.
+    let numbers = match numbers.dtype()? {
+        narrow if narrow.is_narrow_integer() => numbers.to_dtype(DType::I32),
+        _ => numbers.clone(),
+    };
+    // 0 stands for a negative one, and the largest of a type wraps to it or to such.
     let length = numbers.min().lt(0).where_cond(0, numbers.max() + 1);
     match read_size(&length, place)? {
         0 => Err(Error::value(
