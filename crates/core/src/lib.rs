@@ -39,6 +39,7 @@ pub use kernel::*;
 pub use operation::{
     AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
 };
+pub use ops::attention::AttentionOptions;
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
 #[doc(hidden)]
 pub use ops::elementwise::apply_row;

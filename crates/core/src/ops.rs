@@ -4,6 +4,7 @@
 //! plain operations; its shape rule; its derivative), one in each backend, and a line in the three lists:
 //! [`built_in`], and the tables of the backends.
 
+pub(crate) mod attention;
 mod compaction;
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
@@ -34,6 +35,7 @@ mod statistics;
 mod tally;
 mod unique;
 
+pub use attention::{Attention, AttentionGrad, Extras, Scores};
 pub use concat::Concat;
 pub use cross_entropy::CrossEntropy;
 pub use gather::Gather;
@@ -68,6 +70,8 @@ pub fn examples<O: Operation>() -> Vec<Example> {
 /// Examples of every operation of wgrad's own: what tests and shader compilers go through.
 pub fn built_in() -> Vec<Example> {
     const LIST: &[fn() -> Vec<Example>] = &[
+        examples::<Attention>,
+        examples::<AttentionGrad>,
         examples::<Concat>,
         examples::<CrossEntropy>,
         examples::<Gather>,

@@ -39,7 +39,7 @@ const DIRECT_B: usize = 8 * 1024;
 const DIRECT_B_SHALLOW: usize = 64 * 1024;
 const SHALLOW_ROWS: usize = 24;
 /// Up to so many rows a product is a sum of B's rows, or dot products with its columns.
-const VECTOR_ROWS: usize = 2;
+pub(crate) const VECTOR_ROWS: usize = 2;
 /// Elements of a dot product that are added up before their sum is added to the others.
 const DOT: usize = 16 * DEPTH;
 /// Columns of such a sum that stay in the first-level cache.
@@ -53,6 +53,8 @@ pub(crate) struct Gemm {
     pub k: usize,
     pub a: (isize, isize),
     pub b: (isize, isize),
+    /// Whether the products are added to what C holds; only where B is packed.
+    pub adds: bool,
 }
 
 /// The shape of this machine's tiles.
@@ -341,7 +343,7 @@ impl Block<'_> {
                             row: n,
                             rows: MR.min(end - i),
                             columns: count,
-                            fresh: p == 0,
+                            fresh: p == 0 && !self.gemm.adds,
                         };
                         target.fetch();
                         // SAFETY: the caller's promise.

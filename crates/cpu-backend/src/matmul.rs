@@ -302,6 +302,7 @@ impl MatMul {
             k: run.k,
             a: (fa.rows, fa.columns),
             b: (fb.rows, fb.columns),
+            adds: false,
         };
         let work = (self.m * self.n).saturating_mul(run.k);
         let parallel = work.saturating_mul(self.batch) >= PARALLEL_WORK;

@@ -1,5 +1,6 @@
 //! wgrad's structured operations: a file each, and a line in the table.
 
+mod attention;
 mod concat;
 mod cross_entropy;
 mod custom;
@@ -10,13 +11,18 @@ mod scatter;
 mod search_sorted;
 mod sort;
 
-use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted, Sort};
+use wgrad_core::ops::{
+    Attention, AttentionGrad, Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted,
+    Sort,
+};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
 
 /// Every operation that has a kernel here.
 const TABLE: &[Entry] = &[
+    entry::<Attention>(),
+    entry::<AttentionGrad>(),
     entry::<Concat>(),
     entry::<CrossEntropy>(),
     entry::<Gather>(),
