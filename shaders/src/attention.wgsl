@@ -15,9 +15,10 @@
 // `quads` quads of columns (tx + across n).
 //
 // Varies: pass; across; head and value_head (sizes); vectors (which operands load quads) and whole (which results store
-// quads); causal, window, mask ("none", "bool", "float"), alibi, dropout.
+// quads); rolled (loops stay loops, for drivers that compile slowly); causal, window, mask ("none", "bool", "float"), alibi, dropout.
 #set threads = 16 * across
 #set columns = 32 // across
+#set unrolled = 1 if rolled else 4
 #set by_key = pass == "key"
 #set lanes = ["x", "y", "z", "w"]
 #set head_quads = (head + 3) // 4
@@ -91,32 +92,32 @@ struct Head {
 
 fn head_of(batch: u32, head: u32) -> Head {
     let shared_head = head / params.group;
-    var of: Head;
-    of.q = params.q_start + batch * params.q_batch + head * params.q_head;
-    of.k = params.k_start + batch * params.k_batch + shared_head * params.k_head;
-    of.v = params.v_start + batch * params.v_batch + shared_head * params.v_head;
+    var base: Head;
+    base.q = params.q_start + batch * params.q_batch + head * params.q_head;
+    base.k = params.k_start + batch * params.k_batch + shared_head * params.k_head;
+    base.v = params.v_start + batch * params.v_batch + shared_head * params.v_head;
     #if pass != "forward"
-    of.g = params.g_start + batch * params.g_batch + head * params.g_head;
+    base.g = params.g_start + batch * params.g_batch + head * params.g_head;
     #endif
     #if mask != "none"
-    of.mask = params.mask_start + batch * params.mask_batch + head * params.mask_head;
+    base.mask = params.mask_start + batch * params.mask_batch + head * params.mask_head;
     #endif
     #if alibi
-    of.slope = load_alibi(params.alibi_start + head * params.alibi_step);
+    base.slope = load_alibi(params.alibi_start + head * params.alibi_step);
     #endif
-    of.row = (batch * params.heads + head) * params.queries;
-    return of;
+    base.row = (batch * params.heads + head) * params.queries;
+    return base;
 }
 
 // Scores of products of the queries i and the keys j; minus infinity for what does not count.
-fn scores_of(of: Head, products: vec4<f32>, i: vec4<u32>, j: vec4<u32>) -> vec4<f32> {
+fn scores_of(base: Head, products: vec4<f32>, i: vec4<u32>, j: vec4<u32>) -> vec4<f32> {
     var s = products * params.scale;
     var seen = (i < vec4<u32>(params.queries)) & (j < vec4<u32>(params.keys));
     #if alibi or window
     let apart = max(i, j) - min(i, j);
     #endif
     #if alibi
-    s -= of.slope * vec4<f32>(apart);
+    s -= base.slope * vec4<f32>(apart);
     #endif
     #if causal
     seen = seen & (j <= i);
@@ -125,7 +126,7 @@ fn scores_of(of: Head, products: vec4<f32>, i: vec4<u32>, j: vec4<u32>) -> vec4<
     seen = seen & (apart < vec4<u32>(params.window));
     #endif
     #if mask != "none"
-    let row = of.mask + min(i, vec4<u32>(params.queries - 1u)) * params.mask_row;
+    let row = base.mask + min(i, vec4<u32>(params.queries - 1u)) * params.mask_row;
     let at = row + min(j, vec4<u32>(params.keys - 1u)) * params.mask_column;
     #if mask == "bool"
     seen = seen & vec4<bool>(load_mask(at.x), load_mask(at.y), load_mask(at.z), load_mask(at.w));
@@ -150,13 +151,25 @@ fn word(i: u32) -> vec4<u32> {
 }
 
 // The factors of weights that dropout leaves.
-fn kept(of: Head, i: vec4<u32>, j: vec4<u32>) -> vec4<f32> {
-    let row = mix_bits(mix_bits((of.row + i) ^ word(0u)) + word(1u));
+fn kept(base: Head, i: vec4<u32>, j: vec4<u32>) -> vec4<f32> {
+    let row = mix_bits(mix_bits((base.row + i) ^ word(0u)) + word(1u));
     let bits = mix_bits((row ^ (j * 0x9e3779b9u + word(2u))) + word(3u));
     return select(vec4<f32>(0.0), vec4<f32>(params.factor), bits >= vec4<u32>(params.threshold));
 }
 #endif
 
+## Adds the products of a quad of the factors' columns.
+#macro multiply_quad(result, quad)
+            #for r in range(4)
+            let a{{r}} = stage[(ty + {{r * 16}}u) * 5u + {{quad}}];
+            #endfor
+            #for c in range(columns)
+            let b{{c}} = stage[320u + (tx + {{c * across}}u) * 5u + {{quad}}];
+            #for lane in lanes
+            {{result}}{{c}} = mad_f32(b{{c}}.{{lane}}, vec4<f32>(a0.{{lane}}, a1.{{lane}}, a2.{{lane}}, a3.{{lane}}), {{result}}{{c}});
+            #endfor
+            #endfor
+#endmacro
 ## Declares vectors of products, each of the thread's four rows with one of its others.
 #macro multiply(result, own, own_base, own_count, other, other_base, other_count, quads)
 #for c in range(columns)
@@ -176,19 +189,17 @@ fn kept(of: Head, i: vec4<u32>, j: vec4<u32>) -> vec4<f32> {
             stage[320u + (lane >> 2u) * 5u + (lane & 3u)] = {{other}}_quad({{other_base}}, row, d + (lane & 3u) * 4u);
         }
         workgroupBarrier();
+        #if rolled
+        for (var quad = 0u; quad < 4u; quad++) {
+{{multiply_quad(result, "quad")}}
+        }
+        #else
         #for quad in range(4)
         {
-            #for r in range(4)
-            let a{{r}} = stage[(ty + {{r * 16}}u) * 5u + {{quad}}u];
-            #endfor
-            #for c in range(columns)
-            let b{{c}} = stage[320u + (tx + {{c * across}}u) * 5u + {{quad}}u];
-            #for lane in lanes
-            {{result}}{{c}} = mad_f32(b{{c}}.{{lane}}, vec4<f32>(a0.{{lane}}, a1.{{lane}}, a2.{{lane}}, a3.{{lane}}), {{result}}{{c}});
-            #endfor
-            #endfor
+{{multiply_quad(result, quad ~ "u")}}
         }
         #endfor
+        #endif
     }
 #endmacro
 ## Adds the others' rows by the weights to sums.
@@ -211,8 +222,8 @@ fn kept(of: Head, i: vec4<u32>, j: vec4<u32>) -> vec4<f32> {
         }
         #endfor
         workgroupBarrier();
-        for (var j = 0u; j < {{rows}}u; j += 4u) {
-            #for i in range(4)
+        for (var j = 0u; j < {{rows}}u; j += {{unrolled}}u) {
+            #for i in range(unrolled)
             {
                 let w = weights[(some + j + {{i}}u) * 16u + ty];
                 #for n in range((quads + across - 1) // across)
@@ -288,9 +299,9 @@ fn main(
     from_other = from_other / 32u * 32u;
     let own = vec4<u32>(first + ty) + vec4<u32>(0u, 16u, 32u, 48u);
     #if not by_key
-    let of = head_of(of_heads / params.heads, of_heads % params.heads);
+    let base = head_of(of_heads / params.heads, of_heads % params.heads);
     #if pass == "query"
-    let at = of.row + min(own, vec4<u32>(params.queries - 1u));
+    let at = base.row + min(own, vec4<u32>(params.queries - 1u));
     let lse = vec4<f32>(load_lse(place_lse(at.x)), load_lse(place_lse(at.y)), load_lse(place_lse(at.z)), load_lse(place_lse(at.w)));
     let delta = vec4<f32>(load_delta(place_delta(at.x)), load_delta(place_delta(at.y)), load_delta(place_delta(at.z)), load_delta(place_delta(at.w)));
 {{sums("dq", head_quads)}}
@@ -300,22 +311,22 @@ fn main(
 {{sums("out", value_quads)}}
     #endif
     for (var other = from_other; other < to_other; other += 32u) {
-{{multiply("s", "q", "of.q", "params.queries", "k", "of.k", "params.keys", head_quads)}}
+{{multiply("s", "q", "base.q", "params.queries", "k", "base.k", "params.keys", head_quads)}}
         #if pass == "query"
-{{multiply("d", "g", "of.g", "params.queries", "v", "of.v", "params.keys", value_quads)}}
+{{multiply("d", "g", "base.g", "params.queries", "v", "base.v", "params.keys", value_quads)}}
         #endif
         #for c in range(columns)
         let j{{c}} = vec4<u32>(other + tx + {{c * across}}u);
-        s{{c}} = scores_of(of, s{{c}}, own, j{{c}});
+        s{{c}} = scores_of(base, s{{c}}, own, j{{c}});
         #endfor
         #if pass == "query"
         #for c in range(columns)
         #if dropout
-        d{{c}} *= kept(of, own, j{{c}});
+        d{{c}} *= kept(base, own, j{{c}});
         #endif
         weights[(tx + {{c * across}}u) * 16u + ty] = params.scale * exp_f32(s{{c}} - lse) * (d{{c}} - delta);
         #endfor
-{{add("dq", "k", "of.k", "params.keys", head_quads)}}
+{{add("dq", "k", "base.k", "params.keys", head_quads)}}
         #else
         var here = s0;
         #for c in range(1, columns)
@@ -337,24 +348,24 @@ fn main(
         s{{c}} = exp_f32(s{{c}} - shift);
         total += s{{c}};
         #if dropout
-        s{{c}} *= kept(of, own, j{{c}});
+        s{{c}} *= kept(base, own, j{{c}});
         #endif
         weights[(tx + {{c * across}}u) * 16u + ty] = s{{c}};
         #endfor
-{{add("out", "v", "of.v", "params.keys", value_quads)}}
+{{add("out", "v", "base.v", "params.keys", value_quads)}}
         #endif
     }
     #if pass == "query"
-{{store("dq", "dq", "of.row", "params.queries", head_quads)}}
+{{store("dq", "dq", "base.row", "params.queries", head_quads)}}
     #else
 {{across_rows("sum", "total", "")}}
     let dead = most < vec4<f32>(-3.4028234e38);
     let factor = select(1.0 / sum, vec4<f32>(0.0), dead);
-{{store("out", "out", "of.row", "params.queries", value_quads, " * factor")}}
+{{store("out", "out", "base.row", "params.queries", value_quads, " * factor")}}
     let lse = select(most + ln_f32(sum), inf_f32(sum), dead);
     #for r in range(4)
     if tx == 0u && own.{{lanes[r]}} < params.queries {
-        store_lse(of.row + own.{{lanes[r]}}, lse.{{lanes[r]}});
+        store_lse(base.row + own.{{lanes[r]}}, lse.{{lanes[r]}});
     }
     #endfor
     #endif
@@ -365,16 +376,16 @@ fn main(
 {{sums("dk", head_quads)}}
 {{sums("dv", value_quads)}}
     for (var head = first_head; head < first_head + params.group; head++) {
-        let of = head_of(batch, head);
+        let base = head_of(batch, head);
         for (var other = from_other; other < to_other; other += 32u) {
-{{multiply("s", "k", "of.k", "params.keys", "q", "of.q", "params.queries", head_quads)}}
-{{multiply("d", "v", "of.v", "params.keys", "g", "of.g", "params.queries", value_quads)}}
+{{multiply("s", "k", "base.k", "params.keys", "q", "base.q", "params.queries", head_quads)}}
+{{multiply("d", "v", "base.v", "params.keys", "g", "base.g", "params.queries", value_quads)}}
             #for c in range(columns)
             let i{{c}} = other + tx + {{c * across}}u;
-            let at{{c}} = of.row + min(i{{c}}, params.queries - 1u);
-            s{{c}} = exp_f32(scores_of(of, s{{c}}, vec4<u32>(i{{c}}), own) - load_lse(place_lse(at{{c}})));
+            let at{{c}} = base.row + min(i{{c}}, params.queries - 1u);
+            s{{c}} = exp_f32(scores_of(base, s{{c}}, vec4<u32>(i{{c}}), own) - load_lse(place_lse(at{{c}})));
             #if dropout
-            let kept{{c}} = kept(of, vec4<u32>(i{{c}}), own);
+            let kept{{c}} = kept(base, vec4<u32>(i{{c}}), own);
             d{{c}} = params.scale * s{{c}} * (d{{c}} * kept{{c}} - load_delta(place_delta(at{{c}})));
             s{{c}} *= kept{{c}};
             #else
@@ -382,12 +393,12 @@ fn main(
             #endif
             weights[(tx + {{c * across}}u) * 16u + ty] = s{{c}};
             #endfor
-{{add("dv", "g", "of.g", "params.queries", value_quads)}}
+{{add("dv", "g", "base.g", "params.queries", value_quads)}}
             workgroupBarrier();
             #for c in range(columns)
             weights[(tx + {{c * across}}u) * 16u + ty] = d{{c}};
             #endfor
-{{add("dk", "q", "of.q", "params.queries", head_quads)}}
+{{add("dk", "q", "base.q", "params.queries", head_quads)}}
         }
     }
     let row = of_heads * params.keys;

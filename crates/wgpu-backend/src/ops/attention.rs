@@ -257,7 +257,7 @@ impl<'a> Problem<'a> {
         };
         let across = if held <= 32 { 8 } else { 16 };
         let rounds = others.div_ceil(OTHERS) * if by_key { group } else { 1 };
-        let each = quads[0].div_ceil(4) + quads[1].div_ceil(4) + 16 + quads[0] + quads[1];
+        let each = 2 * (quads[0] + quads[1]) + 2 * OTHERS + 32;
         if software && rounds * each >= LONGEST_WALK {
             let problem = format!("{others} rows are too many for this driver's loops");
             return Err(Error::Device(problem));
@@ -267,6 +267,7 @@ impl<'a> Problem<'a> {
             pass, across,
             vectors => vectors.to_vec(),
             whole => whole.to_vec(),
+            rolled => software,
             head => self.head,
             value_head => self.value_head,
             causal => self.scores.causal,
