@@ -8,6 +8,8 @@
 
 mod devices;
 
+#[path = "golden/attention.rs"]
+mod attention;
 #[path = "golden/check.rs"]
 mod check;
 #[path = "golden/creation.rs"]
@@ -62,6 +64,7 @@ macro_rules! domains {
     };
 }
 domains!(
+    attention,
     elementwise,
     reductions,
     order,

@@ -297,6 +297,8 @@ operations! {
         round_decimals(int);
         rrelu(float, float, flag);
         rsqrt();
+        scaled_dot_product_attention(tensor, tensor);
+        scaled_dot_product_attention_with(tensor, tensor, attention_options);
         scatter(dim, tensor, rhs);
         scatter_add(dim, tensor, tensor);
         scatter_reduce(dim, tensor, tensor, scatter_reduce, flag);

@@ -4,7 +4,9 @@ use std::fmt::{Debug, Write};
 
 use half::{bf16, f16};
 use wgrad::prelude::*;
-use wgrad::{Index, Indexing, Interpolation, Rhs, Rounding, Scalar, ScatterReduce, Slice};
+use wgrad::{
+    AttentionOptions, Index, Indexing, Interpolation, Rhs, Rounding, Scalar, ScatterReduce, Slice,
+};
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
 pub struct Wild<'a> {
@@ -342,6 +344,18 @@ impl<'a> Wild<'a> {
             "iii",
         ]);
         self.noted(value)
+    }
+
+    pub fn attention_options(&mut self) -> AttentionOptions {
+        AttentionOptions {
+            mask: self.option(),
+            is_causal: self.below(2) == 1,
+            dropout: self.pick(&[0.0, 0.5, 1.0, -1.0, f64::NAN]),
+            scale: (self.below(2) == 1).then(|| self.float()),
+            enable_gqa: self.below(2) == 1,
+            window: (self.below(2) == 1).then(|| self.size()),
+            alibi: self.option(),
+        }
     }
 
     pub fn cross_entropy_options(&mut self) -> CrossEntropyOptions {

@@ -148,10 +148,11 @@ impl<'a> Problem<'a> {
             return Ok(Vec::new());
         }
         let mut source = launch.source();
-        let mut vectors = self.inputs(&mut source);
+        let quads = !launch.traits.software;
+        let mut vectors = self.inputs(&mut source, quads);
         for (name, operand) in more.iter().zip(&self.inputs[3..]) {
             match *name {
-                "g" => vectors.extend(matrix(&mut source, "g", operand)),
+                "g" => vectors.extend(matrix(&mut source, "g", operand, quads)),
                 _ => by_row(&mut source, name, operand),
             }
         }
@@ -159,9 +160,9 @@ impl<'a> Problem<'a> {
         for part in &parts {
             let count = part.rows * part.columns;
             let output = wanted(part);
-            let quads = part.columns.is_multiple_of(4);
+            let whole_quads = part.columns.is_multiple_of(4);
             let (slot, dtype) = match output {
-                Some(output) if output.dtype == DType::F32 || quads => {
+                Some(output) if output.dtype == DType::F32 || whole_quads => {
                     (Slot::Plan(output.buffer), output.dtype)
                 }
                 // Rows of packed elements share words.
@@ -170,8 +171,8 @@ impl<'a> Problem<'a> {
             if let (Some(output), Slot::Scratch { .. }) = (output, slot) {
                 later.push((slot, output, count));
             }
-            source.output(part.name, slot, dtype, quads);
-            if quads {
+            source.output(part.name, slot, dtype, whole_quads);
+            if whole_quads {
                 whole.push(part.name);
             }
         }
@@ -184,10 +185,10 @@ impl<'a> Problem<'a> {
     }
 
     /// Makes what reads the operands; the names of those that are read by quads.
-    fn inputs(&self, source: &mut Source<'_>) -> Vec<&'static str> {
+    fn inputs(&self, source: &mut Source<'_>, quads: bool) -> Vec<&'static str> {
         let mut vectors = Vec::new();
         for (name, operand) in ["q", "k", "v"].into_iter().zip(self.inputs) {
-            vectors.extend(matrix(source, name, operand));
+            vectors.extend(matrix(source, name, operand, quads));
         }
         let extras = self.scores.split(&self.inputs[self.first..]);
         if let Some(mask) = extras.mask {
@@ -293,12 +294,19 @@ impl<'a> Problem<'a> {
     }
 }
 
-/// Makes what reads the rows of a matrix of each head; its name where it is read by quads.
-fn matrix(source: &mut Source<'_>, name: &'static str, operand: &Operand) -> Option<&'static str> {
+/// Makes what reads the rows of a matrix of each head; its name where it is read by quads, which may be left
+/// out where each form of the shader takes long to compile.
+fn matrix(
+    source: &mut Source<'_>,
+    name: &'static str,
+    operand: &Operand,
+    quads: bool,
+) -> Option<&'static str> {
     let layout = &operand.layout;
     let strides = &layout.strides[..];
     let last = strides.len() - 1;
-    let quads = strides[last] == 1
+    let quads = quads
+        && strides[last] == 1
         && layout.shape[last].is_multiple_of(4)
         && layout.offset.is_multiple_of(4)
         && strides[..last].iter().all(|stride| stride % 4 == 0);
