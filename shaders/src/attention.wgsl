@@ -15,7 +15,8 @@
 // `quads` quads of columns (tx + across n).
 //
 // Varies: pass; across; head and value_head (sizes); vectors (which operands load quads) and whole (which results store
-// quads); rolled (loops stay loops, for drivers that compile slowly); causal, window, mask ("none", "bool", "float"), alibi, dropout.
+// quads); split (the gradients of keys and of values come one after the other); rolled (loops stay loops, for drivers
+// that compile slowly); causal, window, mask ("none", "bool", "float"), alibi, dropout.
 #set threads = 16 * across
 #set columns = 32 // across
 #set unrolled = 1 if rolled else 4
@@ -373,36 +374,51 @@ fn main(
     let shared_heads = params.heads / params.group;
     let batch = of_heads / shared_heads;
     let first_head = of_heads % shared_heads * params.group;
-{{sums("dk", head_quads)}}
-{{sums("dv", value_quads)}}
+    let row = of_heads * params.keys;
+    ## Where registers do not hold both sums, one after the other.
+    #for parts in ([["dv"], ["dk"]] if split else [["dv", "dk"]])
+    {
+    #for part in parts
+{{sums(part, head_quads if part == "dk" else value_quads)}}
+    #endfor
     for (var head = first_head; head < first_head + params.group; head++) {
         let base = head_of(batch, head);
         for (var other = from_other; other < to_other; other += 32u) {
 {{multiply("s", "k", "base.k", "params.keys", "q", "base.q", "params.queries", head_quads)}}
+            #if "dk" in parts
 {{multiply("d", "v", "base.v", "params.keys", "g", "base.g", "params.queries", value_quads)}}
+            #endif
             #for c in range(columns)
             let i{{c}} = other + tx + {{c * across}}u;
             let at{{c}} = base.row + min(i{{c}}, params.queries - 1u);
             s{{c}} = exp_f32(scores_of(base, s{{c}}, vec4<u32>(i{{c}}), own) - load_lse(place_lse(at{{c}})));
+            #set kept = " * kept" ~ c if dropout else ""
             #if dropout
             let kept{{c}} = kept(base, vec4<u32>(i{{c}}), own);
-            d{{c}} = params.scale * s{{c}} * (d{{c}} * kept{{c}} - load_delta(place_delta(at{{c}})));
-            s{{c}} *= kept{{c}};
-            #else
-            d{{c}} = params.scale * s{{c}} * (d{{c}} - load_delta(place_delta(at{{c}})));
             #endif
-            weights[(tx + {{c * across}}u) * 16u + ty] = s{{c}};
+            #if "dk" in parts
+            d{{c}} = params.scale * s{{c}} * (d{{c}}{{kept}} - load_delta(place_delta(at{{c}})));
+            #endif
+            #if "dv" in parts
+            weights[(tx + {{c * across}}u) * 16u + ty] = s{{c}}{{kept}};
+            #endif
             #endfor
+            #if "dv" in parts
 {{add("dv", "g", "base.g", "params.queries", value_quads)}}
+            #endif
+            #if "dk" in parts
             workgroupBarrier();
             #for c in range(columns)
             weights[(tx + {{c * across}}u) * 16u + ty] = d{{c}};
             #endfor
 {{add("dk", "q", "base.q", "params.queries", head_quads)}}
+            #endif
         }
     }
-    let row = of_heads * params.keys;
-{{store("dk", "dk", "row", "params.keys", head_quads)}}
-{{store("dv", "dv", "row", "params.keys", value_quads)}}
+    #for part in parts
+{{store(part, part, "row", "params.keys", head_quads if part == "dk" else value_quads)}}
+    #endfor
+    }
+    #endfor
     #endif
 }

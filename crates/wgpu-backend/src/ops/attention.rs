@@ -15,6 +15,9 @@ const OTHERS: usize = 32;
 /// Elements of a head that registers hold sums of.
 const LARGEST_HEAD: usize = 256;
 
+/// Quads of a row of both sums that registers hold.
+const MOST_SUMS: usize = 64;
+
 const TEMPLATE: &str = "attention.wgsl";
 
 impl GpuOperation for Attention {
@@ -256,7 +259,9 @@ impl<'a> Problem<'a> {
             "query" => quads[0],
             _ => 2 * quads[0].max(quads[1]),
         };
-        let across = if held <= 32 { 8 } else { 16 };
+        // So that no registers are spilled.
+        let most = if pass == "query" { 16 } else { 32 };
+        let across = if held <= most { 8 } else { 16 };
         let rounds = others.div_ceil(OTHERS) * if by_key { group } else { 1 };
         let each = 2 * (quads[0] + quads[1]) + 2 * OTHERS + 32;
         if software && rounds * each >= LONGEST_WALK {
@@ -269,6 +274,7 @@ impl<'a> Problem<'a> {
             vectors => vectors.to_vec(),
             whole => whole.to_vec(),
             rolled => software,
+            split => held > MOST_SUMS,
             head => self.head,
             value_head => self.value_head,
             causal => self.scores.causal,
