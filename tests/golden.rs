@@ -10,6 +10,8 @@ mod devices;
 
 #[path = "golden/check.rs"]
 mod check;
+#[path = "golden/convolution.rs"]
+mod convolution;
 #[path = "golden/creation.rs"]
 mod creation;
 #[path = "golden/differences.rs"]
@@ -24,6 +26,8 @@ mod losses;
 mod manifest;
 #[path = "golden/order.rs"]
 mod order;
+#[path = "golden/pooling.rs"]
+mod pooling;
 #[path = "golden/products.rs"]
 mod products;
 #[path = "golden/public.rs"]
@@ -68,6 +72,8 @@ domains!(
     index,
     shape,
     products,
+    convolution,
+    pooling,
     creation,
     losses
 );

@@ -66,6 +66,26 @@ pub const RANDOM: &[&str] = &[
     "uniform",
 ];
 
+/// Methods that macros make for one to three dimensions, of which the number is left out.
+const FAMILIES: &[&str] = &[
+    "adaptive_avg_pool#d",
+    "adaptive_max_pool#d",
+    "adaptive_max_pool#d_with_indices",
+    "avg_pool#d",
+    "avg_pool#d_with",
+    "conv#d",
+    "conv#d_with",
+    "conv_transpose#d",
+    "conv_transpose#d_with",
+    "lp_pool#d",
+    "lp_pool#d_with",
+    "max_pool#d",
+    "max_pool#d_with",
+    "max_pool#d_with_indices",
+    "max_unpool#d",
+    "max_unpool#d_with",
+];
+
 /// The names of the public methods in the `impl Tensor` blocks of a file.
 fn methods(text: &str, names: &mut BTreeSet<String>) {
     let mut end = None;
@@ -108,6 +128,9 @@ pub fn operations() -> BTreeSet<String> {
     let mut public: BTreeSet<String> = MapOp::ROWS.iter().map(|op| op.name().into()).collect();
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/core/src");
     scan(&sources, &mut public);
+    for family in FAMILIES {
+        public.extend(["1", "2", "3"].map(|n| family.replace('#', n)));
+    }
     for name in NO_OPERATION {
         assert!(public.remove(*name), "{name} is no public method of Tensor");
     }
