@@ -30,6 +30,7 @@ pub(crate) mod scatter;
 pub(crate) mod search_sorted;
 mod softmax;
 pub(crate) mod sort;
+mod split;
 mod statistics;
 mod tally;
 mod unique;
