@@ -22,6 +22,8 @@ mod index;
 mod losses;
 #[path = "golden/manifest.rs"]
 mod manifest;
+#[path = "golden/normalisation.rs"]
+mod normalisation;
 #[path = "golden/order.rs"]
 mod order;
 #[path = "golden/products.rs"]
@@ -69,7 +71,8 @@ domains!(
     shape,
     products,
     creation,
-    losses
+    losses,
+    normalisation
 );
 
 /// How many cases are recorded before they run: those of one run share plans and waits.

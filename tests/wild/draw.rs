@@ -4,7 +4,9 @@ use std::fmt::{Debug, Write};
 
 use half::{bf16, f16};
 use wgrad::prelude::*;
-use wgrad::{Index, Indexing, Interpolation, Rhs, Rounding, Scalar, ScatterReduce, Slice};
+use wgrad::{
+    BatchNormOptions, Index, Indexing, Interpolation, Rhs, Rounding, Scalar, ScatterReduce, Slice,
+};
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
 pub struct Wild<'a> {
@@ -342,6 +344,17 @@ impl<'a> Wild<'a> {
             "iii",
         ]);
         self.noted(value)
+    }
+
+    pub fn batch_norm_options(&mut self) -> BatchNormOptions {
+        BatchNormOptions {
+            running: self.option().zip(self.option()),
+            weight: self.option(),
+            bias: self.option(),
+            training: self.flag(),
+            momentum: self.float(),
+            eps: self.float(),
+        }
     }
 
     pub fn cross_entropy_options(&mut self) -> CrossEntropyOptions {
