@@ -24,6 +24,8 @@ mod index;
 mod losses;
 #[path = "golden/manifest.rs"]
 mod manifest;
+#[path = "golden/normalisation.rs"]
+mod normalisation;
 #[path = "golden/order.rs"]
 mod order;
 #[path = "golden/pooling.rs"]
@@ -75,7 +77,8 @@ domains!(
     convolution,
     pooling,
     creation,
-    losses
+    losses,
+    normalisation
 );
 
 /// How many cases are recorded before they run: those of one run share plans and waits.

@@ -180,6 +180,14 @@ impl Input {
     }
 }
 
+impl Case {
+    /// Whether the case has an argument that is neither null nor false.
+    pub fn has(&self, name: &str) -> bool {
+        let value = self.args.get(name);
+        value.is_some_and(|value| !value.is_null() && *value != Value::Bool(false))
+    }
+}
+
 /// The arguments of a case, by name.
 pub struct Args<'a> {
     values: &'a Map<String, Value>,

@@ -46,8 +46,8 @@ pub use ops::elementwise::{Rounding, result_type};
 pub use ops::index::{Ellipsis, Index, IndexList, NewAxis, ScatterReduce};
 pub use ops::rearrange::Indexing;
 pub use ops::{
-    AvgPoolOptions, ConvOptions, ConvTransposeOptions, Interpolation, LpPoolOptions,
-    MaxPoolOptions, Padding, Unique, UnpoolOptions,
+    AvgPoolOptions, BatchNorm, BatchNormOptions, ConvOptions, ConvTransposeOptions, Interpolation,
+    LpPoolOptions, MaxPoolOptions, Padding, Unique, UnpoolOptions,
 };
 pub use tensor::create::{Data, Generator, Progression, RandomState};
 pub use tensor::device::{Device, Target};

@@ -15,7 +15,8 @@ use crate::types::shape::{Dims, Shape};
 
 macro_rules! convolutions {
     ($($rank:literal: $conv:ident $conv_with:ident $transpose:ident $transpose_with:ident
-        ($x:literal, $w:literal) $example:literal)*) => {
+        ($x:literal, $w:literal) [$example:literal, $with_example:literal, $transpose_example:literal,
+            $transpose_with_example:literal])*) => {
         impl Tensor {$(
             #[doc = concat!("The convolution of `", $x, "` with the weight `", $w, "` (as `torch.nn.functional.",
                 stringify!($conv), "`, a cross-correlation): at each place the sum over the channels and a window of ",
@@ -33,7 +34,7 @@ macro_rules! convolutions {
                 "`padding` is that of both sides together. With groups, the channels and the results are divided, and each ",
                 "result sees the channels of its group: the weight is `[out, in / groups, ..]`.\n\n",
                 "# Errors\nA failed tensor where the shapes do not fit, a kernel is larger than the padded input, groups ",
-                "do not divide the channels, or a stride or dilation is 0.")]
+                "do not divide the channels, or a stride or dilation is 0.\n\n", $with_example)]
             #[track_caller]
             pub fn $conv_with(
                 &self,
@@ -46,7 +47,7 @@ macro_rules! convolutions {
 
             #[doc = concat!("The transposed convolution, as `torch.nn.functional.", stringify!($transpose),
                 "`: the gradient of the input of [`Tensor::", stringify!($conv), "`] as an operation. The weight is ",
-                "`[in, out, ..]`, `bias` `[out]`.")]
+                "`[in, out, ..]`, `bias` `[out]`.\n\n", $transpose_example)]
             #[track_caller]
             pub fn $transpose(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
                 let place = Place::caller();
@@ -56,7 +57,7 @@ macro_rules! convolutions {
 
             #[doc = concat!("[`Tensor::", stringify!($transpose), "`] with stride, padding, output padding, dilation and ",
                 "groups. Along each dimension the result has `(s - 1) stride - 2 padding + dilation (k - 1) + ",
-                "output_padding + 1` places; no zeros are multiplied for the strides.")]
+                "output_padding + 1` places; no zeros are multiplied for the strides.\n\n", $transpose_with_example)]
             #[track_caller]
             pub fn $transpose_with(
                 &self,
@@ -72,24 +73,71 @@ macro_rules! convolutions {
 
 convolutions! {
     1: conv1d conv1d_with conv_transpose1d conv_transpose1d_with ("[n, in, s]", "[out, in, k]")
-    "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
-    let x = Tensor::new([[[1.0, 2.0, 4.0, 8.0]]], &dev);\n\
-    let difference = Tensor::new([[[-1.0, 1.0]]], &dev);\n\
-    assert_eq!(x.conv1d(&difference, None).to_vec::<f32>()?, [1.0, 2.0, 4.0]);\n\
-    # Ok::<(), Error>(())\n```"
+        ["```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let x = Tensor::new([[[1.0, 2.0, 4.0, 8.0]]], &dev);\n\
+         let difference = Tensor::new([[[-1.0, 1.0]]], &dev);\n\
+         assert_eq!(x.conv1d(&difference, None).to_vec::<f32>()?, [1.0, 2.0, 4.0]);\n\
+         # Ok::<(), Error>(())\n```",
+        "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let x = Tensor::new([[[1.0, 2.0, 4.0, 8.0]]], &dev);\n\
+         let options = ConvOptions { padding: Padding::Same, ..Default::default() };\n\
+         let y = x.conv1d_with(&Tensor::ones([1, 1, 3], &dev), None, options);\n\
+         assert_eq!(y.to_vec::<f32>()?, [3.0, 7.0, 14.0, 12.0]);\n\
+         # Ok::<(), Error>(())\n```",
+        "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let (x, w) = (Tensor::new([[[1.0, 2.0]]], &dev), Tensor::new([[[1.0, 10.0]]], &dev));\n\
+         assert_eq!(x.conv_transpose1d(&w, None).to_vec::<f32>()?, [1.0, 12.0, 20.0]);\n\
+         # Ok::<(), Error>(())\n```",
+        "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let (x, w) = (Tensor::new([[[1.0, 2.0]]], &dev), Tensor::new([[[1.0, 10.0]]], &dev));\n\
+         let options = ConvTransposeOptions { stride: [2], ..Default::default() };\n\
+         assert_eq!(x.conv_transpose1d_with(&w, None, options).to_vec::<f32>()?, [1.0, 10.0, 2.0, 20.0]);\n\
+         # Ok::<(), Error>(())\n```"]
     2: conv2d conv2d_with conv_transpose2d conv_transpose2d_with ("[n, in, h, w]", "[out, in, kh, kw]")
-    "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
-    let x = Tensor::ones([1, 2, 4, 4], &dev);\n\
-    let (w, b) = (Tensor::ones([3, 2, 3, 3], &dev), Tensor::new([0.0, 1.0, 2.0], &dev));\n\
-    let y = x.conv2d(&w, Some(&b));\n\
-    assert_eq!(y.shape()?, [1, 3, 2, 2]);\n\
-    assert_eq!(y.to_vec::<f32>()?[3..6], [18.0, 19.0, 19.0]);\n\
-    # Ok::<(), Error>(())\n```"
+        ["```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let x = Tensor::ones([1, 2, 4, 4], &dev);\n\
+         let (w, b) = (Tensor::ones([3, 2, 3, 3], &dev), Tensor::new([0.0, 1.0, 2.0], &dev));\n\
+         let y = x.conv2d(&w, Some(&b));\n\
+         assert_eq!(y.shape()?, [1, 3, 2, 2]);\n\
+         assert_eq!(y.to_vec::<f32>()?[3..6], [18.0, 19.0, 19.0]);\n\
+         # Ok::<(), Error>(())\n```",
+        "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let (x, w) = (Tensor::ones([1, 2, 5, 5], &dev), Tensor::ones([2, 2, 3, 3], &dev));\n\
+         let options = ConvOptions { stride: [2, 2], padding: Padding::Zeros([1, 1]), ..Default::default() };\n\
+         let y = x.conv2d_with(&w, None, options);\n\
+         assert_eq!(y.to_vec::<f32>()?[..4], [8.0, 12.0, 8.0, 12.0]);\n\
+         # Ok::<(), Error>(())\n```",
+        "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let (x, w) = (Tensor::ones([1, 1, 2, 2], &dev), Tensor::ones([1, 3, 2, 2], &dev));\n\
+         let y = x.conv_transpose2d(&w, None);\n\
+         assert_eq!(y.shape()?, [1, 3, 3, 3]);\n\
+         assert_eq!(y.to_vec::<f32>()?[..3], [1.0, 2.0, 1.0]);\n\
+         # Ok::<(), Error>(())\n```",
+        "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let (x, w) = (Tensor::ones([1, 1, 8, 8], &dev), Tensor::ones([1, 1, 4, 4], &dev));\n\
+         let options = ConvTransposeOptions { stride: [2, 2], padding: [1, 1], ..Default::default() };\n\
+         let y = x.conv_transpose2d_with(&w, None, options); // twice as large\n\
+         assert_eq!(y.shape()?, [1, 1, 16, 16]);\n\
+         # Ok::<(), Error>(())\n```"]
     3: conv3d conv3d_with conv_transpose3d conv_transpose3d_with ("[n, in, d, h, w]", "[out, in, kd, kh, kw]")
-    "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
-    let (x, w) = (Tensor::ones([1, 1, 4, 4, 4], &dev), Tensor::ones([2, 1, 3, 3, 3], &dev));\n\
-    assert_eq!(x.conv3d(&w, None).to_vec::<f32>()?, [27.0; 16]);\n\
-    # Ok::<(), Error>(())\n```"
+        ["```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let (x, w) = (Tensor::ones([1, 1, 4, 4, 4], &dev), Tensor::ones([2, 1, 3, 3, 3], &dev));\n\
+         assert_eq!(x.conv3d(&w, None).to_vec::<f32>()?, [27.0; 16]);\n\
+         # Ok::<(), Error>(())\n```",
+        "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let (x, w) = (Tensor::ones([1, 2, 4, 4, 4], &dev), Tensor::ones([2, 1, 3, 3, 3], &dev));\n\
+         let options = ConvOptions { groups: 2, ..Default::default() };\n\
+         assert_eq!(x.conv3d_with(&w, None, options).to_vec::<f32>()?, [27.0; 16]);\n\
+         # Ok::<(), Error>(())\n```",
+        "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let (x, w) = (Tensor::ones([1, 1, 1, 1, 1], &dev), Tensor::ones([1, 1, 2, 2, 2], &dev));\n\
+         assert_eq!(x.conv_transpose3d(&w, None).to_vec::<f32>()?, [1.0; 8]);\n\
+         # Ok::<(), Error>(())\n```",
+        "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
+         let (x, w) = (Tensor::ones([1, 1, 2, 2, 2], &dev), Tensor::ones([1, 1, 2, 2, 2], &dev));\n\
+         let options = ConvTransposeOptions { stride: [2, 2, 2], ..Default::default() };\n\
+         assert_eq!(x.conv_transpose3d_with(&w, None, options).to_vec::<f32>()?, [1.0; 64]);\n\
+         # Ok::<(), Error>(())\n```"]
 }
 
 /// The operands of a convolution, checked, with a batch, and whether it was added.

@@ -16,6 +16,16 @@ use crate::types::shape::{Dims, Shape};
 impl Tensor {
     /// The matrix product, as `torch.matmul`: vectors are rows on the left and columns on the
     /// right (and their dimension goes away), dimensions before the last two broadcast.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &dev);
+    /// assert_eq!(x.matmul(&x).to_vec::<f32>()?, [7.0, 10.0, 15.0, 22.0]);
+    /// let v = Tensor::new([1.0, 1.0], &dev);
+    /// assert_eq!(x.matmul(&v).to_vec::<f32>()?, [3.0, 7.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn matmul(&self, other: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -27,6 +37,15 @@ impl Tensor {
 
     /// `x W^T + b`, as `torch.nn.functional.linear`: `weight` is `[out, in]`, `bias` `[out]`,
     /// or whatever broadcasts to the result's shape.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 2.0]], &dev);
+    /// let (w, b) = (Tensor::new([[1.0, 1.0], [0.0, -1.0]], &dev), Tensor::new([0.5, 0.0], &dev));
+    /// assert_eq!(x.linear(&w, Some(&b)).to_vec::<f32>()?, [3.5, -2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
         let place = Place::caller();

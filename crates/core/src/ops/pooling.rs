@@ -353,7 +353,7 @@ fn windows(
                 format!("padding {padding:?} is more than half of a kernel of {kernel:?}");
             return Err(Error::value(name, place, problem));
         }
-        let Some(rest) = (elements[d] + 2 * padding[d]).checked_sub(span) else {
+        let Some(rest) = elements[d].saturating_add(2 * padding[d]).checked_sub(span) else {
             let problem = format!("no window of {kernel:?} in {}", Shape::new(elements));
             return Err(Error::shape(name, place, problem));
         };
@@ -483,7 +483,7 @@ fn unpool<const N: usize>(
         let least = (shape[lead + d] - 1)
             .saturating_mul(stride[d])
             .saturating_add(kernel[d])
-            .saturating_sub(2 * options.padding[d]);
+            .saturating_sub(options.padding[d].saturating_mul(2));
         let size = match options.size {
             None => least,
             Some(size) if size[d].abs_diff(least) < stride[d] => size[d],

@@ -106,11 +106,12 @@ impl Windows {
         let mut strides = layout.strides[..lead].to_vec();
         for d in 0..self.rank() {
             dims.push(self.count(d, layout.shape[lead + d]));
-            strides.push(layout.strides[lead + d] * self.step[d] as isize);
+            // Of a single window it does not matter.
+            strides.push(layout.strides[lead + d].wrapping_mul(self.step[d] as isize));
         }
         for d in 0..self.rank() {
             dims.push(self.size[d]);
-            strides.push(layout.strides[lead + d] * self.dilation[d] as isize);
+            strides.push(layout.strides[lead + d].wrapping_mul(self.dilation[d] as isize));
         }
         Layout {
             shape: Shape::from(dims),

@@ -10,13 +10,18 @@ use super::behind;
 use crate::autograd::{self, Grads, Saves, no_grad};
 use crate::ops::contraction::contract;
 use crate::ops::elementwise::cast;
+use crate::ops::fold::{Fold, summed};
 use crate::ops::place::lay;
 use crate::ops::windows::Windows;
 use crate::record::node::Contraction;
+use crate::tensor::views::materialized;
 use crate::tensor::{Tensor, Value};
 use crate::types::error::{Place, Result};
 use crate::types::layout::Layout;
 use crate::types::shape::{Dims, Shape};
+
+/// Most products of which the gradient of an input is put together.
+const MOST_PHASES: usize = 16;
 
 /// Which of the three a product gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,10 +60,14 @@ pub(super) fn apply(
     // What is computed on the way is nobody's to differentiate.
     let plain = |x: &Value| x.through(x.layout().clone());
     let y = no_grad(|| {
+        let (a, b) = (
+            materialized(&plain(a), place)?,
+            materialized(&plain(b), place)?,
+        );
         let y = match face {
-            Face::Output => geometry.output(&plain(a), &plain(b), place)?,
-            Face::Input => geometry.input(&plain(a), &plain(b), place)?,
-            Face::Weight => geometry.weight(&plain(a), &plain(b), place)?,
+            Face::Output => geometry.output(&a, &b, place)?,
+            Face::Input => geometry.input(&a, &b, place)?,
+            Face::Weight => geometry.weight(&a, &b, place)?,
         };
         let y = match bias {
             Some(bias) => {
@@ -208,6 +217,12 @@ impl Geometry {
     /// of the kernel go backwards. With strides, each residue of `s` meets places of its own, and is a product of
     /// its own; they are put together in the end.
     fn input(&self, y: &Value, w: &Value, place: Place) -> Result<Tensor> {
+        let windows = &self.windows;
+        let apart =
+            (0..self.rank()).any(|d| windows.step[d] > 1 && windows.step[d] >= windows.span(d));
+        if apart || windows.step.iter().product::<usize>() > MOST_PHASES {
+            return self.input_by_windows(y, w, place);
+        }
         let phases: Vec<Vec<Phase>> = (0..self.rank()).map(|d| self.phases(d)).collect();
         // Zeros around y, as many as any phase sees.
         let reach = |d: usize| {
@@ -227,6 +242,41 @@ impl Geometry {
             }
         };
         self.assembled(&y, w, &low, &phases, &mut SmallVec::new(), place)
+    }
+
+    /// The same window by window: what each gives its elements, added up. Where windows do not overlap, that is as
+    /// much as the input.
+    fn input_by_windows(&self, y: &Value, w: &Value, place: Place) -> Result<Tensor> {
+        let (split, rank) = (self.split(), self.rank());
+        let (n, channels) = (y.shape()[0], w.shape()[1] * self.groups);
+        // [(g), o, c, t..] to [n, (g), c, t.., o]
+        let weight = self.grouped(w.layout(), 0);
+        let order: Vec<usize> = (0..split)
+            .chain(split + 1..weight.shape.rank())
+            .chain([split])
+            .collect();
+        let weight = batched(&weight.permute(&order), n);
+        let contraction = Contraction {
+            batch: 1 + split as u8,
+            rows: 1 + rank as u8,
+            columns: rank as u8,
+        };
+        let mut dims = Dims::from_slice(&[n, channels]);
+        dims.extend_from_slice(&self.windows.size);
+        dims.extend_from_slice(&self.output);
+        let operands = (&w.through(weight), &y.through(self.grouped(y.layout(), 1)));
+        let each = contract(self.name, operands, contraction, Shape::from(dims), place)?;
+        let each = each
+            .through(exchanged(each.layout(), 2, rank))
+            .into_tensor();
+        let fold = Fold {
+            windows: Windows {
+                low: self.low.clone(),
+                ..self.windows.clone()
+            },
+            to: self.input.clone(),
+        };
+        summed(self.name, fold, &each, None).checked()
     }
 
     /// The phases of dimension `chosen.len()` and those behind it, of which the ones before it are chosen, as one
@@ -327,7 +377,7 @@ impl Geometry {
             .map(|residue| {
                 let at = residue + self.low[d];
                 let meets = |t: &usize| t * dilation % step == at % step;
-                // Places of the kernel that meet one residue are `step / common` apart.
+                // Those that meet one residue are `step / common` apart.
                 let apart = step / common;
                 let tap = (0..apart.min(self.windows.size[d])).find(meets);
                 let taps = tap.map_or(0, |tap| (self.windows.size[d] - tap).div_ceil(apart));
