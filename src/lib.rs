@@ -35,12 +35,14 @@ mod devices;
 
 pub use devices::*;
 pub use wgrad_core::{
-    AnyOperation, AttentionOptions, Category, Coefficients, CpuKernel, CpuOperand, CpuResult,
+    AnyOperation, AttentionOptions, AvgPoolOptions, BatchNorm, BatchNormOptions, Category,
+    Coefficients, ConvOptions, ConvTransposeOptions, CpuKernel, CpuOperand, CpuResult,
     CrossEntropyOptions, DType, Data, Derivative, Device, DimList, Element, Ellipsis, Error,
     FloatInfo, Generator, GradOptions, Index, IndexList, Indexing, IntegerInfo, Interpolation,
-    Limits, NewAxis, Operation, Place, Profile, Progression, RandomState, Reduction, ReshapeTo,
-    Result, Rhs, Rounding, Scalar, ScatterReduce, Shape, Size, Slice, SliceList, Span, Spec, Stats,
-    Target, Tensor, Unique, UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type, s,
+    Limits, LpPoolOptions, MaxPoolOptions, NewAxis, Operation, Padding, Place, Profile,
+    Progression, RandomState, Reduction, ReshapeTo, Result, Rhs, Rounding, Scalar, ScatterReduce,
+    Shape, Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UnpoolOptions,
+    UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
@@ -79,8 +81,9 @@ pub use wgrad_nn::optim;
 pub mod prelude {
     pub use crate::autograd;
     pub use crate::{
-        CrossEntropyOptions, DType, Device, DeviceOptions, Ellipsis, Error, GradOptions, NewAxis,
-        Reduction, Result, Shape, Tensor, no_grad, s,
+        AvgPoolOptions, ConvOptions, ConvTransposeOptions, CrossEntropyOptions, DType, Device,
+        DeviceOptions, Ellipsis, Error, GradOptions, LpPoolOptions, MaxPoolOptions, NewAxis,
+        Padding, Reduction, Result, Shape, Tensor, UnpoolOptions, no_grad, s,
     };
     #[cfg(feature = "nn")]
     pub use wgrad_nn::prelude::*;

@@ -12,6 +12,8 @@ mod devices;
 mod attention;
 #[path = "golden/check.rs"]
 mod check;
+#[path = "golden/convolution.rs"]
+mod convolution;
 #[path = "golden/creation.rs"]
 mod creation;
 #[path = "golden/differences.rs"]
@@ -24,8 +26,12 @@ mod index;
 mod losses;
 #[path = "golden/manifest.rs"]
 mod manifest;
+#[path = "golden/normalisation.rs"]
+mod normalisation;
 #[path = "golden/order.rs"]
 mod order;
+#[path = "golden/pooling.rs"]
+mod pooling;
 #[path = "golden/products.rs"]
 mod products;
 #[path = "golden/public.rs"]
@@ -71,8 +77,11 @@ domains!(
     index,
     shape,
     products,
+    convolution,
+    pooling,
     creation,
-    losses
+    losses,
+    normalisation
 );
 
 /// How many cases are recorded before they run: those of one run share plans and waits.

@@ -15,8 +15,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use draw::Wild;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use wgrad::Unique;
 use wgrad::prelude::*;
+use wgrad::{BatchNorm, Unique};
 
 /// What operations return, as tensors.
 trait Tensors {
@@ -44,6 +44,14 @@ impl Tensors for (Tensor, Tensor) {
 impl Tensors for Unique {
     fn tensors(self) -> Vec<Tensor> {
         vec![self.values, self.inverse, self.counts]
+    }
+}
+
+impl Tensors for BatchNorm {
+    fn tensors(self) -> Vec<Tensor> {
+        let running = self.running.into_iter().flat_map(|(mean, var)| [mean, var]);
+        let own = [self.output, self.mean, self.variance];
+        own.into_iter().chain(running).collect()
     }
 }
 
@@ -116,6 +124,56 @@ operations! {
         atan2(rhs);
         atanh();
         baddbmm(tensor, tensor, float, float);
+        batch_norm(batch_norm_options);
+        adaptive_avg_pool1d(sizes);
+        adaptive_max_pool1d(sizes);
+        adaptive_max_pool1d_with_indices(sizes);
+        avg_pool1d(sizes);
+        avg_pool1d_with(sizes, avg_pool_options);
+        conv1d(tensor, option);
+        conv1d_with(tensor, option, conv_options);
+        conv_transpose1d(tensor, option);
+        conv_transpose1d_with(tensor, option, conv_transpose_options);
+        lp_pool1d(float, sizes);
+        lp_pool1d_with(float, sizes, lp_pool_options);
+        max_pool1d(sizes);
+        max_pool1d_with(sizes, max_pool_options);
+        max_pool1d_with_indices(sizes, max_pool_options);
+        max_unpool1d(tensor, sizes);
+        max_unpool1d_with(tensor, sizes, unpool_options);
+        adaptive_avg_pool2d(sizes);
+        adaptive_max_pool2d(sizes);
+        adaptive_max_pool2d_with_indices(sizes);
+        avg_pool2d(sizes);
+        avg_pool2d_with(sizes, avg_pool_options);
+        conv2d(tensor, option);
+        conv2d_with(tensor, option, conv_options);
+        conv_transpose2d(tensor, option);
+        conv_transpose2d_with(tensor, option, conv_transpose_options);
+        lp_pool2d(float, sizes);
+        lp_pool2d_with(float, sizes, lp_pool_options);
+        max_pool2d(sizes);
+        max_pool2d_with(sizes, max_pool_options);
+        max_pool2d_with_indices(sizes, max_pool_options);
+        max_unpool2d(tensor, sizes);
+        max_unpool2d_with(tensor, sizes, unpool_options);
+        adaptive_avg_pool3d(sizes);
+        adaptive_max_pool3d(sizes);
+        adaptive_max_pool3d_with_indices(sizes);
+        avg_pool3d(sizes);
+        avg_pool3d_with(sizes, avg_pool_options);
+        conv3d(tensor, option);
+        conv3d_with(tensor, option, conv_options);
+        conv_transpose3d(tensor, option);
+        conv_transpose3d_with(tensor, option, conv_transpose_options);
+        lp_pool3d(float, sizes);
+        lp_pool3d_with(float, sizes, lp_pool_options);
+        max_pool3d(sizes);
+        max_pool3d_with(sizes, max_pool_options);
+        max_pool3d_with_indices(sizes, max_pool_options);
+        max_unpool3d(tensor, sizes);
+        max_unpool3d_with(tensor, sizes, unpool_options);
+        unfold(dim, size, size);
         bincount(option, size);
         bitwise_and(rhs);
         bitwise_left_shift(rhs);
@@ -136,6 +194,7 @@ operations! {
         copysign(rhs);
         cos();
         cosh();
+        cosine_similarity(tensor, dim, float);
         count_nonzero(dims);
         cross(tensor, dim);
         cross_entropy(tensor);
@@ -182,6 +241,7 @@ operations! {
         gelu();
         gelu_tanh();
         glu(dim);
+        group_norm(few, option, option, float);
         gt(rhs);
         hardshrink(float);
         hardsigmoid();
@@ -198,6 +258,7 @@ operations! {
         index_put(indices, rhs, flag);
         index_select(dim, tensor);
         inner(tensor);
+        instance_norm(batch_norm_options);
         isclose(tensor, float, float, flag);
         isfinite();
         isin(tensor);
@@ -205,6 +266,7 @@ operations! {
         isnan();
         kron(tensor);
         kthvalue(size, dim, flag);
+        layer_norm(shape, option, option, float);
         lcm(tensor);
         le(rhs);
         leaky_relu(float);
@@ -215,6 +277,7 @@ operations! {
         linear_cross_entropy_by(size, tensor, option, tensor, cross_entropy_options);
         linear_cross_entropy_with(tensor, option, tensor, cross_entropy_options);
         ln();
+        local_response_norm(few, float, float, float);
         log10();
         log1p();
         log2();
@@ -268,9 +331,11 @@ operations! {
         nll_loss_with(tensor, cross_entropy_options);
         nonzero();
         norm(float);
+        normalize(float, dims, float);
         one_hot(size);
         ones_like();
         outer(tensor);
+        pairwise_distance(tensor, float, float, flag);
         permute(dims);
         polygamma(int);
         pow(rhs);
@@ -291,6 +356,7 @@ operations! {
         repeat(list_of_sizes);
         repeat_interleave(rhs, optional_dim);
         reshape(dims);
+        rms_norm(shape, option, optional_float);
         roll(list_of_dims, dims);
         rot90(dim, two_dims);
         round();
@@ -364,6 +430,7 @@ operations! {
         var_mean(dims, float, flag);
         vector_norm(float, dims, flag);
         vsplit(few);
+        weight_norm(tensor, optional_dim);
         where_cond(rhs, rhs);
         xlogy(rhs);
         zeros_like();

@@ -18,14 +18,23 @@ fn is_rough(op: &str) -> bool {
     matches!(op, "to_dtype")
 }
 
+/// Whether an operand has no derivative, as in torch: class weights, running statistics.
+fn is_constant(case: &Case, operand: usize) -> bool {
+    match case.op.as_str() {
+        "cross_entropy_with" | "nll_loss_with" => operand > 0,
+        "batch_norm" | "instance_norm" => case.has("running") && matches!(operand, 1 | 2),
+        _ => false,
+    }
+}
+
 /// The float leaves of a case as `f64`, if the case is fit: few elements, all apart from one another and from where
 /// functions have kinks.
 fn leaves(case: &Case, manifest: &Manifest<'_>, dev: &Device) -> Option<Vec<Tensor>> {
     let mut values: Vec<f64> = Vec::new();
     let mut leaves = Vec::new();
-    for input in &case.inputs {
+    for (i, input) in case.inputs.iter().enumerate() {
         let dtype = manifest.dtype(input.leaf);
-        if !dtype.is_float() {
+        if !dtype.is_float() || is_constant(case, i) {
             continue;
         }
         // 16-bit numbers lie on a grid, where others tie with them.
@@ -35,10 +44,6 @@ fn leaves(case: &Case, manifest: &Manifest<'_>, dev: &Device) -> Option<Vec<Tens
         let leaf = manifest.tensor(input.leaf, dev).to_dtype(DType::F64);
         values.extend(leaf.to_vec::<f64>().ok()?);
         leaves.push(leaf);
-        // Class weights have no derivative, as in torch.
-        if matches!(case.op.as_str(), "cross_entropy_with" | "nll_loss_with") {
-            break;
-        }
     }
     values.sort_by(f64::total_cmp);
     let apart = values.windows(2).all(|pair| pair[1] - pair[0] > 1e-5);
@@ -47,22 +52,24 @@ fn leaves(case: &Case, manifest: &Manifest<'_>, dev: &Device) -> Option<Vec<Tens
     fit.then_some(leaves)
 }
 
-/// The weighted sum of all results that are floats.
+/// The weighted sum of all results that have a derivative.
 fn total(domain: &Domain, case: &Case, manifest: &Manifest<'_>, x: &[Tensor]) -> Tensor {
     let dev = x[0].device();
     let mut floats = x.iter();
-    let operand = |input: &super::manifest::Input| {
+    let operand = |(i, input): (usize, &super::manifest::Input)| {
         let own = manifest.tensor(input.leaf, dev);
         match manifest.dtype(input.leaf).is_float() {
-            true => input.of(floats.next().unwrap_or(&own.to_dtype(DType::F64))),
+            true if is_constant(case, i) => input.of(&own.to_dtype(DType::F64)),
+            true => input.of(floats.next().expect("a leaf")),
             false => input.of(&own),
         }
     };
-    let operands: Vec<Tensor> = case.inputs.iter().map(operand).collect();
+    let operands: Vec<Tensor> = case.inputs.iter().enumerate().map(operand).collect();
     let results =
         (domain.apply)(&case.op, &operands, &Args::new(case, dev)).expect("a known operation");
     let mut sum = Tensor::zeros((), (DType::F64, dev));
-    for y in results {
+    let differs = |i: usize| case.upstream.get(i).is_some_and(Option::is_some);
+    for (_, y) in results.into_iter().enumerate().filter(|&(i, _)| differs(i)) {
         if y.dtype().is_ok_and(DType::is_float) {
             let n = y.numel().unwrap_or(0);
             let weights: Vec<f64> = (0..n)

@@ -180,6 +180,14 @@ impl Input {
     }
 }
 
+impl Case {
+    /// Whether the case has an argument that is neither null nor false.
+    pub fn has(&self, name: &str) -> bool {
+        let value = self.args.get(name);
+        value.is_some_and(|value| !value.is_null() && *value != Value::Bool(false))
+    }
+}
+
 /// The arguments of a case, by name.
 pub struct Args<'a> {
     values: &'a Map<String, Value>,
@@ -232,6 +240,11 @@ impl<'a> Args<'a> {
 
     pub fn bool(&self, name: &str) -> bool {
         self.get(name).as_bool().expect("a truth value")
+    }
+
+    /// A text, where the argument may be something else.
+    pub fn opt_str(&self, name: &str) -> Option<&str> {
+        self.values.get(name).and_then(Value::as_str)
     }
 
     pub fn str(&self, name: &str) -> &str {

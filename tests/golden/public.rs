@@ -1,4 +1,4 @@
-//! That every public operation has golden cases.
+//! That every public operation has golden cases, and an example that runs.
 
 use std::collections::BTreeSet;
 
@@ -22,5 +22,14 @@ fn every_public_operation_has_golden_cases() {
     assert!(
         missing.is_empty(),
         "operations without golden cases: {missing:?}"
+    );
+}
+
+#[test]
+fn every_public_operation_has_an_example() {
+    let without = scan::without_example();
+    assert!(
+        without.is_empty(),
+        "no block of their documentation that runs calls them: {without:?}"
     );
 }

@@ -5,7 +5,8 @@ use std::fmt::{Debug, Write};
 use half::{bf16, f16};
 use wgrad::prelude::*;
 use wgrad::{
-    AttentionOptions, Index, Indexing, Interpolation, Rhs, Rounding, Scalar, ScatterReduce, Slice,
+    AttentionOptions, BatchNormOptions, Index, Indexing, Interpolation, Rhs, Rounding, Scalar,
+    ScatterReduce, Slice,
 };
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
@@ -346,14 +347,94 @@ impl<'a> Wild<'a> {
         self.noted(value)
     }
 
+    /// Small sizes, and now and then any.
+    pub fn sizes<const N: usize>(&mut self) -> [usize; N] {
+        std::array::from_fn(|_| match self.below(12) {
+            0 => self.size(),
+            _ => self.below(4),
+        })
+    }
+
+    fn optional_sizes<const N: usize>(&mut self) -> Option<[usize; N]> {
+        self.flag().then(|| self.sizes())
+    }
+
+    pub fn conv_options<const N: usize>(&mut self) -> ConvOptions<N> {
+        ConvOptions {
+            stride: self.sizes(),
+            padding: match self.below(4) {
+                0 => Padding::Same,
+                1 => Padding::Valid,
+                _ => Padding::Zeros(self.sizes()),
+            },
+            dilation: self.sizes(),
+            groups: self.below(4),
+        }
+    }
+
+    pub fn conv_transpose_options<const N: usize>(&mut self) -> ConvTransposeOptions<N> {
+        ConvTransposeOptions {
+            stride: self.sizes(),
+            padding: self.sizes(),
+            output_padding: self.sizes(),
+            dilation: self.sizes(),
+            groups: self.below(4),
+        }
+    }
+
+    pub fn max_pool_options<const N: usize>(&mut self) -> MaxPoolOptions<N> {
+        MaxPoolOptions {
+            stride: self.optional_sizes(),
+            padding: self.sizes(),
+            dilation: self.sizes(),
+            ceil_mode: self.flag(),
+        }
+    }
+
+    pub fn avg_pool_options<const N: usize>(&mut self) -> AvgPoolOptions<N> {
+        AvgPoolOptions {
+            stride: self.optional_sizes(),
+            padding: self.sizes(),
+            ceil_mode: self.flag(),
+            count_include_pad: self.flag(),
+            divisor: self.flag().then(|| self.size()),
+        }
+    }
+
+    pub fn lp_pool_options<const N: usize>(&mut self) -> LpPoolOptions<N> {
+        LpPoolOptions {
+            stride: self.optional_sizes(),
+            ceil_mode: self.flag(),
+        }
+    }
+
+    pub fn unpool_options<const N: usize>(&mut self) -> UnpoolOptions<N> {
+        UnpoolOptions {
+            stride: self.optional_sizes(),
+            padding: self.sizes(),
+            size: self.optional_sizes(),
+        }
+    }
+
+    pub fn batch_norm_options(&mut self) -> BatchNormOptions {
+        BatchNormOptions {
+            running: self.option().zip(self.option()),
+            weight: self.option(),
+            bias: self.option(),
+            training: self.flag(),
+            momentum: self.float(),
+            eps: self.float(),
+        }
+    }
+
     pub fn attention_options(&mut self) -> AttentionOptions {
         AttentionOptions {
             mask: self.option(),
-            is_causal: self.below(2) == 1,
+            is_causal: self.flag(),
             dropout: self.pick(&[0.0, 0.5, 1.0, -1.0, f64::NAN]),
-            scale: (self.below(2) == 1).then(|| self.float()),
-            enable_gqa: self.below(2) == 1,
-            window: (self.below(2) == 1).then(|| self.size()),
+            scale: self.flag().then(|| self.float()),
+            enable_gqa: self.flag(),
+            window: self.flag().then(|| self.size()),
             alibi: self.option(),
         }
     }

@@ -7,20 +7,26 @@
 pub(crate) mod attention;
 mod compaction;
 pub(crate) mod concat;
+pub(crate) mod contraction;
+mod convolution;
 pub(crate) mod cross_entropy;
 mod diagonal;
 mod differences;
 mod einsum;
 pub(crate) mod elementwise;
 mod extremes;
+pub(crate) mod fold;
 pub(crate) mod gather;
 pub(crate) mod index;
 mod join;
 mod linear_cross_entropy;
 pub(crate) mod matmul;
 mod norm;
+mod normalisation;
 mod operators;
 pub(crate) mod place;
+pub(crate) mod pool;
+mod pooling;
 mod product;
 mod products;
 mod quantiles;
@@ -31,21 +37,29 @@ pub(crate) mod scatter;
 pub(crate) mod search_sorted;
 mod softmax;
 pub(crate) mod sort;
+mod split;
 mod statistics;
 mod tally;
 mod unique;
+mod windows;
 
 pub use attention::{Attention, AttentionGrad, Extras, Scores};
 pub use concat::Concat;
+pub use convolution::{ConvOptions, ConvTransposeOptions, Padding};
 pub use cross_entropy::CrossEntropy;
+pub use fold::Fold;
 pub use gather::Gather;
+pub use normalisation::{BatchNorm, BatchNormOptions};
 pub use place::Place;
+pub use pool::{MaxPool, SumPool};
+pub use pooling::{AvgPoolOptions, LpPoolOptions, MaxPoolOptions, UnpoolOptions};
 pub use quantiles::Interpolation;
 pub use scan::{Combine, Scan};
 pub use scatter::{Merge, Scatter};
 pub use search_sorted::SearchSorted;
 pub use sort::Sort;
 pub use unique::Unique;
+pub use windows::Windows;
 
 use crate::operation::{AnyOperation, Operation, Spec};
 
@@ -74,12 +88,15 @@ pub fn built_in() -> Vec<Example> {
         examples::<AttentionGrad>,
         examples::<Concat>,
         examples::<CrossEntropy>,
+        examples::<Fold>,
         examples::<Gather>,
+        examples::<MaxPool>,
         examples::<Place>,
         examples::<Scatter>,
         examples::<Scan>,
         examples::<SearchSorted>,
         examples::<Sort>,
+        examples::<SumPool>,
     ];
     LIST.iter().flat_map(|of| of()).collect()
 }

@@ -74,9 +74,37 @@ impl Walk {
         }
     }
 
-    /// Element offset of the first element.
-    pub fn first(&self) -> isize {
-        self.offset
+    /// So many elements, so far apart.
+    pub fn line(count: usize, stride: isize) -> Walk {
+        Walk {
+            dims: SmallVec::from_elem(count, 1),
+            strides: SmallVec::from_elem(stride, 1),
+            offset: 0,
+        }
+    }
+
+    /// Element offset of the element at a linear position.
+    pub fn at(&self, position: usize) -> isize {
+        let mut rest = position;
+        let mut at = self.offset;
+        for (&dim, &stride) in self.dims.iter().zip(&self.strides).rev() {
+            at += (rest % dim) as isize * stride;
+            rest /= dim;
+        }
+        at
+    }
+
+    /// The stride that walks all of it, if one does.
+    pub fn stride(&self) -> Option<isize> {
+        (self.dims.len() == 1).then_some(self.strides[0])
+    }
+
+    /// How many neighbours lie next to each other: the size of the last dimension if its stride is 1.
+    pub fn dense(&self) -> usize {
+        match self.strides.last() {
+            Some(1) => self.dims.last().copied().unwrap_or(1),
+            _ => 1,
+        }
     }
 }
 

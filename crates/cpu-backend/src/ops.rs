@@ -4,16 +4,19 @@ mod attention;
 mod concat;
 mod cross_entropy;
 mod custom;
+mod fold;
 mod gather;
 mod place;
+mod pool;
 mod scan;
 mod scatter;
 mod search_sorted;
 mod sort;
+mod windows;
 
 use wgrad_core::ops::{
-    Attention, AttentionGrad, Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted,
-    Sort,
+    Attention, AttentionGrad, Concat, CrossEntropy, Fold, Gather, MaxPool, Place, Scan, Scatter,
+    SearchSorted, Sort, SumPool,
 };
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
@@ -25,12 +28,15 @@ const TABLE: &[Entry] = &[
     entry::<AttentionGrad>(),
     entry::<Concat>(),
     entry::<CrossEntropy>(),
+    entry::<Fold>(),
     entry::<Gather>(),
+    entry::<MaxPool>(),
     entry::<Place>(),
     entry::<Scatter>(),
     entry::<Scan>(),
     entry::<SearchSorted>(),
     entry::<Sort>(),
+    entry::<SumPool>(),
 ];
 
 /// An operation with a kernel on the CPU.

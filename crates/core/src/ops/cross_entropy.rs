@@ -43,6 +43,15 @@ impl Tensor {
     ///
     /// Losses and the gradient come from one read of the logits. A target out of range gives NaN,
     /// a zero gradient, and [`Error::IndexOutOfRange`] at this thread's next read.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let logits = Tensor::new([[0.0, 0.0], [100.0, 0.0]], &dev);
+    /// let loss = logits.cross_entropy(&Tensor::new([1, 0], &dev)).item::<f32>()?;
+    /// assert!((loss - 2.0_f32.ln() / 2.0).abs() < 1e-6); // the mean of ln 2 and 0
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn cross_entropy(&self, targets: &Tensor) -> Tensor {
         self.cross_entropy_with(targets, CrossEntropyOptions::default())
@@ -51,6 +60,16 @@ impl Tensor {
     /// [`Tensor::cross_entropy`] with class weights, an ignored class, and the choice of
     /// reduction. The mean divides by the sum of the weights of the targets that count; where
     /// none does it is NaN, as in torch.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let logits = Tensor::new([[0.0, 0.0], [100.0, 0.0]], &dev);
+    /// let options = CrossEntropyOptions { ignore_index: Some(0), ..Default::default() };
+    /// let loss = logits.cross_entropy_with(&Tensor::new([1, 0], &dev), options).item::<f32>()?;
+    /// assert!((loss - 2.0_f32.ln()).abs() < 1e-6); // the second row does not count
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn cross_entropy_with(&self, targets: &Tensor, options: CrossEntropyOptions) -> Tensor {
         let place = Place::caller();
@@ -62,6 +81,16 @@ impl Tensor {
     /// The mean of `-x[i, targets[i]]` for log-probabilities `[n, classes, ..]` (or `[classes]`)
     /// against integer classes `[n, ..]` (or no dimension), with the options of
     /// [`Tensor::cross_entropy_with`]: `torch.nn.functional.nll_loss`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let logs = Tensor::new([[-1.0, -2.0], [-3.0, -4.0]], &dev);
+    /// let options = CrossEntropyOptions { reduction: Reduction::None, ..Default::default() };
+    /// let losses = logs.nll_loss_with(&Tensor::new([1, 0], &dev), options);
+    /// assert_eq!(losses.to_vec::<f32>()?, [2.0, 3.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn nll_loss_with(&self, targets: &Tensor, options: CrossEntropyOptions) -> Tensor {
         let place = Place::caller();

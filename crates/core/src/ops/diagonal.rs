@@ -33,6 +33,15 @@ impl Tensor {
     }
 
     /// The matrices with zeros below diagonal `diagonal`. `torch.triu`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// assert_eq!(x.triu(0).to_vec::<i32>()?, [1, 2, 0, 4]);
+    /// assert_eq!(x.triu(1).to_vec::<i32>()?, [0, 2, 0, 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn triu(&self, diagonal: isize) -> Tensor {
         triangle(
@@ -45,6 +54,14 @@ impl Tensor {
 
     /// Rows and columns of the elements that [`Tensor::tril`] keeps of a matrix, row by row, as a tensor
     /// `[2, n]` of `i32` (or the given type).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let at = Tensor::tril_indices(2, 2, 0, &dev);
+    /// assert_eq!(at.to_vec::<i32>()?, [0, 1, 1, 0, 0, 1]); // (0, 0), (1, 0), (1, 1)
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn tril_indices(
         rows: usize,
@@ -64,6 +81,14 @@ impl Tensor {
     }
 
     /// Rows and columns of the elements that [`Tensor::triu`] keeps of a matrix.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let at = Tensor::triu_indices(2, 2, 0, &dev);
+    /// assert_eq!(at.to_vec::<i32>()?, [0, 0, 1, 0, 1, 1]); // (0, 0), (0, 1), (1, 1)
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn triu_indices(
         rows: usize,
@@ -82,6 +107,15 @@ impl Tensor {
     }
 
     /// Of a vector the square matrix with it on diagonal `diagonal`, of a matrix that diagonal. `torch.diag`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// assert_eq!(x.diag(0).to_vec::<i32>()?, [1, 4]);
+    /// assert_eq!(Tensor::new([1, 2], &dev).diag(0).to_vec::<i32>()?, [1, 0, 0, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn diag(&self, diagonal: isize) -> Tensor {
         let place = Place::caller();
@@ -97,6 +131,15 @@ impl Tensor {
 
     /// Diagonal `diagonal` of the matrices of dimensions `a` (rows) and `b` (columns), as the last dimension. A
     /// view. `torch.diagonal`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2, 3], [4, 5, 6]], &dev);
+    /// assert_eq!(x.diagonal(0, 0, 1).to_vec::<i32>()?, [1, 5]);
+    /// assert_eq!(x.diagonal(1, 0, 1).to_vec::<i32>()?, [2, 6]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn diagonal(&self, diagonal: isize, a: isize, b: isize) -> Tensor {
         let place = Place::caller();
@@ -134,6 +177,15 @@ impl Tensor {
 
     /// Matrices of zeros with the last dimension on diagonal `diagonal`: rows become dimension `a` of the
     /// result and columns `b`. `torch.diag_embed`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev).diag_embed(0, -2, -1);
+    /// assert_eq!(x.shape()?, [2, 2, 2]);
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 0, 0, 2, 3, 0, 0, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn diag_embed(&self, diagonal: isize, a: isize, b: isize) -> Tensor {
         let place = Place::caller();
@@ -158,6 +210,16 @@ impl Tensor {
     }
 
     /// Tensors of at most two dimensions along the diagonal of a matrix of zeros. `torch.block_diag`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, b) = (Tensor::new([[1, 2]], &dev), Tensor::new([[3], [4]], &dev));
+    /// let y = Tensor::block_diag(&[a, b]);
+    /// assert_eq!(y.shape()?, [3, 3]);
+    /// assert_eq!(y.to_vec::<i32>()?, [1, 2, 0, 0, 0, 3, 0, 0, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn block_diag(tensors: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();

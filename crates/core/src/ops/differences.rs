@@ -62,6 +62,14 @@ impl Tensor {
     }
 
     /// The areas of [`Tensor::trapezoid`] up to each element but the first: `torch.cumulative_trapezoid`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([1.0, 3.0, 5.0], &dev);
+    /// assert_eq!(y.cumulative_trapezoid(1.0, 0).to_vec::<f32>()?, [2.0, 6.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn cumulative_trapezoid(&self, x: impl Into<Rhs>, dim: isize) -> Tensor {
         let place = Place::caller();

@@ -14,7 +14,6 @@ use smallvec::SmallVec;
 
 pub use self::arithmetic::Rounding;
 pub(crate) use self::binary::binary;
-use self::choice::{clamp, where_cond};
 use self::number::Number;
 use crate::autograd::{self, Saves};
 use crate::kernel::program::MapOp;
@@ -287,46 +286,14 @@ binary_methods! {
 }
 
 impl Tensor {
-    /// `self` to an integer power; exact for small exponents. Integers stay integers, wrap, and take
-    /// no negative exponent.
-    #[track_caller]
-    pub fn powi(&self, exponent: i32) -> Tensor {
-        let place = Place::caller();
-        place.hold(|| match exponent {
-            1 => self.mul(1),
-            2 => self.sqr(),
-            -1 if !self.is_integer() => self.recip(),
-            // Steps of 16-bit floats would be rounded.
-            n if self.dtype().is_ok_and(|dtype| dtype != dtype.compute()) => self.pow(n),
-            3 => self.sqr() * self,
-            // The square of the reciprocal, whose derivative stays within the range where x^-4,
-            // the other way's, does not.
-            -2 if !self.is_integer() => self.recip().sqr(),
-            n => self.pow(n),
-        })
-    }
-
-    /// `self` to a constant power, in floats.
-    #[track_caller]
-    pub fn powf(&self, exponent: f64) -> Tensor {
-        let place = Place::caller();
-        place.hold(|| {
-            match exponent {
-                2.0 if !self.is_integer() => self.sqr(),
-                // As torch, also in that roots of -0 and -infinity are not IEEE 754's powers.
-                0.5 => self.sqrt(),
-                -0.5 => self.rsqrt(),
-                _ => self.pow(exponent),
-            }
-        })
-    }
-
-    /// Whether this holds integers or bools; not if it failed.
-    fn is_integer(&self) -> bool {
-        self.dtype().is_ok_and(|dtype| !dtype.is_float())
-    }
-
     /// `!self`: true where the element is 0.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([0, 3], &dev).logical_not().to_vec::<bool>()?, [true, false]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn logical_not(&self) -> Tensor {
         let place = Place::caller();
@@ -345,29 +312,17 @@ impl Tensor {
         })
     }
 
-    /// Where this (bool) tensor is true the element of `on_true`, elsewhere that of `on_false`;
-    /// all three broadcast. `torch.where`.
-    #[track_caller]
-    pub fn where_cond(&self, on_true: impl Into<Rhs>, on_false: impl Into<Rhs>) -> Tensor {
-        let place = Place::caller();
-        let (a, b) = (on_true.into(), on_false.into());
-        self.then(|c| where_cond(&c, &a, &b, place))
-    }
-
-    /// `min(max(self, lo), hi)`; NaN stays NaN. A bound is a number or a tensor, which broadcasts. With numbers the
-    /// derivative is 1 inside and 0 at the bounds and beyond; with tensors it is that of [`Tensor::minimum`] and
-    /// [`Tensor::maximum`]. A bound beyond an integer type's range counts as its end.
-    #[track_caller]
-    pub fn clamp(&self, lo: impl Into<Rhs>, hi: impl Into<Rhs>) -> Tensor {
-        let place = Place::caller();
-        match (lo.into(), hi.into()) {
-            (Rhs::Scalar(lo), Rhs::Scalar(hi)) => self.then(|x| clamp(&x, lo, hi, place)),
-            (lo, hi) => place.hold(|| self.clamp_min(lo).clamp_max(hi)),
-        }
-    }
-
     /// The elements as `dtype`: Rust's `as` for numbers (saturating, NaN to 0), `!= 0` for bool,
     /// rounding to nearest even for the 16-bit floats.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.9, -300.0, f64::NAN], &dev);
+    /// assert_eq!(x.to_dtype(DType::U8).to_vec::<u8>()?, [1, 0, 0]);
+    /// assert_eq!(x.to_dtype(DType::Bool).to_vec::<bool>()?, [true, true, true]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn to_dtype(&self, dtype: DType) -> Tensor {
         let place = Place::caller();
@@ -375,6 +330,14 @@ impl Tensor {
     }
 
     /// Zero in place of NaN.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.0, f64::NAN, f64::INFINITY], &dev);
+    /// assert_eq!(x.nan_to_zero().to_vec::<f32>()?, [1.0, 0.0, f32::INFINITY]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn nan_to_zero(&self) -> Tensor {
         let place = Place::caller();
@@ -560,7 +523,7 @@ pub fn result_type(a: impl Into<Rhs>, b: impl Into<Rhs>) -> Result<DType> {
 }
 
 /// Torch's rule: within one category, tensors with dimensions decide over those without.
-fn promote_values(a: &Value, b: &Value) -> DType {
+pub(crate) fn promote_values(a: &Value, b: &Value) -> DType {
     let (da, db) = (a.dtype(), b.dtype());
     if da.category() == db.category() {
         match (a.shape().rank(), b.shape().rank()) {

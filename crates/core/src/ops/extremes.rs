@@ -11,18 +11,43 @@ use crate::types::shape::DimList;
 impl Tensor {
     /// The largest over `dims`; tied elements share the gradient. Another name of [`Tensor::max_dims`], as in
     /// torch.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 5.0], [7.0, 3.0]], &dev);
+    /// assert_eq!(x.amax([1], false).to_vec::<f32>()?, [5.0, 7.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn amax(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         self.max_dims(dims, keepdim)
     }
 
     /// The smallest over `dims`; tied elements share the gradient. Another name of [`Tensor::min_dims`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 5.0], [7.0, 3.0]], &dev);
+    /// assert_eq!(x.amin([1], false).to_vec::<f32>()?, [1.0, 3.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn amin(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         self.min_dims(dims, keepdim)
     }
 
     /// The smallest and the largest over `dims`, as `torch.aminmax`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (least, largest) = Tensor::new([[1, 5], [7, 3]], &dev).aminmax([1], false);
+    /// assert_eq!(least.to_vec::<i32>()?, [1, 3]);
+    /// assert_eq!(largest.to_vec::<i32>()?, [5, 7]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn aminmax(&self, dims: impl DimList, keepdim: bool) -> (Tensor, Tensor) {
         let place = Place::caller();
@@ -56,6 +81,15 @@ impl Tensor {
     }
 
     /// The smallest elements along `dim`, and where they stand, as [`Tensor::max_along`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (y, at) = Tensor::new([[4, 5], [3, 1]], &dev).min_along(1, false);
+    /// assert_eq!(y.to_vec::<i32>()?, [4, 1]);
+    /// assert_eq!(at.to_vec::<i32>()?, [0, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn min_along(&self, dim: isize, keepdim: bool) -> (Tensor, Tensor) {
         let place = Place::caller();

@@ -5,6 +5,7 @@ mod along;
 mod list;
 mod masked;
 mod scattered;
+mod slices;
 
 pub(crate) use along::{gather_along, index_select};
 pub use list::{Ellipsis, Index, IndexList, NewAxis};

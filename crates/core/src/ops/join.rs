@@ -1,4 +1,4 @@
-//! Splitting tensors along a dimension and joining them.
+//! Tensors joined along a dimension.
 
 use crate::autograd::{self, Saves};
 use crate::ops::concat::concat;
@@ -9,45 +9,16 @@ use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
 
 impl Tensor {
-    /// The tensor in `n` parts along `dim`, the last ones smaller or missing where it does not
-    /// divide (as torch). A failed tensor gives one failed part.
-    #[track_caller]
-    pub fn chunk(&self, n: usize, dim: isize) -> Vec<Tensor> {
-        let place = Place::caller();
-        let size = self.capture().and_then(|x| {
-            if n == 0 {
-                return Err(Error::value("chunk", place, "0 parts"));
-            }
-            Ok(x.shape()[dim_of("chunk", x.shape(), dim, place)?])
-        });
-        match size {
-            Err(error) => vec![Tensor::fail(self.device(), error)],
-            Ok(0) => vec![self.clone(); n],
-            Ok(size) => place.hold(|| self.split(size.div_ceil(n), dim)),
-        }
-    }
-
-    /// The tensor in parts of `size` along `dim`, the last one possibly smaller.
-    #[track_caller]
-    pub fn split(&self, size: usize, dim: isize) -> Vec<Tensor> {
-        let place = Place::caller();
-        let total = self.capture().and_then(|x| {
-            if size == 0 {
-                return Err(Error::value("split", place, "parts of size 0"));
-            }
-            Ok(x.shape()[dim_of("split", x.shape(), dim, place)?])
-        });
-        match total {
-            Err(error) => vec![Tensor::fail(self.device(), error)],
-            Ok(total) => place.hold(|| {
-                let part = |start| self.narrow(dim, start, size.min(total - start));
-                (0..total.max(1)).step_by(size).map(part).collect()
-            }),
-        }
-    }
-
     /// The tensors one after the other along `dim`. Types promote; sizes agree in the other
     /// dimensions.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, b) = (Tensor::new([[1], [2]], &dev), Tensor::new([[3, 4], [5, 6]], &dev));
+    /// assert_eq!(Tensor::cat(&[a, b], 1).to_vec::<i32>()?, [1, 3, 4, 2, 5, 6]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn cat(tensors: &[impl AsRef<Tensor>], dim: isize) -> Tensor {
         let place = Place::caller();
@@ -62,6 +33,14 @@ impl Tensor {
     }
 
     /// The tensors, all of one shape, along a new dimension `dim`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::stack(&[Tensor::new([1, 2], &dev), Tensor::new([3, 4], &dev)], 1);
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn stack(tensors: &[impl AsRef<Tensor>], dim: isize) -> Tensor {
         let place = Place::caller();

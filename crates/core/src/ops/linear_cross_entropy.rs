@@ -49,6 +49,18 @@ impl Tensor {
 
     /// [`Tensor::linear_cross_entropy`] with the options of [`Tensor::cross_entropy_with`].
     /// Without a reduction, all logits are computed at once.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &dev);
+    /// let (w, t) = (Tensor::new([[1.0, 0.0], [0.0, 1.0]], &dev), Tensor::new([0, 1], &dev));
+    /// let options = || CrossEntropyOptions { reduction: Reduction::Sum, ..Default::default() };
+    /// let loss = x.linear_cross_entropy_with(&w, None, &t, options()).item::<f32>()?;
+    /// let plain = x.linear(&w, None).cross_entropy_with(&t, options()).item::<f32>()?;
+    /// assert!((loss - plain).abs() < 1e-5);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn linear_cross_entropy_with(
         &self,

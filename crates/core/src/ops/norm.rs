@@ -11,6 +11,15 @@ use crate::types::shape::DimList;
 
 impl Tensor {
     /// The `p`-norm of all elements: [`Tensor::vector_norm`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([3.0, -4.0], &dev);
+    /// assert_eq!(x.norm(2.0).item::<f32>()?, 5.0);
+    /// assert_eq!(x.norm(1.0).item::<f32>()?, 7.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn norm(&self, p: f64) -> Tensor {
         let place = Place::caller();

@@ -12,6 +12,13 @@ use crate::types::shape::{DimList, Shape};
 
 impl Tensor {
     /// The product of all elements, as `torch.prod`; of none it is 1. Of the types of [`Tensor::sum`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([2, 3, 4], &dev).prod().item::<i32>()?, 24);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn prod(&self) -> Tensor {
         self.prod_dims(.., false)

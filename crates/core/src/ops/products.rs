@@ -9,18 +9,42 @@ use crate::types::shape::{DimList, Dims, Shape};
 
 impl Tensor {
     /// The product of two matrices; nothing broadcasts. `torch.mm`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, b) = (Tensor::new([[1.0, 2.0]], &dev), Tensor::new([[3.0], [4.0]], &dev));
+    /// assert_eq!(a.mm(&b).to_vec::<f32>()?, [11.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn mm(&self, other: &Tensor) -> Tensor {
         of_ranks("mm", self, other, [2, 2], Place::caller())
     }
 
     /// The product of a matrix and a vector. `torch.mv`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &dev);
+    /// assert_eq!(x.mv(&Tensor::new([1.0, -1.0], &dev)).to_vec::<f32>()?, [-1.0, -1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn mv(&self, vector: &Tensor) -> Tensor {
         of_ranks("mv", self, vector, [2, 1], Place::caller())
     }
 
     /// The product of two vectors of one size, a number. `torch.dot`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.0, 2.0], &dev);
+    /// assert_eq!(x.dot(&Tensor::new([3.0, 4.0], &dev)).item::<f32>()?, 11.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn dot(&self, other: &Tensor) -> Tensor {
         of_ranks("dot", self, other, [1, 1], Place::caller())
@@ -28,6 +52,15 @@ impl Tensor {
 
     /// The products of the matrices of two batches, `[b, n, k]` and `[b, k, m]`; nothing broadcasts.
     /// `torch.bmm`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let a = Tensor::new([[[1.0, 2.0]], [[3.0, 4.0]]], &dev);
+    /// let b = Tensor::new([[[1.0], [1.0]], [[2.0], [2.0]]], &dev);
+    /// assert_eq!(a.bmm(&b).to_vec::<f32>()?, [3.0, 14.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn bmm(&self, other: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -43,6 +76,15 @@ impl Tensor {
 
     /// `beta * self + alpha * (a b)` of matrices; this tensor broadcasts to the product. With `beta` 0 this tensor
     /// is left out, NaN included. `torch.addmm`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, b) = (Tensor::new([[1.0, 2.0]], &dev), Tensor::new([[3.0], [4.0]], &dev));
+    /// let y = Tensor::new([10.0], &dev).addmm(&a, &b, 1.0, 2.0);
+    /// assert_eq!(y.to_vec::<f32>()?, [32.0]); // 10 + 2 (1 * 3 + 2 * 4)
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn addmm(&self, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> Tensor {
         let place = Place::caller();
@@ -50,6 +92,15 @@ impl Tensor {
     }
 
     /// `beta * self + alpha * (a v)` of a matrix and a vector. `torch.addmv`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, v) = (Tensor::new([[1.0, 2.0], [3.0, 4.0]], &dev), Tensor::new([1.0, -1.0], &dev));
+    /// let y = Tensor::new([10.0, 20.0], &dev).addmv(&a, &v, 0.5, 1.0);
+    /// assert_eq!(y.to_vec::<f32>()?, [4.0, 9.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn addmv(&self, a: &Tensor, v: &Tensor, beta: f64, alpha: f64) -> Tensor {
         let place = Place::caller();
@@ -57,6 +108,15 @@ impl Tensor {
     }
 
     /// `beta * self + alpha * (a b)` of batches of matrices. `torch.baddbmm`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, b) = (Tensor::new([[[1.0, 2.0]]], &dev), Tensor::new([[[3.0], [4.0]]], &dev));
+    /// let y = Tensor::new([[[1.0]]], &dev).baddbmm(&a, &b, 2.0, 1.0);
+    /// assert_eq!(y.to_vec::<f32>()?, [13.0]); // 2 * 1 + (1 * 3 + 2 * 4)
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn baddbmm(&self, a: &Tensor, b: &Tensor, beta: f64, alpha: f64) -> Tensor {
         let place = Place::caller();
@@ -64,6 +124,14 @@ impl Tensor {
     }
 
     /// All products of an element of this vector and one of the other: `[n, m]`. `torch.outer`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1, 2], &dev).outer(&Tensor::new([3, 4], &dev));
+    /// assert_eq!(x.to_vec::<i32>()?, [3, 4, 6, 8]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn outer(&self, other: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -79,6 +147,14 @@ impl Tensor {
 
     /// The products of all rows (the last dimensions) of one with all of the other, summed; of numbers without
     /// dimensions the plain product. `torch.inner`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 2.0], [3.0, 4.0]], &dev);
+    /// assert_eq!(x.inner(&Tensor::new([1.0, -1.0], &dev)).to_vec::<f32>()?, [-1.0, -1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn inner(&self, other: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -116,6 +192,15 @@ impl Tensor {
     }
 
     /// Blocks of the other tensor, each times an element of this one. `torch.kron`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2]], &dev).kron(&Tensor::new([[1], [3]], &dev));
+    /// assert_eq!(x.shape()?, [2, 2]);
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 2, 3, 6]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn kron(&self, other: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -146,6 +231,16 @@ impl Tensor {
 
     /// The product of matrices (the first may be a row and the last a column), in the order with the fewest
     /// multiplications. `torch.linalg.multi_dot`, once `torch.chain_matmul`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, b) = (Tensor::ones([2, 3], &dev), Tensor::ones([3, 4], &dev));
+    /// let y = Tensor::chain_matmul(&[a, b, Tensor::ones([4, 1], &dev)]);
+    /// assert_eq!(y.shape()?, [2, 1]);
+    /// assert_eq!(y.to_vec::<f32>()?, [12.0, 12.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn chain_matmul(matrices: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();
@@ -158,6 +253,14 @@ impl Tensor {
 
     /// The square matrices of the last two dimensions multiplied `n` times; the identity for 0. `n` is not
     /// negative: there is no inverse yet. `torch.linalg.matrix_power`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 1.0], [0.0, 1.0]], &dev);
+    /// assert_eq!(x.matrix_power(5).to_vec::<f32>()?, [1.0, 5.0, 0.0, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn matrix_power(&self, n: u32) -> Tensor {
         let place = Place::caller();
@@ -200,6 +303,13 @@ impl Tensor {
     }
 
     /// The sum of the diagonal of a matrix. `torch.trace`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([[1, 2], [3, 4]], &dev).trace().item::<i32>()?, 5);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn trace(&self) -> Tensor {
         let place = Place::caller();
@@ -213,6 +323,14 @@ impl Tensor {
     }
 
     /// The cross product of the vectors of three along `dim`; both broadcast. `torch.linalg.cross`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (x, y) = (Tensor::new([1.0, 0.0, 0.0], &dev), Tensor::new([0.0, 1.0, 0.0], &dev));
+    /// assert_eq!(x.cross(&y, 0).to_vec::<f32>()?, [0.0, 0.0, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn cross(&self, other: &Tensor, dim: isize) -> Tensor {
         let place = Place::caller();
@@ -244,6 +362,16 @@ impl Tensor {
     /// The distances of all pairs of rows of `[.., n, k]` and `[.., m, k]`: `[.., n, m]`, by the norm
     /// `(sum |a - b|^p)^(1 / p)`; `p` of 0 counts what differs, infinity takes the largest difference. The
     /// derivative where both are the same is 0. The differences are never stored. `torch.cdist`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let a = Tensor::new([[0.0, 0.0], [3.0, 4.0]], &dev);
+    /// let b = Tensor::new([[0.0, 0.0]], &dev);
+    /// assert_eq!(a.cdist(&b, 2.0).to_vec::<f32>()?, [0.0, 5.0]);
+    /// assert_eq!(a.cdist(&b, 1.0).to_vec::<f32>()?, [0.0, 7.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn cdist(&self, other: &Tensor, p: f64) -> Tensor {
         let place = Place::caller();

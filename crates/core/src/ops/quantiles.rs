@@ -30,6 +30,13 @@ pub enum Interpolation {
 impl Tensor {
     /// The median of all elements, as `torch.median`: of an even number the lower of the middle two. NaN if an
     /// element is, or if there is none. Elements that are equal to it share the gradient.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([4.0, 1.0, 3.0, 2.0], &dev).median().item::<f32>()?, 2.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn median(&self) -> Tensor {
         let place = Place::caller();
@@ -73,6 +80,14 @@ impl Tensor {
     }
 
     /// The median of the elements that are not NaN; NaN if there is none. Otherwise as [`Tensor::median`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.0, f64::NAN, 3.0, 2.0], &dev);
+    /// assert_eq!(x.nanmedian().item::<f32>()?, 2.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn nanmedian(&self) -> Tensor {
         let place = Place::caller();
@@ -80,6 +95,15 @@ impl Tensor {
     }
 
     /// The medians along `dim` of what is not NaN, and where they stand, as [`Tensor::median_along`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (y, at) = Tensor::new([[f64::NAN, 4.0], [3.0, 5.0]], &dev).nanmedian_along(1, false);
+    /// assert_eq!(y.to_vec::<f32>()?, [4.0, 3.0]);
+    /// assert_eq!(at.to_vec::<i32>()?, [1, 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn nanmedian_along(&self, dim: isize, keepdim: bool) -> (Tensor, Tensor) {
         let place = Place::caller();
@@ -130,6 +154,15 @@ impl Tensor {
     }
 
     /// The quantiles of what is not NaN, otherwise as [`Tensor::quantile`]; NaN where there is nothing.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # use wgrad::Interpolation;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.0, f64::NAN, 3.0], &dev);
+    /// assert_eq!(x.nanquantile(0.5, .., false, Interpolation::Linear).item::<f32>()?, 2.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn nanquantile(
         &self,

@@ -1,4 +1,4 @@
-//! Elements in another order, repeated, split and joined: views where strides allow it.
+//! Elements in another order, repeated and joined: views where strides allow it.
 
 use smallvec::SmallVec;
 
@@ -34,12 +34,28 @@ impl Tensor {
     }
 
     /// The columns in reverse order: [`Tensor::flip`] of dimension 1. At least two dimensions.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// assert_eq!(x.fliplr().to_vec::<i32>()?, [2, 1, 4, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn fliplr(&self) -> Tensor {
         flip("fliplr", self, &1isize, Place::caller())
     }
 
     /// The rows in reverse order: [`Tensor::flip`] of dimension 0. At least one dimension.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// assert_eq!(x.flipud().to_vec::<i32>()?, [3, 4, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn flipud(&self) -> Tensor {
         flip("flipud", self, &0isize, Place::caller())
@@ -89,6 +105,14 @@ impl Tensor {
     }
 
     /// Turned by `k` quarters from dimension `dims[0]` towards `dims[1]`, `torch.rot90`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev).rot90(1, [0, 1]);
+    /// assert_eq!(x.to_vec::<i32>()?, [2, 4, 1, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn rot90(&self, k: isize, dims: [isize; 2]) -> Tensor {
         let place = Place::caller();
@@ -110,6 +134,14 @@ impl Tensor {
     }
 
     /// Dimensions `from` moved to the positions `to`; the others keep their order. `torch.movedim`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([2, 3, 4], &dev);
+    /// assert_eq!(x.movedim([0], [2]).shape()?, [3, 4, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn movedim(&self, from: impl DimList, to: impl DimList) -> Tensor {
         let place = Place::caller();
@@ -141,12 +173,28 @@ impl Tensor {
     }
 
     /// Two dimensions exchanged: [`Tensor::transpose`] by NumPy's name.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// assert_eq!(x.swapaxes(0, 1).to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn swapaxes(&self, a: isize, b: isize) -> Tensor {
         Place::caller().hold(|| self.transpose(a, b))
     }
 
     /// Dimension `dim` as several, of `sizes`, one of which may be -1. `torch.unflatten`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([2, 12], &dev);
+    /// assert_eq!(x.unflatten(1, [3, -1]).shape()?, [2, 3, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn unflatten(&self, dim: isize, sizes: impl ReshapeTo) -> Tensor {
         let place = Place::caller();
@@ -181,6 +229,15 @@ impl Tensor {
     }
 
     /// Drops those of `dims` whose size is 1; `..` for all dimensions of size 1.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([1, 2, 1], &dev);
+    /// assert_eq!(x.squeeze_dims([0, 1]).shape()?, [2, 1]);
+    /// assert_eq!(x.squeeze_dims(..).shape()?, [2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn squeeze_dims(&self, dims: impl DimList) -> Tensor {
         let place = Place::caller();
@@ -194,6 +251,15 @@ impl Tensor {
 
     /// The tensor side by side with itself, `repeats[i]` times along dimension `i`, where dimensions of size
     /// 1 are put in front for more of them. `torch.Tensor.repeat`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1, 2], &dev).repeat(&[2, 2]);
+    /// assert_eq!(x.shape()?, [2, 4]);
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 2, 1, 2, 1, 2, 1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn repeat(&self, repeats: &[usize]) -> Tensor {
         repeat("repeat", self, repeats, Place::caller())
@@ -201,6 +267,15 @@ impl Tensor {
 
     /// [`Tensor::repeat`], but where there are fewer numbers than dimensions they stand for the last ones.
     /// `torch.tile`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev).tile(&[2]);
+    /// assert_eq!(x.shape()?, [2, 4]);
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 2, 1, 2, 3, 4, 3, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn tile(&self, repeats: &[usize]) -> Tensor {
         let place = Place::caller();
@@ -282,101 +357,6 @@ impl Tensor {
         })
     }
 
-    /// The tensor in parts of the given sizes along `dim`, which add up to its size. A failed tensor gives
-    /// one failed part, and so do sizes that do not fit.
-    #[track_caller]
-    pub fn split_with_sizes(&self, sizes: &[usize], dim: isize) -> Vec<Tensor> {
-        let place = Place::caller();
-        let name = "split_with_sizes";
-        self.parts(|shape| {
-            let total = shape[dim_of(name, shape, dim, place)?];
-            let sum = sizes.iter().try_fold(0usize, |sum, &s| sum.checked_add(s));
-            if sum != Some(total) {
-                let problem = format!("sizes {sizes:?} of dimension {dim} of shape {shape}");
-                return Err(Error::shape(name, place, problem));
-            }
-            let mut start = 0;
-            let part = |&size: &usize| {
-                start += size;
-                place.hold(|| self.narrow(dim, start - size, size))
-            };
-            Ok(sizes.iter().map(part).collect())
-        })
-    }
-
-    /// The tensor in `n` parts along `dim`, of equal sizes or the first ones larger by one.
-    /// `torch.tensor_split`.
-    #[track_caller]
-    pub fn tensor_split(&self, n: usize, dim: isize) -> Vec<Tensor> {
-        let place = Place::caller();
-        self.parts(|shape| {
-            let total = shape[dim_of("tensor_split", shape, dim, place)?];
-            if n == 0 {
-                return Err(Error::value("tensor_split", place, "0 parts"));
-            }
-            let size = |i: usize| total / n + usize::from(i < total % n);
-            let sizes: Vec<usize> = (0..n).map(size).collect();
-            Ok(place.hold(|| self.split_with_sizes(&sizes, dim)))
-        })
-    }
-
-    /// The tensor cut along `dim` before each of the positions `at`: one part more than positions. As a range
-    /// of NumPy's, a position beyond the end is the end and a negative one counts from it, and a part whose end
-    /// comes before its start is empty. `torch.tensor_split` by indices.
-    #[track_caller]
-    pub fn tensor_split_at(&self, at: &[isize], dim: isize) -> Vec<Tensor> {
-        let place = Place::caller();
-        self.parts(|shape| {
-            let total = shape[dim_of("tensor_split", shape, dim, place)?] as isize;
-            let position = |at: isize| {
-                let at = if at < 0 { at + total } else { at };
-                at.clamp(0, total) as usize
-            };
-            let starts = std::iter::once(0).chain(at.iter().map(|&at| position(at)));
-            let ends = at.iter().map(|&at| position(at));
-            let ends = ends.chain(std::iter::once(total as usize));
-            let part = |(start, end): (usize, usize)| {
-                place.hold(|| self.narrow(dim, start, end.saturating_sub(start)))
-            };
-            Ok(starts.zip(ends).map(part).collect())
-        })
-    }
-
-    /// [`Tensor::tensor_split`] in equal parts along dimension 1, or 0 of a vector. `torch.hsplit`.
-    #[track_caller]
-    pub fn hsplit(&self, n: usize) -> Vec<Tensor> {
-        let dim = |shape: &Shape| usize::from(shape.rank() > 1);
-        equal_parts("hsplit", self, n, 1, dim, Place::caller())
-    }
-
-    /// [`Tensor::tensor_split`] in equal parts along dimension 0 of two or more. `torch.vsplit`.
-    #[track_caller]
-    pub fn vsplit(&self, n: usize) -> Vec<Tensor> {
-        equal_parts("vsplit", self, n, 2, |_| 0, Place::caller())
-    }
-
-    /// [`Tensor::tensor_split`] in equal parts along dimension 2 of three or more. `torch.dsplit`.
-    #[track_caller]
-    pub fn dsplit(&self, n: usize) -> Vec<Tensor> {
-        equal_parts("dsplit", self, n, 3, |_| 2, Place::caller())
-    }
-
-    /// The parts at each position of `dim`, which goes away. `torch.unbind`.
-    #[track_caller]
-    pub fn unbind(&self, dim: isize) -> Vec<Tensor> {
-        let place = Place::caller();
-        self.parts(|shape| {
-            let n = shape[dim_of("unbind", shape, dim, place)?];
-            Ok(place.hold(|| (0..n as isize).map(|i| self.select(dim, i)).collect()))
-        })
-    }
-
-    /// The parts that `of` makes of the shape, or one failed part.
-    fn parts(&self, of: impl FnOnce(&Shape) -> Result<Vec<Tensor>>) -> Vec<Tensor> {
-        let parts = self.shape().and_then(|shape| of(&shape));
-        parts.unwrap_or_else(|error| vec![Tensor::fail(self.device(), error)])
-    }
-
     /// Of vectors (or numbers) a grid: result `i` has the elements of tensor `i` along dimension `i` and repeats
     /// them along the others. Views. `torch.meshgrid`.
     ///
@@ -425,6 +405,15 @@ impl Tensor {
     }
 
     /// All ways to take one element of each vector, one a row. `torch.cartesian_prod`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::cartesian_prod(&[Tensor::new([1, 2], &dev), Tensor::new([3, 4], &dev)]);
+    /// assert_eq!(y.shape()?, [4, 2]);
+    /// assert_eq!(y.to_vec::<i32>()?, [1, 3, 1, 4, 2, 3, 2, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn cartesian_prod(tensors: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();
@@ -439,6 +428,14 @@ impl Tensor {
     }
 
     /// Joined along dimension 1, or 0 of vectors. `torch.hstack`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::hstack(&[Tensor::new([[1], [2]], &dev), Tensor::new([[3], [4]], &dev)]);
+    /// assert_eq!(y.to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn hstack(tensors: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();
@@ -448,6 +445,15 @@ impl Tensor {
     }
 
     /// Joined along dimension 0, vectors as rows. `torch.vstack`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::vstack(&[Tensor::new([1, 2], &dev), Tensor::new([3, 4], &dev)]);
+    /// assert_eq!(x.shape()?, [2, 2]);
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 2, 3, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn vstack(tensors: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();
@@ -456,6 +462,15 @@ impl Tensor {
     }
 
     /// Joined along dimension 2, vectors and matrices in depth. `torch.dstack`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::dstack(&[Tensor::new([1, 2], &dev), Tensor::new([3, 4], &dev)]);
+    /// assert_eq!(y.shape()?, [1, 2, 2]);
+    /// assert_eq!(y.to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn dstack(tensors: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();
@@ -497,28 +512,6 @@ fn repeat(name: &'static str, x: &Tensor, repeats: &[usize], place: Place) -> Te
         let [own, wide, to] = [own, wide, to].map(Shape::from);
         let x = x.into_tensor();
         Ok(place.hold(|| x.reshape(own).expand(wide).reshape(to)))
-    })
-}
-
-fn equal_parts(
-    name: &'static str,
-    x: &Tensor,
-    n: usize,
-    least: usize,
-    dim: impl FnOnce(&Shape) -> usize,
-    place: Place,
-) -> Vec<Tensor> {
-    x.parts(|shape| {
-        if shape.rank() < least {
-            let problem = format!("shape {shape} has fewer than {least} dimensions");
-            return Err(Error::shape(name, place, problem));
-        }
-        let d = dim(shape);
-        if n == 0 || !shape[d].is_multiple_of(n) {
-            let problem = format!("dimension {d} of shape {shape} has no {n} equal parts");
-            return Err(Error::shape(name, place, problem));
-        }
-        Ok(place.hold(|| x.tensor_split(n, d as isize)))
     })
 }
 

@@ -16,6 +16,13 @@ use crate::types::shape::{DimList, Dims, Shape};
 impl Tensor {
     /// The sum of all elements. Sums of bools, `u8` and `i32` are `i32` and wrap; sums of `u32` are
     /// `i64`, and on a device without it `u32`, where they wrap too.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([[1, 2], [3, 4]], &dev).sum().item::<i32>()?, 10);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn sum(&self) -> Tensor {
         self.sum_dims(.., false)
@@ -23,6 +30,15 @@ impl Tensor {
 
     /// The sum over `dims`, which go away unless `keepdim`. An empty list means all dimensions, as in
     /// torch; so it does in `mean_dims`, `max_dims` and `min_dims`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// assert_eq!(x.sum_dims([0], false).to_vec::<i32>()?, [4, 6]);
+    /// assert_eq!(x.sum_dims([0], true).shape()?, [1, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn sum_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
@@ -33,12 +49,28 @@ impl Tensor {
     }
 
     /// The mean of all elements; of none it is NaN.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([1.0, 2.0, 6.0], &dev).mean().item::<f32>()?, 3.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn mean(&self) -> Tensor {
         self.mean_dims(.., false)
     }
 
     /// The mean over `dims`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 3.0], [5.0, 9.0]], &dev);
+    /// assert_eq!(x.mean_dims([1], false).to_vec::<f32>()?, [2.0, 7.0]);
+    /// assert_eq!(x.mean_dims([1], true).shape()?, [2, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn mean_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
@@ -58,12 +90,27 @@ impl Tensor {
     }
 
     /// The largest element; NaN wins. Tied elements share the gradient.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([[1, 5], [7, 3]], &dev).max().item::<i32>()?, 7);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn max(&self) -> Tensor {
         self.max_dims(.., false)
     }
 
     /// The largest over `dims`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 5], [7, 3]], &dev);
+    /// assert_eq!(x.max_dims([0], false).to_vec::<i32>()?, [7, 5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn max_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
@@ -74,12 +121,27 @@ impl Tensor {
     }
 
     /// The smallest element; NaN wins. Tied elements share the gradient.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([[4, 5], [1, 3]], &dev).min().item::<i32>()?, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn min(&self) -> Tensor {
         self.min_dims(.., false)
     }
 
     /// The smallest over `dims`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 5], [7, 3]], &dev);
+    /// assert_eq!(x.min_dims([0], false).to_vec::<i32>()?, [1, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn min_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
@@ -92,6 +154,15 @@ impl Tensor {
     /// The position of the first largest element along `dims`, as `i32`: `x.argmax(1, false)`, or
     /// `x.argmax(.., false)` for the position in the whole tensor. Over several dimensions it counts
     /// row-major within them; NaN wins.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 5.0, 5.0], [7.0, 3.0, 0.0]], &dev);
+    /// assert_eq!(x.argmax([1], false).to_vec::<i32>()?, [1, 0]);
+    /// assert_eq!(x.argmax(.., false).item::<i32>()?, 3);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn argmax(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
@@ -99,6 +170,14 @@ impl Tensor {
     }
 
     /// The position of the first smallest element, as [`Tensor::argmax`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 5.0, 1.0], [7.0, 3.0, 0.0]], &dev);
+    /// assert_eq!(x.argmin([1], false).to_vec::<i32>()?, [0, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn argmin(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
@@ -106,24 +185,56 @@ impl Tensor {
     }
 
     /// Whether any element is true (not 0).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert!(Tensor::new([0, 2], &dev).any().item::<bool>()?);
+    /// assert!(!Tensor::new([0, 0], &dev).any().item::<bool>()?);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn any(&self) -> Tensor {
         self.any_dims(.., false)
     }
 
     /// Whether any element along `dims` is true.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[true, false], [false, false]], &dev);
+    /// assert_eq!(x.any_dims([1], false).to_vec::<bool>()?, [true, false]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn any_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         truth("any", ReduceOp::Any, self, &dims, keepdim, Place::caller())
     }
 
     /// Whether all elements are true (not 0).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert!(Tensor::new([1, 2], &dev).all().item::<bool>()?);
+    /// assert!(!Tensor::new([1, 0], &dev).all().item::<bool>()?);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn all(&self) -> Tensor {
         self.all_dims(.., false)
     }
 
     /// Whether all elements along `dims` are true.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[true, false], [true, true]], &dev);
+    /// assert_eq!(x.all_dims([1], false).to_vec::<bool>()?, [false, true]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn all_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         truth("all", ReduceOp::All, self, &dims, keepdim, Place::caller())

@@ -21,12 +21,28 @@ enum Form {
 
 impl Tensor {
     /// `exp(x) / sum(exp(x))` along `dim`. Only floats.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([0.0, 0.0, f64::NEG_INFINITY], &dev).softmax(0);
+    /// assert_eq!(y.to_vec::<f32>()?, [0.5, 0.5, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn softmax(&self, dim: isize) -> Tensor {
         along("softmax", self, dim, Form::Softmax, Place::caller())
     }
 
     /// `ln(softmax(x))` along `dim`, without loss of precision. Only floats.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([0.0, 0.0], &dev).log_softmax(0).to_vec::<f32>()?;
+    /// assert!((y[0] + 2.0_f32.ln()).abs() < 1e-6 && y[0] == y[1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn log_softmax(&self, dim: isize) -> Tensor {
         let form = Form::LogSoftmax;
@@ -34,6 +50,14 @@ impl Tensor {
     }
 
     /// `ln(sum(exp(x)))` along `dim`, without overflow.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([1000.0, 1000.0], &dev).logsumexp(0, false).item::<f32>()?;
+    /// assert!((y - 1000.0 - 2.0_f32.ln()).abs() < 1e-3);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn logsumexp(&self, dim: isize, keepdim: bool) -> Tensor {
         let place = Place::caller();

@@ -31,6 +31,15 @@ impl Tensor {
 
     /// Where the elements along `dim` stand that come first, second and so on: the positions of
     /// [`Tensor::sort`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([3.0, 1.0, 2.0], &dev);
+    /// assert_eq!(x.argsort(0, false).to_vec::<i32>()?, [1, 2, 0]);
+    /// assert_eq!(x.argsort(0, true).to_vec::<i32>()?, [0, 2, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn argsort(&self, dim: isize, descending: bool) -> Tensor {
         let place = Place::caller();
@@ -38,6 +47,14 @@ impl Tensor {
     }
 
     /// The elements in ascending order along the first dimension, as `torch.msort`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[3, 1], [2, 5]], &dev);
+    /// assert_eq!(x.msort().to_vec::<i32>()?, [2, 1, 3, 5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn msort(&self) -> Tensor {
         let place = Place::caller();

@@ -11,6 +11,13 @@ use crate::types::shape::DimList;
 
 impl Tensor {
     /// The variance of all elements with Bessel's correction: [`Tensor::var_dims`] with a correction of 1.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([1.0, 3.0, 5.0], &dev).var().item::<f32>()?, 4.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn var(&self) -> Tensor {
         self.var_dims(.., 1.0, false)
@@ -37,6 +44,13 @@ impl Tensor {
     }
 
     /// The standard deviation of all elements: [`Tensor::std_dims`] with a correction of 1.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([1.0, 3.0, 5.0], &dev).std().item::<f32>()?, 2.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn std(&self) -> Tensor {
         self.std_dims(.., 1.0, false)
@@ -44,6 +58,14 @@ impl Tensor {
 
     /// The standard deviation over `dims`, the square root of [`Tensor::var_dims`]. Where it is 0, so is its
     /// gradient.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, 3.0], [2.0, 2.0]], &dev);
+    /// assert_eq!(x.std_dims([1], 0.0, false).to_vec::<f32>()?, [1.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn std_dims(&self, dims: impl DimList, correction: f64, keepdim: bool) -> Tensor {
         let place = Place::caller();
@@ -67,6 +89,15 @@ impl Tensor {
     }
 
     /// Standard deviation and mean over `dims`, as `torch.std_mean`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (std, mean) = Tensor::new([[1.0, 3.0, 5.0]], &dev).std_mean([1], 1.0, false);
+    /// assert_eq!(std.to_vec::<f32>()?, [2.0]);
+    /// assert_eq!(mean.to_vec::<f32>()?, [3.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn std_mean(&self, dims: impl DimList, correction: f64, keepdim: bool) -> (Tensor, Tensor) {
         let place = Place::caller();
@@ -76,6 +107,15 @@ impl Tensor {
 
     /// How many elements over `dims` are not 0, as `i32`; NaN is not. As `torch.count_nonzero`; `..` for all
     /// dimensions, which an empty list means, too.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[0, 2, 0], [1, 1, 0]], &dev);
+    /// assert_eq!(x.count_nonzero([1]).to_vec::<i32>()?, [1, 2]);
+    /// assert_eq!(x.count_nonzero(..).item::<i32>()?, 3);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn count_nonzero(&self, dims: impl DimList) -> Tensor {
         let place = Place::caller();
@@ -86,6 +126,14 @@ impl Tensor {
     }
 
     /// The sum over `dims` with 0 for NaN, as `torch.nansum`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.0, f64::NAN, 3.0], &dev);
+    /// assert_eq!(x.nansum(.., false).item::<f32>()?, 4.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn nansum(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
@@ -93,6 +141,14 @@ impl Tensor {
     }
 
     /// The mean over `dims` of what is not NaN; of nothing it is NaN. As `torch.nanmean`, of floats only.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1.0, f64::NAN], [3.0, 5.0]], &dev);
+    /// assert_eq!(x.nanmean([1], false).to_vec::<f32>()?, [1.0, 4.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn nanmean(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();

@@ -113,6 +113,16 @@ impl Tensor {
 
     /// [`Tensor::unique_along`] in the order in which the slices stand, where only repetitions that follow each
     /// other are left out: `torch.unique_consecutive(dim=..)`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [1, 2], [3, 4], [1, 2]], &dev);
+    /// let unique = x.unique_consecutive_along(0);
+    /// assert_eq!(unique.values.to_vec::<i32>()?, [1, 2, 3, 4, 1, 2]);
+    /// assert_eq!(unique.counts.to_vec::<i32>()?, [2, 1, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn unique_consecutive_along(&self, dim: isize) -> Unique {
         let place = Place::caller();

@@ -163,6 +163,14 @@ impl Tensor {
 
     /// All elements `value`; `f32` for floats, `i32` for integers unless a type is given. A value that
     /// the type does not hold is refused as in [`Tensor::new`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::full([2, 2], 7, &dev);
+    /// assert_eq!(x.to_vec::<i32>()?, [7, 7, 7, 7]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn full(shape: impl Into<Shape>, value: impl Into<Scalar>, target: impl Target) -> Tensor {
         let place = Place::caller();
@@ -174,6 +182,14 @@ impl Tensor {
     }
 
     /// All zeros, `f32` unless a type is given.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::zeros([2], &dev).to_vec::<f32>()?, [0.0, 0.0]);
+    /// assert_eq!(Tensor::zeros([1, 2], (DType::I32, &dev)).dtype()?, DType::I32);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn zeros(shape: impl Into<Shape>, target: impl Target) -> Tensor {
         let dtype = target.dtype().unwrap_or(DType::F32);
@@ -181,6 +197,14 @@ impl Tensor {
     }
 
     /// All ones, `f32` unless a type is given.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::ones([3], &dev).to_vec::<f32>()?, [1.0, 1.0, 1.0]);
+    /// assert_eq!(Tensor::ones([1], (DType::I32, &dev)).to_vec::<i32>()?, [1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn ones(shape: impl Into<Shape>, target: impl Target) -> Tensor {
         let dtype = target.dtype().unwrap_or(DType::F32);
@@ -188,6 +212,13 @@ impl Tensor {
     }
 
     /// Zeros of this tensor's shape, type and device.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([4, 5], &dev).zeros_like().to_vec::<i32>()?, [0, 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn zeros_like(&self) -> Tensor {
         let place = Place::caller();
@@ -204,6 +235,14 @@ impl Tensor {
     }
 
     /// All elements `value`, of this tensor's shape, type and device.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([2], (DType::F64, &dev)).full_like(0.1);
+    /// assert_eq!(x.to_vec::<f64>()?, [0.1, 0.1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn full_like(&self, value: impl Into<Scalar>) -> Tensor {
         let place = Place::caller();
@@ -215,6 +254,13 @@ impl Tensor {
     }
 
     /// Ones of this tensor's shape, type and device.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([4, 5], &dev).ones_like().to_vec::<i32>()?, [1, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn ones_like(&self) -> Tensor {
         let place = Place::caller();

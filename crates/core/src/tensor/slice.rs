@@ -17,6 +17,15 @@ impl Tensor {
     /// Part of the tensor: a range per dimension, trailing ones may be left out.
     /// `x.slice((.., 1..4))`, `x.slice(s(1..9).step(2))`, `x.slice(-3..)`. Negative numbers count from the
     /// end. Ranges must lie within the sizes.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2, 3], [4, 5, 6]], &dev);
+    /// assert_eq!(x.slice((.., 1..)).to_vec::<i32>()?, [2, 3, 5, 6]);
+    /// assert_eq!(x.slice((1.., s(..).step(2))).to_vec::<i32>()?, [4, 6]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn slice(&self, ranges: impl SliceList) -> Tensor {
         let place = Place::caller();
@@ -39,6 +48,14 @@ impl Tensor {
     }
 
     /// `len` elements of dimension `dim` from `start`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2, 3], [4, 5, 6]], &dev);
+    /// assert_eq!(x.narrow(1, 1, 2).to_vec::<i32>()?, [2, 3, 5, 6]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn narrow(&self, dim: isize, start: usize, len: usize) -> Tensor {
         let place = Place::caller();
@@ -50,6 +67,15 @@ impl Tensor {
 
     /// The elements at position `index` of dimension `dim`, which goes away. Negative positions count from
     /// the end.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// assert_eq!(x.select(0, 1).to_vec::<i32>()?, [3, 4]);
+    /// assert_eq!(x.select(1, -1).to_vec::<i32>()?, [2, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn select(&self, dim: isize, index: isize) -> Tensor {
         let place = Place::caller();
@@ -62,6 +88,15 @@ impl Tensor {
     }
 
     /// This tensor with `source` at position `index` of dimension `dim`. `torch.select_scatter`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// let y = x.select_scatter(&Tensor::new([8, 9], &dev), 1, 0);
+    /// assert_eq!(y.to_vec::<i32>()?, [8, 2, 9, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn select_scatter(&self, source: &Tensor, dim: isize, index: isize) -> Tensor {
         let place = Place::caller();

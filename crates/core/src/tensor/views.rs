@@ -82,6 +82,15 @@ pub(crate) fn dims_of(
 
 impl Tensor {
     /// The same elements in another shape; one size may be -1. Copies only where strides demand.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2, 3], [4, 5, 6]], &dev).reshape([3, -1]);
+    /// assert_eq!(x.shape()?, [3, 2]);
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 2, 3, 4, 5, 6]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn reshape(&self, shape: impl ReshapeTo) -> Tensor {
         let place = Place::caller();
@@ -93,12 +102,28 @@ impl Tensor {
     }
 
     /// Joins dimensions `start` to the last into one.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([2, 3, 4], &dev);
+    /// assert_eq!(x.flatten_from(1).shape()?, [2, 12]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn flatten_from(&self, start: isize) -> Tensor {
         self.flatten(start, -1)
     }
 
     /// Joins dimensions `start` to `end` (included) into one.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([2, 3, 4, 5], &dev);
+    /// assert_eq!(x.flatten(1, 2).shape()?, [2, 12, 5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn flatten(&self, start: isize, end: isize) -> Tensor {
         let place = Place::caller();
@@ -125,6 +150,14 @@ impl Tensor {
     }
 
     /// The dimensions in another order: dimension `i` of the result is `dims[i]` of this tensor.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([2, 3, 4], &dev);
+    /// assert_eq!(x.permute([2, 0, 1]).shape()?, [4, 2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn permute(&self, dims: impl DimList) -> Tensor {
         let place = Place::caller();
@@ -152,6 +185,14 @@ impl Tensor {
     }
 
     /// Two dimensions exchanged.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([2, 3, 4], &dev);
+    /// assert_eq!(x.transpose(0, -1).shape()?, [4, 3, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn transpose(&self, a: isize, b: isize) -> Tensor {
         let place = Place::caller();
@@ -170,6 +211,15 @@ impl Tensor {
     }
 
     /// The transpose of a matrix; vectors and scalars stay.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2, 3]], &dev).t();
+    /// assert_eq!(x.shape()?, [3, 1]);
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn t(&self) -> Tensor {
         let place = Place::caller();
@@ -185,6 +235,14 @@ impl Tensor {
     }
 
     /// Broadcasts to `shape` without copying; -1 keeps a size.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1], [2]], &dev).expand([2, 3]);
+    /// assert_eq!(x.to_vec::<i32>()?, [1, 1, 1, 2, 2, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn expand(&self, shape: impl ReshapeTo) -> Tensor {
         let place = Place::caller();
@@ -213,6 +271,15 @@ impl Tensor {
     }
 
     /// Drops dimension `dim` if its size is 1.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([2, 1, 3], &dev);
+    /// assert_eq!(x.squeeze(1).shape()?, [2, 3]);
+    /// assert_eq!(x.squeeze(0).shape()?, [2, 1, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn squeeze(&self, dim: isize) -> Tensor {
         let place = Place::caller();
@@ -233,6 +300,15 @@ impl Tensor {
     }
 
     /// Puts in a dimension of size 1 at `dim` (negative ones count from the end of the result).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([2, 3], &dev);
+    /// assert_eq!(x.unsqueeze(1).shape()?, [2, 1, 3]);
+    /// assert_eq!(x.unsqueeze(-1).shape()?, [2, 3, 1]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn unsqueeze(&self, dim: isize) -> Tensor {
         let place = Place::caller();
@@ -253,6 +329,16 @@ impl Tensor {
     }
 
     /// The tensor with its elements in row-major order; itself if they are.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev).t();
+    /// assert!(!x.is_contiguous()?);
+    /// assert!(x.contiguous().is_contiguous()?);
+    /// assert_eq!(x.contiguous().to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn contiguous(&self) -> Tensor {
         let place = Place::caller();

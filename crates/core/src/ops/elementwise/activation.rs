@@ -78,6 +78,15 @@ impl Tensor {
 
     /// `x` above 0, else `alpha (e^x - 1)` ([Clevert et al. 2015](https://arxiv.org/abs/1511.07289)). torch's
     /// default is an `alpha` of 1.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([-1.0, 2.0], &dev).elu(1.0).to_vec::<f32>()?;
+    /// assert!((y[0] - ((-1.0_f32).exp() - 1.0)).abs() < 1e-6);
+    /// assert_eq!(y[1], 2.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn elu(&self, alpha: f64) -> Tensor {
         exponential("elu", self, alpha, 1.0, 1.0)
@@ -85,6 +94,14 @@ impl Tensor {
 
     /// [`Tensor::elu`] scaled so that layers keep the mean 0 and the variance 1
     /// ([Klambauer et al. 2017](https://arxiv.org/abs/1706.02515)).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([0.0, 1.0], &dev).selu().to_vec::<f32>()?;
+    /// assert_eq!(y, [0.0, 1.0507009873554804934193349852946]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn selu(&self) -> Tensor {
         exponential("selu", self, SELU_ALPHA, SELU_SCALE, 1.0)
@@ -92,6 +109,15 @@ impl Tensor {
 
     /// `x` above 0, else `alpha (e^(x / alpha) - 1)`, whose derivative has no step
     /// ([Barron 2017](https://arxiv.org/abs/1704.07483)). torch's default is an `alpha` of 1; 0 is refused.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([-2.0, 0.0, 3.0], &dev).celu(2.0).to_vec::<f32>()?;
+    /// assert!((y[0] - 2.0 * ((-1.0_f32).exp() - 1.0)).abs() < 1e-6);
+    /// assert_eq!(y[1..], [0.0, 3.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn celu(&self, alpha: f64) -> Tensor {
         let place = Place::caller();
@@ -102,6 +128,15 @@ impl Tensor {
     }
 
     /// `x tanh(ln(1 + e^x))` ([Misra 2019](https://arxiv.org/abs/1908.08681)).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([0.0, 1.0], &dev).mish().to_vec::<f32>()?;
+    /// assert_eq!(y[0], 0.0);
+    /// assert!((y[1] - (1.0 + 1.0_f32.exp()).ln().tanh()).abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn mish(&self) -> Tensor {
         let place = Place::caller();
@@ -121,6 +156,14 @@ impl Tensor {
 
     /// `x` within `lo` and `hi`, else the bound that it is beyond; at the bounds the derivative is 0. torch's
     /// defaults are -1 and 1. Integers stay integers.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([-4.0, 0.5, 4.0], &dev);
+    /// assert_eq!(x.hardtanh(-1.0, 1.0).to_vec::<f32>()?, [-1.0, 0.5, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn hardtanh(&self, lo: f64, hi: f64) -> Tensor {
         between("hardtanh", self, lo, hi)
@@ -128,6 +171,13 @@ impl Tensor {
 
     /// `min(max(x, 0), 6)` ([Krizhevsky 2010](https://www.cs.toronto.edu/~kriz/conv-cifar10-aug2010.pdf)).
     /// Integers stay integers.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([-1.0, 3.0, 9.0], &dev).relu6().to_vec::<f32>()?, [0.0, 3.0, 6.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn relu6(&self) -> Tensor {
         between("relu6", self, 0.0, 6.0)
@@ -135,6 +185,14 @@ impl Tensor {
 
     /// `x min(max(x + 3, 0), 6) / 6`, a piecewise [`Tensor::silu`]
     /// ([Howard et al. 2019](https://arxiv.org/abs/1905.02244)).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([-4.0, 0.0, 4.0], &dev);
+    /// assert_eq!(x.hardswish().to_vec::<f32>()?, [0.0, 0.0, 4.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn hardswish(&self) -> Tensor {
         smooth(
@@ -151,6 +209,14 @@ impl Tensor {
 
     /// `min(max(x + 3, 0), 6) / 6`, a piecewise [`Tensor::sigmoid`]
     /// ([Courbariaux et al. 2015](https://arxiv.org/abs/1511.00363)).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([-4.0, 0.0, 4.0], &dev);
+    /// assert_eq!(x.hardsigmoid().to_vec::<f32>()?, [0.0, 0.5, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn hardsigmoid(&self) -> Tensor {
         smooth(
@@ -165,6 +231,14 @@ impl Tensor {
     }
 
     /// 0 where `|x| <= lambda`, else `x`. torch's default is a `lambda` of 0.5.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([-2.0, 0.25, 0.5, 3.0], &dev);
+    /// assert_eq!(x.hardshrink(0.5).to_vec::<f32>()?, [-2.0, 0.0, 0.0, 3.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn hardshrink(&self, lambda: f64) -> Tensor {
         let kept = move |x: &Tensor, y: &Tensor| x.abs().le(lambda).where_cond(0.0, y);
@@ -173,6 +247,14 @@ impl Tensor {
 
     /// `x` drawn towards 0 by `lambda`, and 0 within it. torch's default is a `lambda` of 0.5; a negative one is
     /// refused.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([-2.0, 0.25, 3.0], &dev);
+    /// assert_eq!(x.softshrink(0.5).to_vec::<f32>()?, [-1.5, 0.0, 2.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn softshrink(&self, lambda: f64) -> Tensor {
         let place = Place::caller();
@@ -193,6 +275,14 @@ impl Tensor {
     }
 
     /// `x - tanh(x)`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([0.0, 1.0], &dev).tanhshrink().to_vec::<f32>()?;
+    /// assert!(y[0] == 0.0 && (y[1] - (1.0 - 1.0_f32.tanh())).abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn tanhshrink(&self) -> Tensor {
         smooth(
@@ -204,6 +294,13 @@ impl Tensor {
     }
 
     /// `x / (1 + |x|)`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([-1.0, 3.0], &dev).softsign().to_vec::<f32>()?, [-0.5, 0.75]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn softsign(&self) -> Tensor {
         let place = Place::caller();
@@ -215,6 +312,15 @@ impl Tensor {
     }
 
     /// `ln(sigmoid(x))`, precise where the sigmoid is small.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([0.0, -1000.0], &dev).logsigmoid().to_vec::<f32>()?;
+    /// assert!((y[0] + 2.0_f32.ln()).abs() < 1e-6);
+    /// assert_eq!(y[1], -1000.0); // the sigmoid itself is 0 there
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn logsigmoid(&self) -> Tensor {
         let place = Place::caller();
@@ -222,6 +328,14 @@ impl Tensor {
     }
 
     /// `value` where `x <= threshold`, else `x`. Integers stay integers and take integers alone.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1, 5, 9], &dev);
+    /// assert_eq!(x.threshold(5, 0).to_vec::<i32>()?, [0, 0, 9]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn threshold(&self, threshold: impl Into<Scalar>, value: impl Into<Scalar>) -> Tensor {
         let place = Place::caller();
@@ -231,6 +345,15 @@ impl Tensor {
 
     /// `x` above 0, else `weight x`, where `weight` has one element, or one for each of dimension 1 (of
     /// dimension 0 of vectors) ([He et al. 2015](https://arxiv.org/abs/1502.01852)).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[-1.0, -1.0], [2.0, 2.0]], &dev);
+    /// let y = x.prelu(&Tensor::new([0.5, 0.25], &dev));
+    /// assert_eq!(y.to_vec::<f32>()?, [-0.5, -0.25, 2.0, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn prelu(&self, weight: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -270,6 +393,14 @@ impl Tensor {
 
     /// `x` above 0, else `slope x`; in training the slope is drawn for each element from [lo, hi), else it is
     /// their middle ([Xu et al. 2015](https://arxiv.org/abs/1505.00853)). torch's defaults are 1/8 and 1/3.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([-2.0, 3.0], &dev).rrelu(0.25, 0.75, false);
+    /// assert_eq!(y.to_vec::<f32>()?, [-1.0, 3.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn rrelu(&self, lo: f64, hi: f64, training: bool) -> Tensor {
         let place = Place::caller();
@@ -292,6 +423,14 @@ impl Tensor {
 
     /// `a sigmoid(b)`, where `a` and `b` are the halves along `dim`, which must be even
     /// ([Dauphin et al. 2016](https://arxiv.org/abs/1612.08083)).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([3.0, 4.0, 0.0, 0.0], &dev);
+    /// assert_eq!(x.glu(0).to_vec::<f32>()?, [1.5, 2.0]); // sigmoid(0) is a half
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn glu(&self, dim: isize) -> Tensor {
         let place = Place::caller();

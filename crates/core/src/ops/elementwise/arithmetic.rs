@@ -17,6 +17,60 @@ pub enum Rounding {
 
 /// Arithmetic of several tensors, which broadcast and promote as in torch.
 impl Tensor {
+    /// `self` to an integer power; exact for small exponents. Integers stay integers, wrap, and take
+    /// no negative exponent.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([2, -3], &dev).powi(3).to_vec::<i32>()?, [8, -27]);
+    /// assert_eq!(Tensor::new([2.0], &dev).powi(-2).to_vec::<f32>()?, [0.25]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn powi(&self, exponent: i32) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| match exponent {
+            1 => self.mul(1),
+            2 => self.sqr(),
+            -1 if !self.is_integer() => self.recip(),
+            // Steps of 16-bit floats would be rounded.
+            n if self.dtype().is_ok_and(|dtype| dtype != dtype.compute()) => self.pow(n),
+            3 => self.sqr() * self,
+            // The square of the reciprocal, whose derivative stays within the range where x^-4,
+            // the other way's, does not.
+            -2 if !self.is_integer() => self.recip().sqr(),
+            n => self.pow(n),
+        })
+    }
+
+    /// `self` to a constant power, in floats.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([1.0, 4.0], &dev).powf(1.5).to_vec::<f32>()?, [1.0, 8.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn powf(&self, exponent: f64) -> Tensor {
+        let place = Place::caller();
+        place.hold(|| {
+            match exponent {
+                2.0 if !self.is_integer() => self.sqr(),
+                // As torch, also in that roots of -0 and -infinity are not IEEE 754's powers.
+                0.5 => self.sqrt(),
+                -0.5 => self.rsqrt(),
+                _ => self.pow(exponent),
+            }
+        })
+    }
+
+    /// Whether this holds integers or bools; not if it failed.
+    fn is_integer(&self) -> bool {
+        self.dtype().is_ok_and(|dtype| !dtype.is_float())
+    }
+
     /// `self / other` rounded to a whole number; torch's `div` with a rounding mode. Integers stay integers, and
     /// divided by 0 they give 0.
     ///
@@ -122,6 +176,15 @@ impl Tensor {
     }
 
     /// `self + value a / b`; integers divide as floats.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (a, b) = (Tensor::new([2.0, 3.0], &dev), Tensor::new([4.0, 2.0], &dev));
+    /// let y = Tensor::new([1.0, 1.0], &dev).addcdiv(&a, &b, 2.0);
+    /// assert_eq!(y.to_vec::<f32>()?, [2.0, 4.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn addcdiv(&self, a: &Tensor, b: &Tensor, value: impl Into<Scalar>) -> Tensor {
         let place = Place::caller();
@@ -130,6 +193,13 @@ impl Tensor {
     }
 
     /// `x - trunc(x)`: what stands behind the point, with the sign of `x`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([1.5, -2.25], &dev).frac().to_vec::<f32>()?, [0.5, -0.25]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn frac(&self) -> Tensor {
         let place = Place::caller();
@@ -138,6 +208,14 @@ impl Tensor {
 
     /// Rounded to so many decimals, halves to even; negative `decimals` round to tens, hundreds and so on. Floats
     /// alone. torch's `round` with `decimals`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.234, -0.125], &dev).round_decimals(2).to_vec::<f32>()?;
+    /// assert_eq!(x, [1.23, -0.12]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn round_decimals(&self, decimals: i32) -> Tensor {
         let place = Place::caller();
@@ -155,6 +233,13 @@ impl Tensor {
     }
 
     /// The bits that are not set; of bools the other truth value. Integers and bools alone.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([0, 5], &dev).bitwise_not().to_vec::<i32>()?, [-1, -6]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn bitwise_not(&self) -> Tensor {
         let place = Place::caller();
@@ -176,6 +261,14 @@ impl Tensor {
     }
 
     /// Degrees as radians. Integers become `f32`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([0.0, 180.0], &dev);
+    /// assert_eq!(x.deg2rad().to_vec::<f32>()?, [0.0, std::f32::consts::PI]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn deg2rad(&self) -> Tensor {
         let place = Place::caller();
@@ -183,6 +276,14 @@ impl Tensor {
     }
 
     /// Radians as degrees. Integers become `f32`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([0.0, std::f64::consts::PI], &dev);
+    /// assert_eq!(x.rad2deg().to_vec::<f32>()?, [0.0, 180.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn rad2deg(&self) -> Tensor {
         let place = Place::caller();

@@ -13,7 +13,46 @@ use crate::types::element::Scalar;
 use crate::types::error::{Error, Place, Result};
 use crate::types::shape::Shape;
 
-pub(super) fn where_cond(c: &Value, a: &Rhs, b: &Rhs, place: Place) -> Result<Tensor> {
+impl Tensor {
+    /// Where this (bool) tensor is true the element of `on_true`, elsewhere that of `on_false`;
+    /// all three broadcast. `torch.where`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([-1.0, 2.0], &dev);
+    /// assert_eq!(x.gt(0.0).where_cond(&x, 0.0).to_vec::<f32>()?, [0.0, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn where_cond(&self, on_true: impl Into<Rhs>, on_false: impl Into<Rhs>) -> Tensor {
+        let place = Place::caller();
+        let (a, b) = (on_true.into(), on_false.into());
+        self.then(|c| where_cond(&c, &a, &b, place))
+    }
+
+    /// `min(max(self, lo), hi)`; NaN stays NaN. A bound is a number or a tensor, which broadcasts. With numbers the
+    /// derivative is 1 inside and 0 at the bounds and beyond; with tensors it is that of [`Tensor::minimum`] and
+    /// [`Tensor::maximum`]. A bound beyond an integer type's range counts as its end.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([-3.0, 0.5, 3.0], &dev);
+    /// assert_eq!(x.clamp(-1.0, 2.0).to_vec::<f32>()?, [-1.0, 0.5, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn clamp(&self, lo: impl Into<Rhs>, hi: impl Into<Rhs>) -> Tensor {
+        let place = Place::caller();
+        match (lo.into(), hi.into()) {
+            (Rhs::Scalar(lo), Rhs::Scalar(hi)) => self.then(|x| clamp(&x, lo, hi, place)),
+            (lo, hi) => place.hold(|| self.clamp_min(lo).clamp_max(hi)),
+        }
+    }
+}
+
+fn where_cond(c: &Value, a: &Rhs, b: &Rhs, place: Place) -> Result<Tensor> {
     let name = "where";
     let device = &c.node.device;
     let c = cast(c, DType::Bool, place)?;
@@ -82,7 +121,7 @@ pub(super) fn where_cond(c: &Value, a: &Rhs, b: &Rhs, place: Place) -> Result<Te
     ))
 }
 
-pub(super) fn clamp(x: &Value, lo: Scalar, hi: Scalar, place: Place) -> Result<Tensor> {
+fn clamp(x: &Value, lo: Scalar, hi: Scalar, place: Place) -> Result<Tensor> {
     let device = &x.node.device;
     let dtype = class_dtype(Class::Number, hi.promote(lo.promote(x.dtype())));
     let (lo, hi) = (lo.saturated(dtype), hi.saturated(dtype));

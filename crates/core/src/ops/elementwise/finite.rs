@@ -9,24 +9,56 @@ use crate::types::error::Place;
 /// What numbers are. Integers are always finite, bools too.
 impl Tensor {
     /// Where the element is NaN, a bool tensor.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.0, f64::NAN, f64::INFINITY], &dev);
+    /// assert_eq!(x.isnan().to_vec::<bool>()?, [false, true, false]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn isnan(&self) -> Tensor {
         self.told(false, |x| x.ne(x))
     }
 
     /// Where the element is infinite, a bool tensor.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.0, f64::NAN, f64::NEG_INFINITY], &dev);
+    /// assert_eq!(x.isinf().to_vec::<bool>()?, [false, false, true]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn isinf(&self) -> Tensor {
         self.told(false, |x| x.abs().eq(f64::INFINITY))
     }
 
     /// Where the element is neither NaN nor infinite, a bool tensor.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.0, f64::NAN, f64::INFINITY], &dev);
+    /// assert_eq!(x.isfinite().to_vec::<bool>()?, [true, false, false]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn isfinite(&self) -> Tensor {
         self.told(true, |x| x.abs().lt(f64::INFINITY))
     }
 
     /// Where the sign is a minus, also that of zeros, a bool tensor.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([-0.0, 0.0, -3.0], &dev);
+    /// assert_eq!(x.signbit().to_vec::<bool>()?, [true, false, true]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn signbit(&self) -> Tensor {
         let place = Place::caller();
@@ -40,6 +72,15 @@ impl Tensor {
 
     /// Where both are near: `|self - other| <= atol + rtol |other|`, or equal, or (if asked) both NaN. torch's
     /// defaults are an `rtol` of 1e-5, an `atol` of 1e-8, and NaN equal to nothing.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (x, y) = (Tensor::new([1.0, f64::NAN], &dev), Tensor::new([1.000001, f64::NAN], &dev));
+    /// assert_eq!(x.isclose(&y, 1e-5, 1e-8, false).to_vec::<bool>()?, [true, false]);
+    /// assert_eq!(x.isclose(&y, 1e-5, 1e-8, true).to_vec::<bool>()?, [true, true]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn isclose(&self, other: &Tensor, rtol: f64, atol: f64, equal_nan: bool) -> Tensor {
         let place = Place::caller();
@@ -95,6 +136,14 @@ impl Tensor {
     }
 
     /// 0 below 0, 1 above, and `values` at 0; of NaN 0. Both have one type, as in torch; no derivative.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([-1.0, 0.0, 2.0], &dev);
+    /// assert_eq!(x.heaviside(&Tensor::scalar(0.5, &dev)).to_vec::<f32>()?, [0.0, 0.5, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn heaviside(&self, values: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -135,6 +184,13 @@ impl Tensor {
 
     /// At least `lo`; NaN stays NaN. `lo` is a number or a tensor. Where an element is at a number, the derivative
     /// is 0; a tensor shares it.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([-3, 5], &dev).clamp_min(2).to_vec::<i32>()?, [2, 5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn clamp_min(&self, lo: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
@@ -146,6 +202,13 @@ impl Tensor {
 
     /// At most `hi`; NaN stays NaN. `hi` is a number or a tensor. Where an element is at a number, the derivative is
     /// 0; a tensor shares it.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::new([-3, 5], &dev).clamp_max(2).to_vec::<i32>()?, [-3, 2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn clamp_max(&self, hi: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();

@@ -15,6 +15,14 @@ impl Tensor {
     /// The `n`th derivative of [`Tensor::digamma`]; that itself for 0.
     ///
     /// `(-1)^(n + 1) n! zeta(n + 1, x)`, with Hurwitz' zeta function.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([1.0], &dev).polygamma(1).item::<f32>()?;
+    /// assert!((y - std::f32::consts::PI.powi(2) / 6.0).abs() < 1e-5); // the sum of 1 / n^2
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn polygamma(&self, n: i32) -> Tensor {
         let place = Place::caller();
@@ -29,6 +37,14 @@ impl Tensor {
     }
 
     /// [`Tensor::logit`] of `x` kept within `eps` and `1 - eps`; beyond them the derivative is 0.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([0.0, 0.5, 1.0], &dev).logit_within(0.25).to_vec::<f32>()?;
+    /// assert!((y[2] - 3.0_f32.ln()).abs() < 1e-6 && y[1] == 0.0 && y[0] == -y[2]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn logit_within(&self, eps: f64) -> Tensor {
         let place = Place::caller();

@@ -17,6 +17,15 @@ impl Tensor {
     ///
     /// An index out of range gives NaN there (0 for integers), and
     /// [`Error::IndexOutOfRange`] at this thread's next read.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// let index = Tensor::new([[0, 0], [1, 0]], &dev);
+    /// assert_eq!(x.gather(1, &index).to_vec::<i32>()?, [1, 1, 4, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn gather(&self, dim: isize, index: &Tensor) -> Tensor {
         gather_along("gather", self, dim, index, Place::caller())
@@ -25,6 +34,15 @@ impl Tensor {
     /// The elements at the positions `index` (one dimension or none, any integers) of dimension
     /// `dim`. From a tensor without dimensions only one can be selected. Bad indices as in
     /// [`Tensor::gather`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2, 3], [4, 5, 6]], &dev);
+    /// let y = x.index_select(1, &Tensor::new([2, 2, 0], &dev));
+    /// assert_eq!(y.to_vec::<i32>()?, [3, 3, 1, 6, 6, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn index_select(&self, dim: isize, index: &Tensor) -> Tensor {
         index_select("index_select", self, dim, index, Place::caller())
@@ -32,6 +50,14 @@ impl Tensor {
 
     /// The elements at the positions `index`, of any shape, of the flattened tensor; negative positions count
     /// from the end. Bad ones as in [`Tensor::gather`]. `torch.take`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// assert_eq!(x.take(&Tensor::new([0, -1], &dev)).to_vec::<i32>()?, [1, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn take(&self, index: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -50,6 +76,15 @@ impl Tensor {
     /// [`Tensor::gather`] with an index that broadcasts against this tensor but along `dim`, and may count from
     /// the end; without a dimension, of the flattened tensor. What [`Tensor::argsort`] gives fits.
     /// `torch.take_along_dim`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[3, 1], [2, 4]], &dev);
+    /// let y = x.take_along_dim(&x.argsort(1, false), Some(1));
+    /// assert_eq!(y.to_vec::<i32>()?, [1, 3, 2, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn take_along_dim(&self, index: &Tensor, dim: Option<isize>) -> Tensor {
         let place = Place::caller();
@@ -90,6 +125,15 @@ impl Tensor {
 
     /// Rows of this `[n, d]` matrix: for an index of shape `S` a tensor of shape `[S.., d]`, as
     /// `torch.nn.functional.embedding(index, weight)`. Bad indices as in [`Tensor::gather`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let table = Tensor::new([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], &dev);
+    /// let y = table.embedding(&Tensor::new([2, 0], &dev));
+    /// assert_eq!(y.to_vec::<f32>()?, [5.0, 6.0, 1.0, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn embedding(&self, index: &Tensor) -> Tensor {
         let place = Place::caller();

@@ -4,7 +4,7 @@ use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo};
 
 use smallvec::SmallVec;
 
-use super::scattered::put_rows;
+use super::slices::put_rows;
 use super::{integer, wrapped, written};
 use crate::tensor::slice::{Slice, position};
 use crate::tensor::{Rhs, Tensor, Value, same_device};

@@ -12,6 +12,15 @@ use crate::types::shape::Shape;
 impl Tensor {
     /// This tensor with `value`, a number or a tensor without dimensions, where `mask` is true; the mask
     /// broadcasts to this tensor's shape. `torch.masked_fill`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1.0, 2.0, 3.0], &dev);
+    /// let y = x.masked_fill(&x.gt(1.5), f64::NEG_INFINITY);
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, f32::NEG_INFINITY, f32::NEG_INFINITY]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn masked_fill(&self, mask: &Tensor, value: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
@@ -73,6 +82,15 @@ impl Tensor {
     /// This tensor with the elements of `source` in their order where `mask` is true; the mask broadcasts to
     /// this tensor's shape. Too few elements are reported as a bad index at the next read.
     /// `torch.masked_scatter`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([1, 2, 3], &dev);
+    /// let y = x.masked_scatter(&x.ne(2), &Tensor::new([10, 20], &dev));
+    /// assert_eq!(y.to_vec::<i32>()?, [10, 2, 20]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn masked_scatter(&self, mask: &Tensor, source: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -109,6 +127,15 @@ impl Tensor {
 
     /// The positions of the elements that are not 0, one a row: `[n, rank]` of `i32`, in row-major order. How
     /// many they are is read back. `torch.nonzero`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[0, 4], [5, 0]], &dev);
+    /// assert_eq!(x.nonzero().shape()?, [2, 2]);
+    /// assert_eq!(x.nonzero().to_vec::<i32>()?, [0, 1, 1, 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn nonzero(&self) -> Tensor {
         let place = Place::caller();
@@ -116,6 +143,14 @@ impl Tensor {
     }
 
     /// [`Tensor::nonzero`] by NumPy's name.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[0, 4], [5, 0]], &dev);
+    /// assert_eq!(x.argwhere().to_vec::<i32>()?, [0, 1, 1, 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn argwhere(&self) -> Tensor {
         let place = Place::caller();

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::slices::put_rows;
 use super::{integer, last_sent, one_dimensional, over, wrapped, written};
 use crate::autograd::{self, Grads, Saves, no_grad};
 use crate::ops::place::lay;
@@ -9,7 +10,6 @@ use crate::ops::scatter::{Merge, scatter};
 use crate::tensor::views::dim_of;
 use crate::tensor::{Rhs, Tensor, Value};
 use crate::types::dtype::DType;
-use crate::types::element::Scalar;
 use crate::types::error::{Error, Place, Result};
 use crate::types::shape::{Dims, Shape};
 
@@ -35,6 +35,15 @@ impl Tensor {
     /// elements that go to one place the last stays (torch leaves it open); gradients go to those that stay.
     ///
     /// An index out of range writes nothing, and gives [`Error::IndexOutOfRange`] at this thread's next read.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([3], (DType::I32, &dev));
+    /// let y = x.scatter(0, &Tensor::new([2, 0], &dev), &Tensor::new([5, 6], &dev));
+    /// assert_eq!(y.to_vec::<i32>()?, [6, 0, 5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn scatter(&self, dim: isize, index: &Tensor, source: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
@@ -61,6 +70,15 @@ impl Tensor {
 
     /// This tensor plus the elements of `source` where `index` sends them along `dim`, added in ascending order;
     /// shapes as in [`Tensor::scatter`]. `torch.scatter_add`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([10, 20], &dev);
+    /// let y = x.scatter_add(0, &Tensor::new([1, 1, 0], &dev), &Tensor::new([1, 2, 3], &dev));
+    /// assert_eq!(y.to_vec::<i32>()?, [13, 23]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn scatter_add(&self, dim: isize, index: &Tensor, source: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -73,6 +91,17 @@ impl Tensor {
     /// This tensor's elements merged with those of `source` that `index` sends to them along `dim`; without
     /// `include_self` only those that are sent, where there are any. Shapes as in [`Tensor::scatter`].
     /// `torch.scatter_reduce`. Largest and smallest elements share the gradient where several are equal.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # use wgrad::ScatterReduce;
+    /// # let dev = wgrad::cpu();
+    /// let (x, index) = (Tensor::new([10, 20], &dev), Tensor::new([1, 1, 0], &dev));
+    /// let source = Tensor::new([30, 2, 3], &dev);
+    /// let y = x.scatter_reduce(0, &index, &source, ScatterReduce::Amax, true);
+    /// assert_eq!(y.to_vec::<i32>()?, [10, 30]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn scatter_reduce(
         &self,
@@ -93,77 +122,17 @@ impl Tensor {
         })
     }
 
-    /// This tensor plus `alpha` times the slices of `source` at the positions `index` (a vector) of `dim`.
-    /// `torch.index_add`.
-    #[track_caller]
-    pub fn index_add(
-        &self,
-        dim: isize,
-        index: &Tensor,
-        source: &Tensor,
-        alpha: impl Into<Scalar>,
-    ) -> Tensor {
-        let place = Place::caller();
-        let alpha = alpha.into();
-        self.then(|x| {
-            let name = "index_add";
-            let slices = Slices::new(name, &x, dim, index, &source.into(), place)?;
-            place.hold(|| {
-                let source = match alpha {
-                    Scalar::Integer(1) => slices.source.clone(),
-                    alpha => slices.source.mul(alpha).to_dtype(x.dtype()),
-                };
-                let index = slices.along(&slices.index);
-                let index = index.expand(source.shape()?).capture()?;
-                let source = source.capture()?;
-                let (d, size) = (slices.d, slices.size);
-                let sums = scatter(name, &source, d, size, &index, Merge::Sum, place)?;
-                (&slices.x + sums).reshape(x.shape()).checked()
-            })
-        })
-    }
-
-    /// This tensor with the slices of `source` at the positions `index` (a vector) of `dim`; of several for one
-    /// position the last stays. `torch.index_copy`.
-    #[track_caller]
-    pub fn index_copy(&self, dim: isize, index: &Tensor, source: &Tensor) -> Tensor {
-        let place = Place::caller();
-        self.then(|x| {
-            let slices = Slices::new("index_copy", &x, dim, index, &source.into(), place)?;
-            place.hold(|| {
-                slices
-                    .copied("index_copy", place)?
-                    .reshape(x.shape())
-                    .checked()
-            })
-        })
-    }
-
-    /// This tensor with `value`, a number or a tensor without dimensions, at the positions `index` (a vector) of
-    /// `dim`. `torch.index_fill`.
-    #[track_caller]
-    pub fn index_fill(&self, dim: isize, index: &Tensor, value: impl Into<Rhs>) -> Tensor {
-        let place = Place::caller();
-        let value = value.into();
-        self.then(|x| {
-            let name = "index_fill";
-            let value = written(name, &x, &value, place)?.into_tensor();
-            if value.rank()? > 0 {
-                let problem = format!("a value of shape {} has dimensions", value.shape()?);
-                return Err(Error::shape(name, place, problem));
-            }
-            let slices = Slices::new(name, &x, dim, index, &Rhs::from(0), place)?;
-            place.hold(|| {
-                let index = slices.index.capture()?;
-                let (hit, _) = last_sent(name, &index, 0, slices.size, place)?;
-                let filled = slices.along(&hit).where_cond(value, &slices.x);
-                filled.reshape(x.shape()).checked()
-            })
-        })
-    }
-
     /// This tensor with the elements of `source` at the positions `index` of the flattened tensor, negative ones
     /// counted from the end, or added to those that are there. As many elements as positions. `torch.put`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::new([[1, 2], [3, 4]], &dev);
+    /// let y = x.put(&Tensor::new([-1, 0], &dev), &Tensor::new([10, 20], &dev), false);
+    /// assert_eq!(y.to_vec::<i32>()?, [20, 2, 3, 10]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn put(&self, index: &Tensor, source: &Tensor, accumulate: bool) -> Tensor {
         let place = Place::caller();
@@ -186,29 +155,6 @@ impl Tensor {
             })
         })
     }
-}
-
-/// `x` with the slices of `source` at the positions `index` of dimension 0, or plus them.
-pub(super) fn put_rows(
-    name: &'static str,
-    x: &Tensor,
-    index: &Tensor,
-    source: &Tensor,
-    accumulate: bool,
-    place: Place,
-) -> Result<Tensor> {
-    let x = x.capture()?;
-    let slices = Slices::new(name, &x, 0, index, &source.into(), place)?;
-    if !accumulate {
-        return slices.copied(name, place);
-    }
-    let spread = slices
-        .along(&slices.index)
-        .expand(source.shape()?)
-        .capture()?;
-    let source = source.capture()?;
-    let sums = scatter(name, &source, 0, slices.size, &spread, Merge::Sum, place)?;
-    Ok(&slices.x + sums)
 }
 
 /// A scatter's operands: what is written into, its part that the index covers, and what is written.
@@ -476,83 +422,5 @@ impl Operands<'_> {
     fn sum(&self, x: &Tensor) -> Tensor {
         let sum = self.sent.arrived(self.name, x, Merge::Sum, self.place);
         Tensor::or_fail(x.device(), sum)
-    }
-}
-
-/// Slices of a dimension that are written at positions of it.
-struct Slices {
-    /// With at least one dimension.
-    x: Tensor,
-    d: usize,
-    size: usize,
-    /// A vector.
-    index: Tensor,
-    source: Tensor,
-}
-
-impl Slices {
-    fn new(
-        name: &'static str,
-        x: &Value,
-        dim: isize,
-        index: &Tensor,
-        source: &Rhs,
-        place: Place,
-    ) -> Result<Slices> {
-        let index = one_dimensional(integer(name, index, x, place)?)?;
-        let mut from = written(name, x, source, place)?;
-        let x = one_dimensional(x.clone())?;
-        let d = dim_of(name, x.shape(), dim, place)?;
-        let n = index.shape().numel();
-        if matches!(source, Rhs::Tensor(_)) {
-            from = one_dimensional(from)?;
-            let mut to = Dims::from_slice(x.shape());
-            to[d] = n;
-            if from.shape()[..] != to[..] || index.shape().rank() != 1 {
-                let (of, own, at) = (from.shape(), x.shape(), index.shape());
-                let problem =
-                    format!("index of shape {at} and source of shape {of} for shape {own}");
-                return Err(Error::shape(name, place, problem));
-            }
-        } else if index.shape().rank() != 1 {
-            let problem = format!("index of shape {} is no vector", index.shape());
-            return Err(Error::shape(name, place, problem));
-        }
-        Ok(Slices {
-            d,
-            size: x.shape()[d],
-            x: x.into_tensor(),
-            index: index.into_tensor(),
-            source: from.into_tensor(),
-        })
-    }
-
-    /// A vector as one along the dimension.
-    fn along(&self, vector: &Tensor) -> Tensor {
-        vector.then(|v| {
-            let mut to = vec![1; self.x.rank()?];
-            to[self.d] = v.shape().numel();
-            Ok(v.into_tensor().reshape(to))
-        })
-    }
-
-    /// `x` with the slices at their positions.
-    fn copied(&self, name: &'static str, place: Place) -> Result<Tensor> {
-        if self.index.numel()? == 0 {
-            // They get a gradient all the same.
-            let from = self.source.shape()?;
-            let nothing = lay(
-                &self.source,
-                &self.x.shape()?,
-                &vec![0; from.rank()],
-                &vec![1; from.rank()],
-            );
-            return Ok(
-                Tensor::zeros([1], (DType::Bool, self.x.device())).where_cond(nothing, &self.x)
-            );
-        }
-        let (hit, last) = last_sent(name, &self.index.capture()?, 0, self.size, place)?;
-        let taken = self.source.index_select(self.d as isize, &last);
-        Ok(self.along(&hit).where_cond(taken, &self.x))
     }
 }

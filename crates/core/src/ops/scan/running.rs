@@ -93,6 +93,15 @@ impl Tensor {
     }
 
     /// The smallest of the elements `0..=i` along `dim` and where it stands, as [`Tensor::cummax`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let (y, at) = Tensor::new([3, 5, 1, 1], &dev).cummin(0);
+    /// assert_eq!(y.to_vec::<i32>()?, [3, 3, 1, 1]);
+    /// assert_eq!(at.to_vec::<i32>()?, [0, 0, 2, 3]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn cummin(&self, dim: isize) -> (Tensor, Tensor) {
         let place = Place::caller();

@@ -21,6 +21,14 @@ use crate::types::shape::Shape;
 impl Tensor {
     /// Uniform random numbers in [0, 1): multiples of 2^-24, in `f64` of 2^-53, in `f16` of 2^-11, in
     /// `bf16` of 2^-8. Only floats.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::rand([100], &dev);
+    /// assert!(x.min().item::<f32>()? >= 0.0 && x.max().item::<f32>()? < 1.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn rand(shape: impl Into<Shape>, target: impl Target) -> Tensor {
         let place = Place::caller();
@@ -44,6 +52,15 @@ impl Tensor {
     }
 
     /// Standard normal random numbers (Box-Muller). Only floats.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::randn([1000], &dev);
+    /// assert!(x.mean().item::<f32>()?.abs() < 0.25);
+    /// assert!((x.std().item::<f32>()? - 1.0).abs() < 0.25);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn randn(shape: impl Into<Shape>, target: impl Target) -> Tensor {
         let place = Place::caller();
@@ -62,6 +79,14 @@ impl Tensor {
     }
 
     /// Uniform random numbers in [lo, hi); all `lo` where both are equal. Only floats.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::uniform([100], -2.0, 3.0, &dev);
+    /// assert!(x.min().item::<f32>()? >= -2.0 && x.max().item::<f32>()? < 3.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn uniform(shape: impl Into<Shape>, lo: f64, hi: f64, target: impl Target) -> Tensor {
         let place = Place::caller();
@@ -93,6 +118,14 @@ impl Tensor {
 
     /// Random integers in `lo..hi` as `i32` (or the given type, which must hold them all), by
     /// multiplication of a uniform 24-bit number: ranges above 2^24 are refused.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::randint([100], -2, 3, &dev);
+    /// assert!(x.to_vec::<i32>()?.iter().all(|x| (-2..3).contains(x)));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn randint(shape: impl Into<Shape>, lo: i32, hi: i32, target: impl Target) -> Tensor {
         let place = Place::caller();
@@ -115,6 +148,15 @@ impl Tensor {
     }
 
     /// A random truth value per element, true with probability `p`, which lies within 0 and 1.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::bernoulli([1000], 0.25, &dev);
+    /// let share = x.to_dtype(DType::F32).mean().item::<f32>()?;
+    /// assert!((share - 0.25).abs() < 0.1);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn bernoulli(shape: impl Into<Shape>, p: f64, target: impl Target) -> Tensor {
         let place = Place::caller();

@@ -11,6 +11,15 @@ use crate::types::shape::Shape;
 
 impl Tensor {
     /// [`Tensor::rand`] of this tensor's shape, type and device.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([2, 3], (DType::F64, &dev)).rand_like();
+    /// assert_eq!(x.shape()?, [2, 3]);
+    /// assert!(x.to_vec::<f64>()?.iter().all(|x| (0.0..1.0).contains(x)));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn rand_like(&self) -> Tensor {
         let place = Place::caller();
@@ -18,6 +27,14 @@ impl Tensor {
     }
 
     /// [`Tensor::randn`] of this tensor's shape, type and device.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::zeros([1000], &dev).randn_like();
+    /// assert!((x.std().item::<f32>()? - 1.0).abs() < 0.25);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn randn_like(&self) -> Tensor {
         let place = Place::caller();
@@ -26,6 +43,15 @@ impl Tensor {
 
     /// Normal random numbers of a mean and a standard deviation, which is not negative. Only floats.
     /// `torch.normal` with a size.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::normal([1000], 5.0, 2.0, &dev);
+    /// assert!((x.mean().item::<f32>()? - 5.0).abs() < 0.5);
+    /// assert!((x.std().item::<f32>()? - 2.0).abs() < 0.5);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn normal(
         shape: impl Into<Shape>,
@@ -51,6 +77,15 @@ impl Tensor {
 
     /// Normal random numbers whose means and standard deviations are elements of tensors, which broadcast; one
     /// of both may be a number. `torch.normal`. What this gives has a derivative by both.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let mean = Tensor::new([0.0, 100.0], &dev);
+    /// let x = Tensor::normal_of(&mean, 0.0); // no deviation: the means themselves
+    /// assert_eq!(x.to_vec::<f32>()?, [0.0, 100.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn normal_of(mean: &Tensor, deviation: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
@@ -76,6 +111,14 @@ impl Tensor {
 
     /// Normal random numbers that lie in [lo, hi]: drawn of the normal distribution's part in there, by its
     /// inverse distribution function. Only floats. `torch.nn.init.trunc_normal_`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::trunc_normal([1000], 0.0, 1.0, (-0.5, 2.0), &dev);
+    /// assert!(x.min().item::<f32>()? >= -0.5 && x.max().item::<f32>()? <= 2.0);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn trunc_normal(
         shape: impl Into<Shape>,
@@ -111,6 +154,15 @@ impl Tensor {
 
     /// Exponentially distributed random numbers: `rate e^(-rate x)`. Only floats.
     /// `torch.Tensor.exponential_`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::exponential([1000], 2.0, &dev);
+    /// assert!(x.min().item::<f32>()? >= 0.0);
+    /// assert!((x.mean().item::<f32>()? - 0.5).abs() < 0.1); // 1 / rate
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn exponential(shape: impl Into<Shape>, rate: f64, target: impl Target) -> Tensor {
         let place = Place::caller();
@@ -135,6 +187,14 @@ impl Tensor {
 
     /// A random truth value per element, true with the probability that the element is, as this tensor's type.
     /// `torch.bernoulli` of a tensor.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let p = Tensor::new([0.0, 1.0, 0.0], &dev);
+    /// assert_eq!(Tensor::bernoulli_of(&p).to_vec::<f32>()?, [0.0, 1.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn bernoulli_of(probabilities: &Tensor) -> Tensor {
         let place = Place::caller();
@@ -150,6 +210,14 @@ impl Tensor {
     }
 
     /// The integers `0..n` in random order, as `i32` or the given type. `torch.randperm`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let x = Tensor::randperm(5, &dev);
+    /// assert_eq!(x.sort(0, false).0.to_vec::<i32>()?, [0, 1, 2, 3, 4]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn randperm(n: usize, target: impl Target) -> Tensor {
         let place = Place::caller();

@@ -72,6 +72,13 @@ impl Tensor {
 
     /// `n` evenly spaced numbers from `start` to `end`, both included and exact: each is computed in
     /// `f64` and rounded once (for integer types, towards 0).
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::linspace(0.0, 1.0, 5, &dev).to_vec::<f32>()?, [0.0, 0.25, 0.5, 0.75, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn linspace(start: f64, end: f64, n: usize, target: impl Target) -> Tensor {
         let place = Place::caller();
@@ -83,6 +90,13 @@ impl Tensor {
     }
 
     /// `n` numbers from `base^start` to `base^end`, evenly spaced by their logarithms. `torch.logspace`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::logspace(0.0, 3.0, 4, 2.0, &dev).to_vec::<f32>()?, [1.0, 2.0, 4.0, 8.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn logspace(start: f64, end: f64, n: usize, base: f64, target: impl Target) -> Tensor {
         let place = Place::caller();
@@ -94,6 +108,14 @@ impl Tensor {
     }
 
     /// Ones on the main diagonal of a matrix, else zeros: `eye(3, &dev)` is square, `eye([2, 3], &dev)` is not.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// assert_eq!(Tensor::eye(2, &dev).to_vec::<f32>()?, [1.0, 0.0, 0.0, 1.0]);
+    /// assert_eq!(Tensor::eye([1, 2], (DType::I32, &dev)).to_vec::<i32>()?, [1, 0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[track_caller]
     pub fn eye(size: impl Into<Shape>, target: impl Target) -> Tensor {
         let place = Place::caller();

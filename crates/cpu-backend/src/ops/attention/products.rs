@@ -1,7 +1,9 @@
 //! The matrix products of attention: small ones, whose second factor is packed once and multiplied many times.
 
 use gemm_common::Parallelism;
+use wgrad_core::DType;
 
+use crate::cursor::Walk;
 use crate::gemm::{self, Gemm, Source};
 use crate::lanes::FloatElement;
 
@@ -65,7 +67,7 @@ impl<E: Products> Factor<E> {
         rows: usize,
         room: &mut [E],
     ) -> Factor<E> {
-        let dense = matrix.strides.0 == 1 || matrix.strides.1 == 1;
+        let dense = matrix.strides.1 == 1 || (matrix.strides.0 == 1 && k > 1);
         let packs = E::packed(k, n).is_some() && !(rows <= gemm::VECTOR_ROWS && dense);
         if packs {
             // SAFETY: the caller's promise.
@@ -80,61 +82,86 @@ impl<E: Products> Factor<E> {
     }
 }
 
-fn product<E>(m: usize, a: &Matrix<E>, b: &Factor<E>, adds: bool) -> Gemm {
-    Gemm {
-        m,
-        n: b.n,
-        k: b.k,
-        a: a.strides,
-        b: b.matrix.strides,
-        adds,
+/// A factor's rows and columns as the blocks take them.
+struct Walks([Walk; 2]);
+
+impl Walks {
+    fn new(strides: (isize, isize), rows: usize, columns: usize) -> Walks {
+        Walks([Walk::line(rows, strides.0), Walk::line(columns, strides.1)])
     }
+
+    fn matrix(
+        &self,
+        (down, along): (isize, isize),
+        rows: usize,
+        columns: usize,
+    ) -> gemm::Matrix<'_> {
+        let reach = |stride: isize, size: usize| (stride * (size as isize - 1)).max(0);
+        gemm::Matrix {
+            rows: &self.0[0],
+            columns: &self.0[1],
+            dtype: DType::F32,
+            end: reach(down, rows) + reach(along, columns) + 1,
+            strides: Some((down, along)),
+        }
+    }
+}
+
+/// Runs `task` with the product of `f32` factors.
+fn with_gemm(
+    [m, k, n]: [usize; 3],
+    a: (isize, isize),
+    b: (isize, isize),
+    adds: bool,
+    task: impl FnOnce(&Gemm<'_>),
+) {
+    let (walks_a, walks_b) = (Walks::new(a, m, k), Walks::new(b, k, n));
+    task(&Gemm {
+        m,
+        n,
+        start: 0,
+        k,
+        a: walks_a.matrix(a, m, k),
+        b: walks_b.matrix(b, k, n),
+        adds,
+    });
 }
 
 impl Products for f32 {
     fn packed(k: usize, n: usize) -> Option<usize> {
-        Some(n.next_multiple_of(gemm::tile()?.width) * k)
+        Some(n.next_multiple_of(gemm::tile(false)?.width) * k)
     }
 
     unsafe fn pack(matrix: Matrix<f32>, k: usize, n: usize, panel: *mut f32) {
-        let Some(tile) = gemm::tile() else { return };
-        let gemm = Gemm {
-            m: 0,
-            n,
-            k,
-            a: (0, 0),
-            b: matrix.strides,
-            adds: false,
+        let Some(tile) = gemm::tile(false) else {
+            return;
         };
         let width = n.next_multiple_of(tile.width);
-        // SAFETY: the caller's promise.
-        unsafe { gemm.pack_b(matrix.start, panel, 0, width, 0..n) };
+        with_gemm([1, k, n], (0, 0), matrix.strides, false, |gemm| {
+            // SAFETY: the caller's promise.
+            unsafe { gemm.pack_b(matrix.start.cast(), panel, 0, width, 0..n) };
+        });
     }
 
     unsafe fn multiply(m: usize, a: Matrix<f32>, b: &Factor<f32>, c: *mut f32, adds: bool) {
-        let gemm = product(m, &a, b, adds);
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (b.panel, gemm::tile()) {
-                (Some(panel), Some(tile)) => {
-                    let source = Source::Packed { panel, first: 0 };
-                    let width = b.n.next_multiple_of(tile.width);
-                    gemm.block(a.start, source, width, c, 0..m, 0..b.n);
-                }
-                (None, Some(_)) if m <= gemm::VECTOR_ROWS && !adds => {
-                    let source = Source::Direct(b.matrix.start);
-                    gemm.block(a.start, source, 0, c, 0..m, 0..b.n);
-                }
-                _ => by_crate(
-                    gemm_f32::gemm::f32::get_gemm_fn(),
-                    &gemm,
-                    a,
-                    b,
-                    c,
-                    (0.0, 1.0),
-                ),
+        let (source, width) = match (b.panel, gemm::tile(false)) {
+            (Some(panel), Some(tile)) => (
+                Source::Packed { panel, first: 0 },
+                b.n.next_multiple_of(tile.width),
+            ),
+            (None, Some(_)) if m <= gemm::VECTOR_ROWS && !adds => {
+                (Source::Direct(b.matrix.start.cast()), 0)
             }
-        }
+            _ => {
+                let function = gemm_f32::gemm::f32::get_gemm_fn();
+                // SAFETY: the caller's promise.
+                return unsafe { by_crate(function, m, a, b, c, (adds, 0.0, 1.0)) };
+            }
+        };
+        with_gemm([m, b.k, b.n], a.strides, b.matrix.strides, adds, |gemm| {
+            // SAFETY: the caller's promise.
+            unsafe { gemm.block(a.start.cast(), source, width, c, 0..m, 0..b.n) };
+        });
     }
 }
 
@@ -146,18 +173,9 @@ impl Products for f64 {
     unsafe fn pack(_: Matrix<f64>, _: usize, _: usize, _: *mut f64) {}
 
     unsafe fn multiply(m: usize, a: Matrix<f64>, b: &Factor<f64>, c: *mut f64, adds: bool) {
-        let gemm = product(m, &a, b, adds);
+        let function = gemm_f64::gemm::f64::get_gemm_fn();
         // SAFETY: the caller's promise.
-        unsafe {
-            by_crate(
-                gemm_f64::gemm::f64::get_gemm_fn(),
-                &gemm,
-                a,
-                b,
-                c,
-                (0.0, 1.0),
-            )
-        }
+        unsafe { by_crate(function, m, a, b, c, (adds, 0.0, 1.0)) }
     }
 }
 
@@ -186,33 +204,32 @@ type Function<E> = unsafe fn(
 
 /// # Safety
 /// As for [`Products::multiply`].
-unsafe fn by_crate<E>(
+unsafe fn by_crate<E: Copy>(
     function: Function<E>,
-    gemm: &Gemm,
+    m: usize,
     a: Matrix<E>,
     b: &Factor<E>,
     c: *mut E,
-    (zero, one): (E, E),
-) where
-    E: Copy,
-{
-    let alpha = if gemm.adds { one } else { zero };
+    (adds, zero, one): (bool, E, E),
+) {
+    let alpha = if adds { one } else { zero };
+    let (a_strides, b_strides) = (a.strides, b.matrix.strides);
     // SAFETY: the caller's promise.
     unsafe {
         function(
-            gemm.m,
-            gemm.n,
-            gemm.k,
+            m,
+            b.n,
+            b.k,
             c,
             1,
-            gemm.n as isize,
-            gemm.adds,
+            b.n as isize,
+            adds,
             a.start,
-            gemm.a.1,
-            gemm.a.0,
+            a_strides.1,
+            a_strides.0,
             b.matrix.start,
-            gemm.b.1,
-            gemm.b.0,
+            b_strides.1,
+            b_strides.0,
             alpha,
             one,
             false,
