@@ -36,13 +36,14 @@ mod devices;
 pub use devices::*;
 pub use wgrad_core::{
     AnyOperation, AttentionOptions, AvgPoolOptions, BatchNorm, BatchNormOptions, Category,
-    Coefficients, ConvOptions, ConvTransposeOptions, CpuKernel, CpuOperand, CpuResult,
+    CellWeights, Coefficients, ConvOptions, ConvTransposeOptions, CpuKernel, CpuOperand, CpuResult,
     CrossEntropyOptions, DType, Data, Derivative, Device, DimList, Element, Ellipsis, Error,
     FloatInfo, Generator, GradOptions, Index, IndexList, Indexing, IntegerInfo, Interpolation,
-    Limits, LpPoolOptions, MaxPoolOptions, NewAxis, Operation, Padding, Place, Profile,
-    Progression, RandomState, Reduction, ReshapeTo, Result, Rhs, Rounding, Scalar, ScatterReduce,
-    Shape, Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UnpoolOptions,
-    UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type, s,
+    KvCache, Limits, LpPoolOptions, MaxPoolOptions, NewAxis, Operation, Padding, Place, Profile,
+    Progression, RandomState, RecurrenceOptions, Reduction, ReshapeTo, Result, Rhs, RotaryOptions,
+    Rounding, Scalar, ScatterReduce, Shape, Size, Slice, SliceList, Span, Spec, Stats, Target,
+    Tensor, Unique, UnpoolOptions, UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type,
+    s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),

@@ -4,9 +4,9 @@
 mod devices;
 
 use devices::{all, assert_close, cpu, fill, gpu};
-use wgrad::AttentionOptions;
 use wgrad::autograd::grad;
 use wgrad::prelude::*;
+use wgrad::{AttentionOptions, KvCache, RotaryOptions};
 
 fn tensor(seed: u64, shape: &[usize], dev: &Device) -> Tensor {
     let n = shape.iter().product();
@@ -460,4 +460,103 @@ fn memory_is_linear_in_the_length() {
     // A matrix of `[length, size]` is 256 KiB.
     let peak = dev.stats().peak_bytes;
     assert!(peak < 6 << 20, "{peak} bytes");
+}
+
+#[test]
+fn products_of_turned_rows_depend_on_their_distance() {
+    for dev in all() {
+        let (q, k) = (tensor(1, &[1, 16], &dev), tensor(2, &[1, 16], &dev));
+        for interleaved in [false, true] {
+            let at = |x: &Tensor, offset: usize| {
+                let options = RotaryOptions {
+                    offset,
+                    interleaved,
+                    ..Default::default()
+                };
+                x.rotary_embedding_with(options)
+            };
+            let product = |i: usize, j: usize| -> Vec<f32> {
+                (at(&q, i) * at(&k, j)).sum().to_vec().unwrap()
+            };
+            let near = product(3, 1);
+            assert_close(&product(12, 10), &near, 1e-4, 1e-5);
+            assert!((product(3, 2)[0] - near[0]).abs() > 1e-2);
+        }
+    }
+}
+
+#[test]
+fn turning_is_two_launches_and_replays_at_other_offsets() {
+    for dev in [Some(cpu()), gpu()].into_iter().flatten() {
+        let x = tensor(1, &[2, 3, 8], &dev);
+        dev.synchronize().unwrap();
+        let mut misses = 0;
+        for offset in 0..3 {
+            let before = dev.stats();
+            let options = RotaryOptions {
+                offset,
+                ..Default::default()
+            };
+            let y = x.rotary_embedding_with(options);
+            dev.synchronize().unwrap();
+            let after = dev.stats();
+            // The sines and cosines of all rows, and the turn of all heads.
+            assert!(after.launches - before.launches <= 2, "{dev}");
+            if offset > 0 {
+                assert_eq!(after.plan_misses, misses, "{dev}");
+            }
+            misses = after.plan_misses;
+            drop(y);
+        }
+    }
+}
+
+#[test]
+fn generation_with_a_cache_gives_what_the_whole_does() {
+    for dev in all() {
+        let (heads, shared, length, size) = (4, 2, 9, 8);
+        let x = |seed, heads| tensor(seed, &[1, heads, length, size], &dev);
+        let (q, k, v) = (x(1, heads), x(2, shared), x(3, shared));
+        let options = AttentionOptions {
+            enable_gqa: true,
+            ..causal()
+        };
+        let whole = q.scaled_dot_product_attention_with(&k, &v, options);
+        let mut cache = KvCache::new([1, shared, 16, size], &dev);
+        for (first, count) in [(0, 4), (4, 1), (5, 1), (6, 1), (7, 1)] {
+            let part = |x: &Tensor| x.narrow(2, first, count).contiguous();
+            let y = cache.attend(&part(&q), &part(&k), &part(&v)).unwrap();
+            let want = whole.narrow(2, first, count);
+            assert_close(&y.to_vec().unwrap(), &want.to_vec().unwrap(), 1e-4, 1e-5);
+            assert_eq!(cache.len(), first + count);
+        }
+        let many = tensor(4, &[1, shared, 9, size], &dev);
+        assert!(
+            cache
+                .attend(&tensor(5, &[1, heads, 9, size], &dev), &many, &many)
+                .is_err()
+        );
+        assert_eq!(cache.len(), 8);
+        cache.clear();
+        let y = cache.attend(&q, &k, &v).unwrap();
+        assert_close(&y.to_vec().unwrap(), &whole.to_vec().unwrap(), 1e-4, 1e-5);
+    }
+}
+
+/// A step of generation is planned once, and then replayed.
+#[test]
+fn steps_of_generation_replay() {
+    for dev in [Some(cpu()), gpu()].into_iter().flatten() {
+        let x = tensor(1, &[1, 2, 1, 8], &dev);
+        let mut cache = KvCache::new([1, 2, 32, 8], &dev);
+        let mut misses = 0;
+        for step in 0..6 {
+            let y = cache.attend(&x, &x, &x).unwrap();
+            dev.synchronize().unwrap();
+            drop(y);
+            let now = dev.stats().plan_misses;
+            assert!(step < 2 || now == misses, "{dev}: step {step}");
+            misses = now;
+        }
+    }
 }

@@ -36,6 +36,8 @@ mod pooling;
 mod products;
 #[path = "golden/public.rs"]
 mod public;
+#[path = "golden/recurrence.rs"]
+mod recurrence;
 #[path = "golden/reductions.rs"]
 mod reductions;
 #[path = "golden/scan.rs"]
@@ -71,6 +73,7 @@ macro_rules! domains {
 }
 domains!(
     attention,
+    recurrence,
     elementwise,
     reductions,
     order,

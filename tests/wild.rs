@@ -41,6 +41,12 @@ impl Tensors for (Tensor, Tensor) {
     }
 }
 
+impl Tensors for (Tensor, Tensor, Tensor) {
+    fn tensors(self) -> Vec<Tensor> {
+        vec![self.0, self.1, self.2]
+    }
+}
+
 impl Tensors for Unique {
     fn tensors(self) -> Vec<Tensor> {
         vec![self.values, self.inverse, self.counts]
@@ -76,6 +82,9 @@ macro_rules! argument {
     };
     ($w:ident slices) => {
         &$w.slices()[..]
+    };
+    ($w:ident cells) => {
+        &$w.cells()[..]
     };
     ($w:ident indices) => {
         &$w.indices()[..]
@@ -134,8 +143,12 @@ operations! {
         conv1d_with(tensor, option, conv_options);
         conv_transpose1d(tensor, option);
         conv_transpose1d_with(tensor, option, conv_transpose_options);
+        gru(tensor, cells, recurrence_options);
+        gru_cell(tensor, tensor, tensor, option, option);
         lp_pool1d(float, sizes);
         lp_pool1d_with(float, sizes, lp_pool_options);
+        lstm(tensor, tensor, cells, recurrence_options);
+        lstm_cell(tensor, tensor, tensor, tensor, option, option);
         max_pool1d(sizes);
         max_pool1d_with(sizes, max_pool_options);
         max_pool1d_with_indices(sizes, max_pool_options);
@@ -173,6 +186,10 @@ operations! {
         max_pool3d_with_indices(sizes, max_pool_options);
         max_unpool3d(tensor, sizes);
         max_unpool3d_with(tensor, sizes, unpool_options);
+        rnn_relu(tensor, cells, recurrence_options);
+        rnn_relu_cell(tensor, tensor, tensor, option, option);
+        rnn_tanh(tensor, cells, recurrence_options);
+        rnn_tanh_cell(tensor, tensor, tensor, option, option);
         unfold(dim, size, size);
         bincount(option, size);
         bitwise_and(rhs);
@@ -359,6 +376,8 @@ operations! {
         rms_norm(shape, option, optional_float);
         roll(list_of_dims, dims);
         rot90(dim, two_dims);
+        rotary_embedding();
+        rotary_embedding_with(rotary_options);
         round();
         round_decimals(int);
         rrelu(float, float, flag);

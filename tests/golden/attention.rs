@@ -1,7 +1,7 @@
 //! The calls of attention.
 
-use wgrad::AttentionOptions;
 use wgrad::prelude::*;
+use wgrad::{AttentionOptions, RotaryOptions};
 
 use super::manifest::Args;
 
@@ -18,6 +18,17 @@ pub fn apply(op: &str, x: &[Tensor], args: &Args<'_>) -> Option<Vec<Tensor>> {
         "scaled_dot_product_attention_with" => {
             x[0].scaled_dot_product_attention_with(&x[1], &x[2], options())
         }
+        "rotary_embedding" => x[0].rotary_embedding(),
+        "rotary_embedding_with" => x[0].rotary_embedding_with(RotaryOptions {
+            offset: if args.has("offset") {
+                args.usize("offset")
+            } else {
+                0
+            },
+            positions: x.get(1).cloned(),
+            base: args.opt_f64("base").unwrap_or(10_000.0),
+            interleaved: args.has("interleaved"),
+        }),
         _ => return None,
     };
     Some(vec![y])

@@ -5,8 +5,8 @@ use std::fmt::{Debug, Write};
 use half::{bf16, f16};
 use wgrad::prelude::*;
 use wgrad::{
-    AttentionOptions, BatchNormOptions, Index, Indexing, Interpolation, Rhs, Rounding, Scalar,
-    ScatterReduce, Slice,
+    AttentionOptions, BatchNormOptions, CellWeights, Index, Indexing, Interpolation,
+    RecurrenceOptions, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce, Slice,
 };
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
@@ -83,7 +83,7 @@ impl<'a> Wild<'a> {
     }
 
     /// Sizes that fit each other often: few and small.
-    fn sizes(&mut self) -> Vec<usize> {
+    fn fitting(&mut self) -> Vec<usize> {
         let rank = self.below(5);
         (0..rank).map(|_| self.pick(&[2, 3, 1, 0, 4])).collect()
     }
@@ -134,7 +134,7 @@ impl<'a> Wild<'a> {
             2 => self.pick(&all),
             _ => dtype,
         };
-        let shape = self.sizes();
+        let shape = self.fitting();
         let mut x = self.stored(dtype, &shape);
         if dtype.is_float() && self.below(3) == 1 {
             x = x.requires_grad();
@@ -436,6 +436,34 @@ impl<'a> Wild<'a> {
             enable_gqa: self.flag(),
             window: self.flag().then(|| self.size()),
             alibi: self.option(),
+        }
+    }
+
+    pub fn cells(&mut self) -> Vec<CellWeights> {
+        let n = self.below(4);
+        let one = |w: &mut Self| CellWeights {
+            w_ih: w.tensor(),
+            w_hh: w.tensor(),
+            b_ih: w.option(),
+            b_hh: w.option(),
+        };
+        (0..n).map(|_| one(self)).collect()
+    }
+
+    pub fn recurrence_options(&mut self) -> RecurrenceOptions {
+        RecurrenceOptions {
+            batch_first: self.flag(),
+            bidirectional: self.flag(),
+            dropout: self.pick(&[0.0, 0.5, 1.0, -1.0, f64::NAN]),
+        }
+    }
+
+    pub fn rotary_options(&mut self) -> RotaryOptions {
+        RotaryOptions {
+            offset: self.size(),
+            positions: self.option(),
+            base: self.float(),
+            interleaved: self.flag(),
         }
     }
 

@@ -45,3 +45,28 @@ def cases(d):
     none = torch.where(seen, 0.0, -torch.inf)
     for mask in [seen, none, none[:, :1], seen[0], numbers((3, 5), 5), numbers((2, 3, 5), 5), numbers((1, 2, 1, 5), 5)]:
         d.case(name + "_with", attention, [q, k, v, mask])
+
+    def rotary(x, positions=None, offset=0, base=10000.0, interleaved=False):
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        rows, size = x.shape[-2:]
+        if positions is None:
+            positions = torch.arange(rows) + offset
+        pairs = torch.arange(size // 2).to(wide)
+        angles = positions.to(wide)[..., None] * base ** (-2 * pairs / size)
+        a, b = (x[..., ::2], x[..., 1::2]) if interleaved else x.chunk(2, -1)
+        a, b = a.to(wide), b.to(wide)
+        turned = [a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()]
+        y = torch.stack(turned, -1).flatten(-2) if interleaved else torch.cat(turned, -1)
+        return y.to(x.dtype)
+
+    name = "rotary_embedding"
+    for dtype in FLOATS:
+        d.case(name, rotary, [numbers((2, 5, 6), 1, dtype=dtype)])
+    for form in laid(numbers((3, 4), 1)):
+        d.case(name, rotary, [form])
+        d.case(name + "_with", rotary, [form], {"interleaved": True})
+    x = numbers((2, 3, 5, 8), 2)
+    for more in [{"offset": 17}, {"base": 500.0}, {"interleaved": True, "offset": 3}]:
+        d.case(name + "_with", rotary, [x], more)
+    for positions in [(5,), (2, 1, 5), (1, 1)]:
+        d.case(name + "_with", rotary, [x, numbers(positions, 3, 0, 20, "i32")])

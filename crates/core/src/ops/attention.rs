@@ -1,8 +1,10 @@
 //! Scaled dot-product attention.
 
+mod cache;
 mod operation;
 mod reference;
 
+pub use cache::KvCache;
 pub use operation::{Attention, AttentionGrad, Extras, Scores};
 
 use crate::kernel::program::MapOp;
