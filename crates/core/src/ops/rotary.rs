@@ -1,6 +1,9 @@
 //! Rotary position embedding.
 
-use crate::ops::elementwise::cast;
+use smallvec::SmallVec;
+
+use crate::kernel::program::MapOp;
+use crate::ops::elementwise::{cast, map};
 use crate::tensor::{Tensor, Value, same_device};
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
@@ -102,20 +105,34 @@ fn rotary(x: &Value, options: &RotaryOptions, place: Place) -> Result<Tensor> {
     }
     let (half, device) = (size / 2, &x.node.device);
     let wide = dtype.compute();
-    // All from the number of the element, so that one kernel makes the angles of all rows.
-    let at = Tensor::arange(rows * size, (DType::I32, device));
-    let divided = |by: usize| at.floor_divide(by.max(1) as i64);
-    let (sizes, dim, side, pair) = match options.interleaved {
-        true => ([half, 2], -1, at.remainder(2), divided(2)),
-        false => ([2, half], -2, divided(half), at.clone()),
+    let (sizes, dim) = match options.interleaved {
+        true => ([half, 2], -1),
+        false => ([2, half], -2),
     };
-    let table = |x: Tensor| x.to_dtype(wide).reshape([rows, sizes[0], sizes[1]]);
-    let pair = table(pair.remainder(half.max(1) as i64));
+    // All from the number of the element, so that one kernel makes the angles of all rows.
+    let table = Shape::from([rows, sizes[0], sizes[1]]);
+    let inputs = SmallVec::new();
+    let at = map(
+        NAME,
+        MapOp::Index,
+        device,
+        inputs,
+        &table,
+        DType::I32,
+        place,
+    )?
+    .into_tensor();
+    let divided = |by: usize| at.floor_divide(by.max(1) as i64);
+    let (side, pair) = match options.interleaved {
+        true => (at.clone(), divided(2)),
+        false => (divided(half), at.clone()),
+    };
+    let pair = pair.remainder(half.max(1) as i64).to_dtype(wide);
     // Of the first of a pair -1, of the second 1.
-    let side = table(side.remainder(2) * 2 - 1);
+    let side = (side.remainder(2) * 2 - 1).to_dtype(wide);
     let speed = (pair * (-2.0 * options.base.ln() / size.max(1) as f64)).exp();
     let positions = match &options.positions {
-        None => table(divided(size)) + options.offset as f64,
+        None => divided(size).to_dtype(wide) + options.offset as f64,
         Some(given) => {
             let given = given.capture()?;
             same_device(NAME, x, &given, place)?;
