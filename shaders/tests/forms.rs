@@ -286,10 +286,10 @@ fn moved_elements() {
     snapshot("scatter_max_more", "scatter.wgsl", &more);
     let search = |right, key| context! { right, key, t => "i32" };
     snapshot("search_sorted", "search_sorted.wgsl", &search(true, "f32"));
-    let place = |rank: u32, filled| context! { rank, filled, t => "f32" };
-    snapshot("place", "place.wgsl", &place(2, true));
-    snapshot("place_of_nothing", "place.wgsl", &place(2, false));
-    let fold = |positions, filled| context! { positions, filled, t => "f32" };
+    let place = |filled| context! { steps => [false, true], filled, t => "f32" };
+    snapshot("place", "place.wgsl", &place(true));
+    snapshot("place_of_nothing", "place.wgsl", &place(false));
+    let fold = |positions, filled| context! { positions, filled, dilated => true, t => "f32" };
     snapshot("fold", "fold.wgsl", &fold(false, true));
     snapshot("fold_at_positions", "fold.wgsl", &fold(true, true));
     snapshot("fold_of_nothing", "fold.wgsl", &fold(false, false));
