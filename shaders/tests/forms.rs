@@ -293,7 +293,7 @@ fn moved_elements() {
     snapshot("fold", "fold.wgsl", &fold(false, true));
     snapshot("fold_at_positions", "fold.wgsl", &fold(true, true));
     snapshot("fold_of_nothing", "fold.wgsl", &fold(false, false));
-    let pool = |combine, values, positions| context! { combine, values, positions };
+    let pool = |combine, values, positions| context! { combine, values, positions, dilated => combine == "sum" };
     snapshot("sum_pool", "pool.wgsl", &pool("sum", true, false));
     snapshot("max_pool", "pool.wgsl", &pool("max", true, true));
     snapshot("max_pool_positions", "pool.wgsl", &pool("max", false, true));
