@@ -2,7 +2,7 @@
 // added by two threads. Windows are of three dimensions, the outer ones of a single element where there are fewer.
 // Along dimension d, element t of window o stands at `o * step + t * dilation - low`.
 //
-// Varies: positions (each window has one element, and the position in the plane where it belongs), filled (whether
+// Varies: dilated (whether a window has gaps); positions (each window has one element, and the position in the plane where it belongs), filled (whether
 // there are any windows), t (the type of an element in a register).
 fn element(e: u32) -> {{t}} {
     #if filled
@@ -19,31 +19,38 @@ fn element(e: u32) -> {{t}} {
     let position = i32((s0 * params.elements1 + s1) * params.elements2 + s2);
     #endif
     var sum = {{t}}();
-    for (var t0 = 0u; t0 < params.size0; t0++) {
-        // What lies before the first window wraps to a huge number, and so behind the last.
-        let c0 = s0 + params.low0 - t0 * params.dilation0;
-        let o0 = c0 / params.step0;
-        if o0 >= params.count0 || o0 * params.step0 != c0 {
-            continue;
-        }
-        for (var t1 = 0u; t1 < params.size1; t1++) {
-            let c1 = s1 + params.low1 - t1 * params.dilation1;
-            let o1 = c1 / params.step1;
-            if o1 >= params.count1 || o1 * params.step1 != c1 {
-                continue;
-            }
-            for (var t2 = 0u; t2 < params.size2; t2++) {
-                let c2 = s2 + params.low2 - t2 * params.dilation2;
-                let o2 = c2 / params.step2;
-                if o2 >= params.count2 || o2 * params.step2 != c2 {
-                    continue;
-                }
+    #for d in range(3)
+    // The windows that reach this element begin at most `span - 1` before it.
+    let c{{d}} = s{{d}} + params.low{{d}};
+    let end{{d}} = min(c{{d}} / params.step{{d}} + 1u, params.count{{d}});
+    var first{{d}} = 0u;
+    if c{{d}} >= params.span{{d}} {
+        first{{d}} = (c{{d}} - params.span{{d}}) / params.step{{d}} + 1u;
+    }
+    #endfor
+    for (var o0 = first0; o0 < end0; o0++) {
+        for (var o1 = first1; o1 < end1; o1++) {
+            for (var o2 = first2; o2 < end2; o2++) {
                 let outer = plane + o0 * params.outer0 + o1 * params.outer1 + o2 * params.outer2;
                 #if positions
                 if load_at(own + o0 * params.at0 + o1 * params.at1 + o2 * params.at2) == position {
                     sum += load_x(outer);
                 }
                 #else
+                #for d in range(3)
+                #if dilated
+                let t{{d}} = (c{{d}} - o{{d}} * params.step{{d}}) / params.dilation{{d}};
+                #else
+                let t{{d}} = c{{d}} - o{{d}} * params.step{{d}};
+                #endif
+                #endfor
+                #if dilated
+                let at = vec3<u32>(t0, t1, t2) * vec3<u32>(params.dilation0, params.dilation1, params.dilation2);
+                let begin = vec3<u32>(o0, o1, o2) * vec3<u32>(params.step0, params.step1, params.step2);
+                if any(at + begin != vec3<u32>(c0, c1, c2)) {
+                    continue;
+                }
+                #endif
                 sum += load_x(outer + t0 * params.inner0 + t1 * params.inner1 + t2 * params.inner2);
                 #endif
             }

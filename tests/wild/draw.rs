@@ -83,7 +83,7 @@ impl<'a> Wild<'a> {
     }
 
     /// Sizes that fit each other often: few and small.
-    fn fitting(&mut self) -> Vec<usize> {
+    fn sizes(&mut self) -> Vec<usize> {
         let rank = self.below(5);
         (0..rank).map(|_| self.pick(&[2, 3, 1, 0, 4])).collect()
     }
@@ -134,7 +134,7 @@ impl<'a> Wild<'a> {
             2 => self.pick(&all),
             _ => dtype,
         };
-        let shape = self.fitting();
+        let shape = self.sizes();
         let mut x = self.stored(dtype, &shape);
         if dtype.is_float() && self.below(3) == 1 {
             x = x.requires_grad();
@@ -348,7 +348,7 @@ impl<'a> Wild<'a> {
     }
 
     /// Small sizes, and now and then any.
-    pub fn sizes<const N: usize>(&mut self) -> [usize; N] {
+    pub fn per_dimension<const N: usize>(&mut self) -> [usize; N] {
         std::array::from_fn(|_| match self.below(12) {
             0 => self.size(),
             _ => self.below(4),
@@ -356,28 +356,28 @@ impl<'a> Wild<'a> {
     }
 
     fn optional_sizes<const N: usize>(&mut self) -> Option<[usize; N]> {
-        self.flag().then(|| self.sizes())
+        self.flag().then(|| self.per_dimension())
     }
 
     pub fn conv_options<const N: usize>(&mut self) -> ConvOptions<N> {
         ConvOptions {
-            stride: self.sizes(),
+            stride: self.per_dimension(),
             padding: match self.below(4) {
                 0 => Padding::Same,
                 1 => Padding::Valid,
-                _ => Padding::Zeros(self.sizes()),
+                _ => Padding::Zeros(self.per_dimension()),
             },
-            dilation: self.sizes(),
+            dilation: self.per_dimension(),
             groups: self.below(4),
         }
     }
 
     pub fn conv_transpose_options<const N: usize>(&mut self) -> ConvTransposeOptions<N> {
         ConvTransposeOptions {
-            stride: self.sizes(),
-            padding: self.sizes(),
-            output_padding: self.sizes(),
-            dilation: self.sizes(),
+            stride: self.per_dimension(),
+            padding: self.per_dimension(),
+            output_padding: self.per_dimension(),
+            dilation: self.per_dimension(),
             groups: self.below(4),
         }
     }
@@ -385,8 +385,8 @@ impl<'a> Wild<'a> {
     pub fn max_pool_options<const N: usize>(&mut self) -> MaxPoolOptions<N> {
         MaxPoolOptions {
             stride: self.optional_sizes(),
-            padding: self.sizes(),
-            dilation: self.sizes(),
+            padding: self.per_dimension(),
+            dilation: self.per_dimension(),
             ceil_mode: self.flag(),
         }
     }
@@ -394,7 +394,7 @@ impl<'a> Wild<'a> {
     pub fn avg_pool_options<const N: usize>(&mut self) -> AvgPoolOptions<N> {
         AvgPoolOptions {
             stride: self.optional_sizes(),
-            padding: self.sizes(),
+            padding: self.per_dimension(),
             ceil_mode: self.flag(),
             count_include_pad: self.flag(),
             divisor: self.flag().then(|| self.size()),
@@ -411,7 +411,7 @@ impl<'a> Wild<'a> {
     pub fn unpool_options<const N: usize>(&mut self) -> UnpoolOptions<N> {
         UnpoolOptions {
             stride: self.optional_sizes(),
-            padding: self.sizes(),
+            padding: self.per_dimension(),
             size: self.optional_sizes(),
         }
     }

@@ -4,7 +4,7 @@ use wgrad_core::Result;
 use wgrad_core::ops::Fold;
 use wgrad_shaders::context;
 
-use super::windows::{parameters, planes, strides};
+use super::windows::{parameters, planes, spans, strides};
 use super::{GpuOperation, Launch, elements, place_of};
 use crate::source::{Generated, Slot};
 
@@ -25,6 +25,7 @@ impl GpuOperation for Fold {
             source.input("x", Slot::Plan(x.buffer), x.dtype, false);
             source.places("lead", &[("x", &planes(&x.layout, lead))]);
             parameters(&mut source, &self.windows, &self.to, counts);
+            spans(&mut source, &self.windows);
             let steps = &x.layout.strides[lead..];
             strides(&mut source, "outer", &steps[..rank]);
             match positions {
@@ -36,7 +37,8 @@ impl GpuOperation for Fold {
                 }
             }
         }
-        let variables = context! { positions => positions.is_some(), filled };
+        let dilated = self.windows.dilation.iter().any(|&d| d > 1);
+        let variables = context! { positions => positions.is_some(), filled, dilated };
         let to = place_of(output);
         Ok(vec![elements(
             source,

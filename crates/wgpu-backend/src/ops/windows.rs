@@ -33,6 +33,14 @@ pub(super) fn parameters(
     }
 }
 
+/// How many elements a window spans along each dimension.
+pub(super) fn spans(source: &mut Source<'_>, windows: &Windows) {
+    let spans: Vec<usize> = (0..windows.rank()).map(|d| windows.span(d)).collect();
+    for (d, span) in dimensions(&spans, 1).into_iter().enumerate() {
+        source.u32(&format!("span{d}"), span);
+    }
+}
+
 /// The strides of a view's dimensions from `first` on as parameters `name0` to `name2`.
 pub(super) fn strides(source: &mut Source<'_>, name: &str, strides: &[isize]) {
     for (d, stride) in dimensions(strides, 0).into_iter().enumerate() {

@@ -56,18 +56,35 @@ pub(super) fn apply(
     bias: Option<&Value>,
     place: Place,
 ) -> Result<Tensor> {
+    product(geometry, face, (a, b), bias, None, place)
+}
+
+/// The same, where the first operand with zeros around it may be there already.
+fn product(
+    geometry: &Geometry,
+    face: Face,
+    (a, b): (&Value, &Value),
+    bias: Option<&Value>,
+    padded: Option<&Tensor>,
+    place: Place,
+) -> Result<Tensor> {
     let dtype = a.dtype().promote(b.dtype());
     // What is computed on the way is nobody's to differentiate.
     let plain = |x: &Value| x.through(x.layout().clone());
-    let y = no_grad(|| {
+    let (y, padded) = no_grad(|| {
         let (a, b) = (
             materialized(&plain(a), place)?,
             materialized(&plain(b), place)?,
         );
+        let padded = match (face, padded) {
+            (Face::Input, _) => a,
+            (_, Some(padded)) => padded.capture()?,
+            (_, None) => geometry.padded(&a)?,
+        };
         let y = match face {
-            Face::Output => geometry.output(&a, &b, place)?,
-            Face::Input => geometry.input(&a, &b, place)?,
-            Face::Weight => geometry.weight(&a, &b, place)?,
+            Face::Output => geometry.output(&padded, &b, place)?,
+            Face::Input => geometry.input(&padded, &b, place)?,
+            Face::Weight => geometry.weight(&padded, &b, place)?,
         };
         let y = match bias {
             Some(bias) => {
@@ -78,33 +95,40 @@ pub(super) fn apply(
             }
             None => y,
         };
-        y.capture()
+        Ok((y.capture()?, padded))
     })?;
     let y = cast(&y, dtype, place)?;
-    let Some(bias) = bias else {
-        return Ok(track(geometry, face, y, &[a, b], place));
-    };
-    Ok(track(geometry, face, y, &[a, b, bias], place))
+    let padded = (face == Face::Output).then(|| padded.into_tensor());
+    let operands: SmallVec<[&Value; 3]> = [a, b].into_iter().chain(bias).collect();
+    Ok(track(geometry, face, y, &operands, padded, place))
 }
 
 /// Puts a face on the tape.
-fn track(geometry: &Geometry, face: Face, y: Value, operands: &[&Value], place: Place) -> Tensor {
+fn track(
+    geometry: &Geometry,
+    face: Face,
+    y: Value,
+    operands: &[&Value],
+    padded: Option<Tensor>,
+    place: Place,
+) -> Tensor {
     if !autograd::tracks(operands) {
         return y.into_tensor();
     }
+    let kept = operands[..2].iter().map(|x| (*x).clone().into_tensor());
     let saves = Saves {
-        inputs: operands[..2]
-            .iter()
-            .map(|x| (*x).clone().into_tensor())
-            .collect(),
+        // The gradient of the weight needs the input with zeros around it, which is there.
+        inputs: kept.chain(padded).collect(),
         output: false,
     };
     let geometry = geometry.clone();
     autograd::track(geometry.name, y, operands, saves, place, move |c| {
         let (a, b, g) = (&c.inputs[0], &c.inputs[1], c.grad);
+        let padded = c.inputs.get(2);
         let product = |face: Face, x: &Tensor, y: &Tensor, like: &Tensor| {
             x.then(|x| {
-                let y = apply(&geometry, face, &x, &y.capture()?, None, place)?;
+                let padded = padded.filter(|_| face == Face::Weight);
+                let y = product(&geometry, face, (&x, &y.capture()?), None, padded, place)?;
                 y.to_dtype(like.dtype()?).checked()
             })
         };
@@ -167,9 +191,8 @@ impl Geometry {
         around(x, &to, &self.low)
     }
 
-    /// `y[n, o, p..] = sum over (c, t..) of w[o, (c, t..)] windows(x)[n, (c, t..), p..]`.
+    /// `y[n, o, p..] = sum over (c, t..) of w[o, (c, t..)] windows(x)[n, (c, t..), p..]`, of `x` with its zeros.
     fn output(&self, x: &Value, w: &Value, place: Place) -> Result<Tensor> {
-        let x = self.padded(x)?;
         let shape = behind(x.shape()[0], w.shape()[0], &self.output);
         // [n, (g), c, p.., t..] to [n, (g), c, t.., p..]
         let windows = self.windows.over(x.layout());
@@ -184,9 +207,8 @@ impl Geometry {
         Ok(contract(self.name, operands, contraction, shape, place)?.into_tensor())
     }
 
-    /// `w[o, c, t..] = sum over (n, p..) of y[o, (n, p..)] windows(x)[(n, p..), (c, t..)]`.
+    /// `w[o, c, t..] = sum over (n, p..) of y[o, (n, p..)] windows(x)[(n, p..), (c, t..)]`, likewise.
     fn weight(&self, x: &Value, y: &Value, place: Place) -> Result<Tensor> {
-        let x = self.padded(x)?;
         let (split, rank) = (self.split(), self.rank());
         let channels = x.shape()[1] / self.groups;
         let shape = behind(y.shape()[1], channels, &self.windows.size);
