@@ -35,14 +35,15 @@ mod devices;
 
 pub use devices::*;
 pub use wgrad_core::{
-    AnyOperation, AvgPoolOptions, BatchNorm, BatchNormOptions, Category, Coefficients, ConvOptions,
-    ConvTransposeOptions, CpuKernel, CpuOperand, CpuResult, CrossEntropyOptions, DType, Data,
-    Derivative, Device, DimList, Element, Ellipsis, Error, FloatInfo, Generator, GradOptions,
-    Index, IndexList, Indexing, IntegerInfo, Interpolation, Limits, LpPoolOptions, MaxPoolOptions,
-    NewAxis, Operation, Padding, Place, Profile, Progression, RandomState, Reduction, ReshapeTo,
-    Result, Rhs, Rounding, Scalar, ScatterReduce, Shape, Size, Slice, SliceList, Span, Spec, Stats,
-    Target, Tensor, Unique, UnpoolOptions, UpdateRule, Updater, Wgsl, WgslVariable, no_grad,
-    result_type, s,
+    AnyOperation, AttentionOptions, AvgPoolOptions, BatchNorm, BatchNormOptions, Category,
+    CellWeights, Coefficients, ConvOptions, ConvTransposeOptions, CpuKernel, CpuOperand, CpuResult,
+    CrossEntropyOptions, DType, Data, Derivative, Device, DimList, Element, Ellipsis, Error,
+    FloatInfo, Generator, GradOptions, Index, IndexList, Indexing, IntegerInfo, Interpolation,
+    KvCache, Limits, LpPoolOptions, MaxPoolOptions, NewAxis, Operation, Padding, Place, Profile,
+    Progression, RandomState, RecurrenceOptions, Reduction, ReshapeTo, Result, Rhs, RotaryOptions,
+    Rounding, Scalar, ScatterReduce, Shape, Size, Slice, SliceList, Span, Spec, Stats, Target,
+    Tensor, Unique, UnpoolOptions, UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type,
+    s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
