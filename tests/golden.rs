@@ -26,6 +26,8 @@ mod manifest;
 mod normalisation;
 #[path = "golden/order.rs"]
 mod order;
+#[path = "golden/pictures.rs"]
+mod pictures;
 #[path = "golden/products.rs"]
 mod products;
 #[path = "golden/public.rs"]
@@ -72,7 +74,8 @@ domains!(
     products,
     creation,
     losses,
-    normalisation
+    normalisation,
+    pictures
 );
 
 /// How many cases are recorded before they run: those of one run share plans and waits.

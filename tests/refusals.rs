@@ -1,8 +1,8 @@
 //! What the operations of networks refuse, as torch does: failed tensors whose error names the operation, the shapes
 //! or numbers that do not fit, and the line that called.
 
-use wgrad::BatchNormOptions;
 use wgrad::prelude::*;
+use wgrad::{BatchNormOptions, Padding};
 
 /// The message of each failed tensor begins and ends so.
 fn refused(cases: Vec<(&str, Tensor)>) {
@@ -112,6 +112,133 @@ fn of_normalisations() {
         (
             "pairwise_distance: takes floats, not i32",
             integers.pairwise_distance(&integers, 2.0, 0.0, false),
+        ),
+    ]);
+}
+
+#[test]
+fn of_padding_and_channels() {
+    let dev = wgrad::cpu();
+    let x = Tensor::ones([2, 3, 4], &dev);
+    let (row, integers) = (Tensor::ones([4], &dev), x.to_dtype(DType::I32));
+    refused(vec![
+        (
+            "pad: padding [1] of shape [2, 3, 4]: there is one number before",
+            x.pad(&[1], Padding::ZERO),
+        ),
+        (
+            "pad: padding [0, 0, 0, 1] of shape [4]: there are fewer",
+            row.pad(&[0, 0, 0, 1], Padding::ZERO),
+        ),
+        (
+            "pad: padding [-3, -2] of shape [2, 3, 4]: dimension 2 would have no size",
+            x.pad(&[-3, -2], Padding::ZERO),
+        ),
+        (
+            "pad: padding Reflect [1, 1] of shape [4]: one to three",
+            row.pad(&[1, 1], Padding::Reflect),
+        ),
+        (
+            "pad: padding Reflect [4, 0] of shape [2, 3, 4]: dimension 2 is not longer",
+            x.pad(&[4, 0], Padding::Reflect),
+        ),
+        (
+            "pad: padding Replicate [-2, -2] of shape [2, 3, 4]: dimension 2 would be empty",
+            x.pad(&[-2, -2], Padding::Replicate),
+        ),
+        (
+            "pad: padding Circular [5, 0] of shape [2, 3, 4]: dimension 2 is shorter",
+            x.pad(&[5, 0], Padding::Circular),
+        ),
+        (
+            "pad: padding Circular [-2, 4] of shape [2, 3, 4]: dimension 2 is shorter",
+            x.pad(&[-2, 4], Padding::Circular),
+        ),
+        (
+            "pad: padding Replicate [] of shape [2, 3, 4]: one to three",
+            x.pad(&[], Padding::Replicate),
+        ),
+        (
+            "pad: 256 does not fit u8",
+            x.to_dtype(DType::U8)
+                .pad(&[1, 1], Padding::Constant(256.into())),
+        ),
+        (
+            "pixel_shuffle: shape [4] is no picture",
+            row.pixel_shuffle(2),
+        ),
+        (
+            "pixel_shuffle: shape [2, 3, 4] for squares of 2 by 2",
+            x.pixel_shuffle(2),
+        ),
+        (
+            "pixel_shuffle: shape [2, 3, 4] for squares of 0 by 0",
+            x.pixel_shuffle(0),
+        ),
+        (
+            "pixel_unshuffle: shape [2, 3, 4] for squares of 2 by 2",
+            x.pixel_unshuffle(2),
+        ),
+        (
+            "channel_shuffle: shape [2, 3, 4] has no channels in 2 equal groups",
+            x.channel_shuffle(2),
+        ),
+        (
+            "channel_shuffle: shape [4] has no channels",
+            row.channel_shuffle(1),
+        ),
+        (
+            "dropout: the probability must be within 0 and 1, not 1.5",
+            x.dropout(1.5, true),
+        ),
+        (
+            "alpha_dropout: takes floats, not i32",
+            integers.alpha_dropout(0.5, true),
+        ),
+        (
+            "dropout1d: shape [4] has other dimensions",
+            row.dropout1d(0.5, true),
+        ),
+        (
+            "feature_dropout: shape [4] has other dimensions",
+            row.feature_dropout(0.5, true),
+        ),
+    ]);
+}
+
+#[test]
+fn of_soft_targets() {
+    let dev = wgrad::cpu();
+    let x = Tensor::ones([2, 3], &dev);
+    let classes = Tensor::new([0, 1], &dev);
+    let smoothed = |label_smoothing| CrossEntropyOptions {
+        label_smoothing,
+        ..Default::default()
+    };
+    let ignored = CrossEntropyOptions {
+        ignore_index: Some(1),
+        ..Default::default()
+    };
+    refused(vec![
+        (
+            "cross_entropy: a label smoothing of 1.5 is not within 0 and 1",
+            x.cross_entropy_with(&classes, smoothed(1.5)),
+        ),
+        (
+            "cross_entropy: probabilities of shape [3] for logits of shape [2, 3]",
+            x.cross_entropy(&Tensor::ones([3], &dev)),
+        ),
+        (
+            "cross_entropy: targets that are probabilities cannot be ignored",
+            x.cross_entropy_with(&x, ignored),
+        ),
+        (
+            "cross_entropy: targets of shape [2, 5] for shape [2, 3, 4]",
+            Tensor::ones([2, 3, 4], &dev).cross_entropy(&Tensor::zeros([2, 5], (DType::I32, &dev))),
+        ),
+        (
+            "nll_loss: targets are smoothed where there are logits",
+            x.nll_loss_with(&classes, smoothed(0.1)),
         ),
     ]);
 }

@@ -109,6 +109,7 @@ operations! {
         addmv(tensor, tensor, float, float);
         all();
         all_dims(dims, flag);
+        alpha_dropout(float, flag);
         amax(dims, flag);
         amin(dims, flag);
         aminmax(dims, flag);
@@ -137,6 +138,7 @@ operations! {
         cdist(tensor, float);
         ceil();
         celu(float);
+        channel_shuffle(few);
         chunk(few, dim);
         clamp(rhs, rhs);
         clamp_max(rhs);
@@ -165,6 +167,10 @@ operations! {
         div_rounded(rhs, rounding);
         div_trunc(rhs);
         dot(tensor);
+        dropout(float, flag);
+        dropout1d(float, flag);
+        dropout2d(float, flag);
+        dropout3d(float, flag);
         dsplit(few);
         elu(float);
         embedding(tensor);
@@ -176,6 +182,8 @@ operations! {
         exp2();
         expand(dims);
         expm1();
+        feature_alpha_dropout(float, flag);
+        feature_dropout(float, flag);
         flatten(dim, dim);
         flatten_from(dim);
         flip(dims);
@@ -286,8 +294,11 @@ operations! {
         one_hot(size);
         ones_like();
         outer(tensor);
+        pad(list_of_dims, padding);
         pairwise_distance(tensor, float, float, flag);
         permute(dims);
+        pixel_shuffle(few);
+        pixel_unshuffle(few);
         polygamma(int);
         pow(rhs);
         powf(float);

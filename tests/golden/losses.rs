@@ -13,6 +13,7 @@ fn options(args: &Args<'_>, weight: Option<&Tensor>) -> CrossEntropyOptions {
             "none" => Reduction::None,
             _ => Reduction::Mean,
         },
+        label_smoothing: args.opt_f64("smoothing").unwrap_or(0.0),
     }
 }
 

@@ -5,7 +5,8 @@ use std::fmt::{Debug, Write};
 use half::{bf16, f16};
 use wgrad::prelude::*;
 use wgrad::{
-    BatchNormOptions, Index, Indexing, Interpolation, Rhs, Rounding, Scalar, ScatterReduce, Slice,
+    BatchNormOptions, Index, Indexing, Interpolation, Padding, Rhs, Rounding, Scalar,
+    ScatterReduce, Slice,
 };
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
@@ -346,6 +347,18 @@ impl<'a> Wild<'a> {
         self.noted(value)
     }
 
+    pub fn padding(&mut self) -> Padding {
+        let number = Padding::Constant(self.scalar());
+        let value = self.pick(&[
+            number,
+            Padding::ZERO,
+            Padding::Reflect,
+            Padding::Replicate,
+            Padding::Circular,
+        ]);
+        self.noted(value)
+    }
+
     pub fn batch_norm_options(&mut self) -> BatchNormOptions {
         BatchNormOptions {
             running: self.option().zip(self.option()),
@@ -362,6 +375,10 @@ impl<'a> Wild<'a> {
             weight: self.option(),
             ignore_index: (self.below(2) == 1).then(|| self.pick(&INTEGERS)),
             reduction: self.pick(&[Reduction::Mean, Reduction::Sum, Reduction::None]),
+            label_smoothing: match self.below(2) {
+                0 => 0.0,
+                _ => self.float(),
+            },
         }
     }
 }

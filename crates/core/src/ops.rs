@@ -4,11 +4,13 @@
 //! plain operations; its shape rule; its derivative), one in each backend, and a line in the three lists:
 //! [`built_in`], and the tables of the backends.
 
+mod channels;
 mod compaction;
 pub(crate) mod concat;
 pub(crate) mod cross_entropy;
 mod diagonal;
 mod differences;
+mod dropout;
 mod einsum;
 pub(crate) mod elementwise;
 mod extremes;
@@ -20,6 +22,7 @@ pub(crate) mod matmul;
 mod norm;
 mod normalisation;
 mod operators;
+mod padding;
 pub(crate) mod place;
 mod product;
 mod products;
@@ -40,6 +43,7 @@ pub use concat::Concat;
 pub use cross_entropy::CrossEntropy;
 pub use gather::Gather;
 pub use normalisation::{BatchNorm, BatchNormOptions};
+pub use padding::Padding;
 pub use place::Place;
 pub use quantiles::Interpolation;
 pub use scan::{Combine, Scan};
