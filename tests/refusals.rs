@@ -2,7 +2,7 @@
 //! or numbers that do not fit, and the line that called.
 
 use wgrad::prelude::*;
-use wgrad::{BatchNormOptions, Padding};
+use wgrad::{BatchNormOptions, GridOptions, GridSampling, InterpolateOptions, Padding, Resampling};
 
 /// The message of each failed tensor begins and ends so.
 fn refused(cases: Vec<(&str, Tensor)>) {
@@ -239,6 +239,83 @@ fn of_soft_targets() {
         (
             "nll_loss: targets are smoothed where there are logits",
             x.nll_loss_with(&classes, smoothed(0.1)),
+        ),
+    ]);
+}
+
+#[test]
+fn of_resampling() {
+    let dev = wgrad::cpu();
+    let x = Tensor::ones([1, 2, 3, 4], &dev);
+    let with = |options: InterpolateOptions| x.interpolate_with(options);
+    let empty = Tensor::ones([1, 2, 0], &dev);
+    let grid = Tensor::ones([1, 5, 5, 2], &dev);
+    let options = GridOptions::default();
+    let cubic = GridOptions {
+        mode: GridSampling::Bicubic,
+        ..options
+    };
+    refused(vec![
+        (
+            "interpolate: Linear of shape [2]",
+            Tensor::ones([2], &dev).interpolate(&[3], Resampling::Linear),
+        ),
+        (
+            "interpolate: Bicubic of shape [1, 2, 0]",
+            empty.interpolate(&[3], Resampling::Bicubic),
+        ),
+        (
+            "interpolate: dimension 2 of shape [1, 2, 0] to the size 3",
+            empty.interpolate(&[3], Resampling::Nearest),
+        ),
+        (
+            "interpolate: dimension 2 of shape [1, 2, 3, 4] to the size 0",
+            x.interpolate(&[0, 1], Resampling::Nearest),
+        ),
+        (
+            "interpolate: 3 numbers for the 2 dimensions of shape [1, 2, 3, 4]",
+            x.interpolate(&[1, 2, 3], Resampling::Linear),
+        ),
+        (
+            "interpolate: corners are aligned by Linear and Bicubic, not by Area",
+            with(InterpolateOptions {
+                size: Some(vec![2]),
+                mode: Resampling::Area,
+                align_corners: true,
+                ..Default::default()
+            }),
+        ),
+        (
+            "interpolate: takes either a size or a scale factor",
+            with(InterpolateOptions::default()),
+        ),
+        (
+            "interpolate: a factor of -1 for shape [1, 2, 3, 4]",
+            with(InterpolateOptions {
+                scale_factor: Some(vec![-1.0]),
+                ..Default::default()
+            }),
+        ),
+        (
+            "interpolate: takes floats, not i32",
+            x.to_dtype(DType::I32).interpolate(&[2], Resampling::Linear),
+        ),
+        (
+            "grid_sample: Bilinear of shape [1, 2, 3, 4] at a grid of shape [1, 2, 3, 4]",
+            x.grid_sample(&x, options),
+        ),
+        (
+            "grid_sample: Bicubic of shape [1, 1, 2, 2, 2] at a grid of shape [1, 1, 1, 1, 3]",
+            Tensor::ones([1, 1, 2, 2, 2], &dev)
+                .grid_sample(&Tensor::ones([1, 1, 1, 1, 3], &dev), cubic),
+        ),
+        (
+            "grid_sample: a grid of f64 for a tensor of f32",
+            x.grid_sample(&grid.to_dtype(DType::F64), options),
+        ),
+        (
+            "affine_grid: matrices of shape [1, 2, 2] for a picture of shape [1, 1, 2, 2]",
+            Tensor::affine_grid(&Tensor::ones([1, 2, 2], &dev), [1, 1, 2, 2], false),
         ),
     ]);
 }

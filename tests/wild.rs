@@ -200,6 +200,7 @@ operations! {
         gelu();
         gelu_tanh();
         glu(dim);
+        grid_sample(tensor, grid_options);
         group_norm(few, option, option, float);
         gt(rhs);
         hardshrink(float);
@@ -218,6 +219,8 @@ operations! {
         index_select(dim, tensor);
         inner(tensor);
         instance_norm(batch_norm_options);
+        interpolate(list_of_sizes, resampling);
+        interpolate_with(interpolate_options);
         isclose(tensor, float, float, flag);
         isfinite();
         isin(tensor);
@@ -396,6 +399,7 @@ operations! {
         zeros_like();
     }
     functions {
+        affine_grid(tensor, shape, flag);
         arange(progression, target);
         bernoulli(shape, float, target);
         bernoulli_of(tensor);

@@ -5,8 +5,8 @@ use std::fmt::{Debug, Write};
 use half::{bf16, f16};
 use wgrad::prelude::*;
 use wgrad::{
-    BatchNormOptions, Index, Indexing, Interpolation, Padding, Rhs, Rounding, Scalar,
-    ScatterReduce, Slice,
+    BatchNormOptions, GridOptions, GridPadding, GridSampling, Index, Indexing, InterpolateOptions,
+    Interpolation, Padding, Resampling, Rhs, Rounding, Scalar, ScatterReduce, Slice,
 };
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
@@ -357,6 +357,44 @@ impl<'a> Wild<'a> {
             Padding::Circular,
         ]);
         self.noted(value)
+    }
+
+    pub fn resampling(&mut self) -> Resampling {
+        let value = self.pick(&[
+            Resampling::Nearest,
+            Resampling::NearestExact,
+            Resampling::Linear,
+            Resampling::Bicubic,
+            Resampling::Area,
+        ]);
+        self.noted(value)
+    }
+
+    pub fn interpolate_options(&mut self) -> InterpolateOptions {
+        let factors = |w: &mut Self| (0..w.below(3)).map(|_| w.float()).collect();
+        InterpolateOptions {
+            size: (self.below(4) == 1).then(|| self.list_of_sizes()),
+            scale_factor: (self.below(4) != 1).then(|| factors(self)),
+            mode: self.resampling(),
+            align_corners: self.flag(),
+            recompute_scale_factor: self.flag(),
+        }
+    }
+
+    pub fn grid_options(&mut self) -> GridOptions {
+        GridOptions {
+            mode: self.pick(&[
+                GridSampling::Bilinear,
+                GridSampling::Nearest,
+                GridSampling::Bicubic,
+            ]),
+            padding: self.pick(&[
+                GridPadding::Zeros,
+                GridPadding::Border,
+                GridPadding::Reflection,
+            ]),
+            align_corners: self.flag(),
+        }
     }
 
     pub fn batch_norm_options(&mut self) -> BatchNormOptions {
