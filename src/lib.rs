@@ -35,13 +35,14 @@ mod devices;
 
 pub use devices::*;
 pub use wgrad_core::{
-    AnyOperation, BatchNorm, BatchNormOptions, Category, Coefficients, CpuKernel, CpuOperand,
-    CpuResult, CrossEntropyOptions, DType, Data, Derivative, Device, DimList, Element, Ellipsis,
-    Error, FloatInfo, Generator, GradOptions, GridOptions, GridPadding, GridSampling, Index,
-    IndexList, Indexing, IntegerInfo, InterpolateOptions, Interpolation, Limits, NewAxis,
-    Operation, Padding, Place, Profile, Progression, RandomState, Reduction, Resampling, ReshapeTo,
-    Result, Rhs, Rounding, Scalar, ScatterReduce, Shape, Size, Slice, SliceList, Span, Spec, Stats,
-    Target, Tensor, Unique, UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type, s,
+    AnyOperation, BagMode, BatchNorm, BatchNormOptions, Category, Coefficients, CpuKernel,
+    CpuOperand, CpuResult, CrossEntropyOptions, CtcOptions, DType, Data, Derivative, Device,
+    DimList, Element, Ellipsis, EmbeddingBagOptions, Error, FloatInfo, Generator, GradOptions,
+    GridOptions, GridPadding, GridSampling, Index, IndexList, Indexing, IntegerInfo,
+    InterpolateOptions, Interpolation, Limits, NewAxis, Operation, Padding, Place, Profile,
+    Progression, RandomState, Reduction, Resampling, ReshapeTo, Result, Rhs, Rounding, Scalar,
+    ScatterReduce, Shape, Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique,
+    UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),

@@ -2,7 +2,10 @@
 //! or numbers that do not fit, and the line that called.
 
 use wgrad::prelude::*;
-use wgrad::{BatchNormOptions, GridOptions, GridSampling, InterpolateOptions, Padding, Resampling};
+use wgrad::{
+    BatchNormOptions, CtcOptions, EmbeddingBagOptions, GridOptions, GridSampling,
+    InterpolateOptions, Padding, Resampling,
+};
 
 /// The message of each failed tensor begins and ends so.
 fn refused(cases: Vec<(&str, Tensor)>) {
@@ -316,6 +319,84 @@ fn of_resampling() {
         (
             "affine_grid: matrices of shape [1, 2, 2] for a picture of shape [1, 1, 2, 2]",
             Tensor::affine_grid(&Tensor::ones([1, 2, 2], &dev), [1, 1, 2, 2], false),
+        ),
+    ]);
+}
+
+#[test]
+fn of_bags_and_sequences() {
+    let dev = wgrad::cpu();
+    let table = Tensor::ones([4, 2], &dev);
+    let (two, row) = (Tensor::new([[0, 1]], &dev), Tensor::new([0, 1], &dev));
+    let bag = |index: &Tensor, options: EmbeddingBagOptions| table.embedding_bag(index, options);
+    let default = EmbeddingBagOptions::default;
+    let weights = Some(Tensor::ones([1, 2], &dev));
+    let x = Tensor::zeros([5, 2, 3], &dev);
+    let (targets, lengths) = (Tensor::new([[1], [2]], &dev), Tensor::new([1, 1], &dev));
+    let options = CtcOptions::default();
+    refused(vec![
+        (
+            "embedding_bag: positions of shape [2] without offsets for a table of shape [4, 2]",
+            bag(&row, default()),
+        ),
+        (
+            "embedding_bag: positions of shape [1, 2] with offsets for a table of shape [4, 2]",
+            bag(
+                &two,
+                EmbeddingBagOptions {
+                    offsets: Some(row.clone()),
+                    ..default()
+                },
+            ),
+        ),
+        (
+            "embedding_bag: weights of shape [1, 2] and f32 for Mean of shape [1, 2]",
+            bag(
+                &two,
+                EmbeddingBagOptions {
+                    per_sample_weights: weights,
+                    ..default()
+                },
+            ),
+        ),
+        (
+            "embedding_bag: a padding at 4 for a table of shape [4, 2]",
+            bag(
+                &two,
+                EmbeddingBagOptions {
+                    padding_index: Some(4),
+                    ..default()
+                },
+            ),
+        ),
+        (
+            "embedding_bag: an index must hold integers, not f32",
+            bag(&table, default()),
+        ),
+        (
+            "ctc_loss: targets of shape [2, 1] with lengths of shapes [2] and [2] and the blank 3",
+            x.ctc_loss(
+                &targets,
+                &lengths,
+                &lengths,
+                CtcOptions {
+                    blank: 3,
+                    ..options
+                },
+            ),
+        ),
+        (
+            "ctc_loss: targets of shape [2, 1] with lengths of shapes [1] and [2] and the blank 0",
+            x.ctc_loss(&targets, &Tensor::new([5], &dev), &lengths, options),
+        ),
+        (
+            "ctc_loss: takes f32 or f64, not f16",
+            x.to_dtype(DType::F16)
+                .ctc_loss(&targets, &lengths, &lengths, options),
+        ),
+        (
+            "ctc_loss: targets and lengths must be integers, not f32",
+            x.ctc_loss(&x, &lengths, &lengths, options),
         ),
     ]);
 }

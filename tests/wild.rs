@@ -152,6 +152,7 @@ operations! {
         cross(tensor, dim);
         cross_entropy(tensor);
         cross_entropy_with(tensor, cross_entropy_options);
+        ctc_loss(tensor, tensor, tensor, ctc_options);
         cummax(dim);
         cummin(dim);
         cumprod(dim);
@@ -174,6 +175,7 @@ operations! {
         dsplit(few);
         elu(float);
         embedding(tensor);
+        embedding_bag(tensor, bag_options);
         eq(rhs);
         erf();
         erfc();

@@ -5,8 +5,9 @@ use std::fmt::{Debug, Write};
 use half::{bf16, f16};
 use wgrad::prelude::*;
 use wgrad::{
-    BatchNormOptions, GridOptions, GridPadding, GridSampling, Index, Indexing, InterpolateOptions,
-    Interpolation, Padding, Resampling, Rhs, Rounding, Scalar, ScatterReduce, Slice,
+    BagMode, BatchNormOptions, CtcOptions, EmbeddingBagOptions, GridOptions, GridPadding,
+    GridSampling, Index, Indexing, InterpolateOptions, Interpolation, Padding, Resampling, Rhs,
+    Rounding, Scalar, ScatterReduce, Slice,
 };
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
@@ -394,6 +395,24 @@ impl<'a> Wild<'a> {
                 GridPadding::Reflection,
             ]),
             align_corners: self.flag(),
+        }
+    }
+
+    pub fn ctc_options(&mut self) -> CtcOptions {
+        CtcOptions {
+            blank: self.below(3),
+            reduction: self.pick(&[Reduction::Mean, Reduction::Sum, Reduction::None]),
+            zero_infinity: self.flag(),
+        }
+    }
+
+    pub fn bag_options(&mut self) -> EmbeddingBagOptions {
+        EmbeddingBagOptions {
+            offsets: self.option(),
+            include_last_offset: self.flag(),
+            mode: self.pick(&[BagMode::Sum, BagMode::Mean, BagMode::Max]),
+            per_sample_weights: self.option(),
+            padding_index: (self.below(2) == 1).then(|| self.pick(&INTEGERS)),
         }
     }
 

@@ -46,8 +46,8 @@ pub use ops::elementwise::{Rounding, result_type};
 pub use ops::index::{Ellipsis, Index, IndexList, NewAxis, ScatterReduce};
 pub use ops::rearrange::Indexing;
 pub use ops::{
-    BatchNorm, BatchNormOptions, GridOptions, GridPadding, GridSampling, InterpolateOptions,
-    Interpolation, Padding, Resampling, Unique,
+    BagMode, BatchNorm, BatchNormOptions, CtcOptions, EmbeddingBagOptions, GridOptions,
+    GridPadding, GridSampling, InterpolateOptions, Interpolation, Padding, Resampling, Unique,
 };
 pub use tensor::create::{Data, Generator, Progression, RandomState};
 pub use tensor::device::{Device, Target};

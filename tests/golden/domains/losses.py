@@ -49,6 +49,7 @@ def cases(d):
             for rows in [2, 4]:
                 d.case("linear_cross_entropy_by", linear, operands, {**args, "rows": rows}, second=False)
     soft(d, cross_entropy, t, weight)
+    ctc(d)
     d.case("linear_cross_entropy", linear, [numbers((6, 4), 6), numbers((5, 4), 7), t])
     for form in laid(numbers((6, 4), 6)):
         for other in laid(numbers((5, 4), 7)):
@@ -86,3 +87,33 @@ def soft(d, f, t, weight):
     for form in laid(x):
         for other in laid(p):
             d.case(op, f, [form, other], {"reduction": "none", "smoothing": 0.1})
+
+
+def ctc(d):
+    def f(x, t, inputs, lengths, blank=0, reduction="mean", zero_infinity=False):
+        p = torch.log_softmax(x, -1)
+        return F.ctc_loss(p, t.long(), inputs.long(), lengths.long(), blank, reduction, zero_infinity)
+
+    ints = lambda *v: torch.tensor(v, dtype=torch.int32)
+    # torch has no second derivative of it.
+    near = dict(rtol=1e-5, atol=1e-5, reason="sums over ways through time, in another order")
+    case = lambda x, t, inputs, lengths, **args: d.case("ctc_loss", f, [x, t, inputs, lengths], args, second=False, **near)
+    # Repeated labels need a blank between them; what is behind a length does not count.
+    targets = torch.tensor([[1, 2, 2, 3], [3, 1, 4, 4], [2, 2, 2, 0]], dtype=torch.int32)
+    for dtype in ["f64", "f32"]:
+        x = numbers((7, 3, 5), 21, -2, 2, dtype)
+        for reduction in ["mean", "sum", "none"]:
+            case(x, targets, ints(7, 6, 5), ints(4, 2, 3), reduction=reduction)
+            flat = torch.cat([targets[0, :4], targets[1, :2], targets[2, :3]])
+            case(x, flat, ints(7, 6, 5), ints(4, 2, 3), reduction=reduction)
+    case(x, targets % 4, ints(7, 7, 7), ints(4, 3, 2), blank=4, reduction="none")
+    case(numbers((6, 4), 22, -2, 2), ints(1, 2, 1), ints(6), ints(3), reduction="none")
+    case(numbers((6, 1, 4), 22, -40, 40), torch.tensor([[1, 2, 1]], dtype=torch.int32), ints(6), ints(3), reduction="none")
+    # Empty targets, and targets that are too long for their time.
+    case(x, targets, ints(7, 6, 5), ints(0, 1, 3), reduction="none")
+    for reduction in ["mean", "sum", "none"]:
+        case(x, targets, ints(3, 3, 3), ints(4, 2, 3), reduction=reduction, zero_infinity=True)
+    p = numbers((3, 3, 5), 23)
+    d.case("ctc_loss", f, [p, targets, ints(3, 3, 3), ints(4, 2, 3)], {"reduction": "none"}, grad=False)
+    for form in laid(numbers((5, 2, 3), 24)):
+        case(form, torch.tensor([[1, 2], [1, 1]], dtype=torch.int64), ints(5, 4), ints(2, 2), reduction="sum")
