@@ -79,8 +79,9 @@ fn the_loss_of_sequences_is_twice_differentiable() {
         let log_p = x[0].log_softmax(-1);
         log_p.ctc_loss(&targets, &inputs, &lengths, CtcOptions::default())
     };
-    gradcheck(f, &[x.clone()]).unwrap();
-    gradgradcheck(f, &[x]).unwrap();
+    let leaves = [x];
+    gradcheck(f, &leaves).unwrap();
+    gradgradcheck(f, &leaves).unwrap();
 }
 
 /// Where a target does not fit, its loss is infinite and its gradient 0: it spoils nothing else.
@@ -141,7 +142,7 @@ fn the_loss_of_sequences_replays() {
         if dev.fusion() {
             let launches = after.launches - before.launches;
             assert!(
-                launches <= 14 * time as u64 + 40,
+                launches <= 12 * time as u64 + 10,
                 "{launches} launches on {dev}"
             );
         }
