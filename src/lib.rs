@@ -35,14 +35,15 @@ mod devices;
 
 pub use devices::*;
 pub use wgrad_core::{
-    AnyOperation, BagMode, BatchNorm, BatchNormOptions, Category, Coefficients, CpuKernel,
-    CpuOperand, CpuResult, CrossEntropyOptions, CtcOptions, DType, Data, Derivative, Device,
-    DimList, Element, Ellipsis, EmbeddingBagOptions, Error, FloatInfo, Generator, GradOptions,
-    GridOptions, GridPadding, GridSampling, Index, IndexList, Indexing, IntegerInfo,
-    InterpolateOptions, Interpolation, Limits, NewAxis, Operation, Padding, Place, Profile,
-    Progression, RandomState, Reduction, Resampling, ReshapeTo, Result, Rhs, Rounding, Scalar,
-    ScatterReduce, Shape, Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique,
-    UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type, s,
+    AnyOperation, AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, Category, Coefficients,
+    ConvOptions, ConvTransposeOptions, CpuKernel, CpuOperand, CpuResult, CrossEntropyOptions,
+    CtcOptions, DType, Data, Derivative, Device, DimList, Element, Ellipsis, EmbeddingBagOptions,
+    Error, FloatInfo, Generator, GradOptions, GridOptions, GridPadding, GridSampling, Index,
+    IndexList, Indexing, IntegerInfo, InterpolateOptions, Interpolation, Limits, LpPoolOptions,
+    MaxPoolOptions, NewAxis, Operation, PadMode, Padding, Place, Profile, Progression, RandomState,
+    Reduction, Resampling, ReshapeTo, Result, Rhs, Rounding, Scalar, ScatterReduce, Shape, Size,
+    Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UnpoolOptions, UpdateRule,
+    Updater, Wgsl, WgslVariable, no_grad, result_type, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
@@ -81,8 +82,9 @@ pub use wgrad_nn::optim;
 pub mod prelude {
     pub use crate::autograd;
     pub use crate::{
-        CrossEntropyOptions, DType, Device, DeviceOptions, Ellipsis, Error, GradOptions, NewAxis,
-        Reduction, Result, Shape, Tensor, no_grad, s,
+        AvgPoolOptions, ConvOptions, ConvTransposeOptions, CrossEntropyOptions, DType, Device,
+        DeviceOptions, Ellipsis, Error, GradOptions, LpPoolOptions, MaxPoolOptions, NewAxis,
+        Padding, Reduction, Result, Shape, Tensor, UnpoolOptions, no_grad, s,
     };
     #[cfg(feature = "nn")]
     pub use wgrad_nn::prelude::*;

@@ -10,6 +10,8 @@ mod devices;
 
 #[path = "golden/check.rs"]
 mod check;
+#[path = "golden/convolution.rs"]
+mod convolution;
 #[path = "golden/creation.rs"]
 mod creation;
 #[path = "golden/differences.rs"]
@@ -28,6 +30,8 @@ mod normalisation;
 mod order;
 #[path = "golden/pictures.rs"]
 mod pictures;
+#[path = "golden/pooling.rs"]
+mod pooling;
 #[path = "golden/products.rs"]
 mod products;
 #[path = "golden/public.rs"]
@@ -72,6 +76,8 @@ domains!(
     index,
     shape,
     products,
+    convolution,
+    pooling,
     creation,
     losses,
     normalisation,

@@ -9,6 +9,7 @@
 #set begin = "block" if deep else "k_begin"
 #set end = "until" if deep else "k_end"
 
+#include "matmul/depth.wgsl"
 #include "matmul/beside.wgsl"
 #include "matmul/store.wgsl"
 @compute @workgroup_size({{size}})
@@ -26,16 +27,16 @@ fn main(
     // Rows and columns beyond the edge repeat the last; they are not stored.
     #for r in range(rows)
     #if a_walk != "across"
-    let a{{r}} = a_base + min(row + {{r}}u, params.m - 1u) * params.a_across;
+    let a{{r}} = a_base + place_a_across(min(row + {{r}}u, params.m - 1u));
     #elif r % 2 == 0
-    let a{{r}} = a_base + min(row + {{r}}u, (params.m - 1u) & ~1u);
+    let a{{r}} = a_base + place_a_across(min(row + {{r}}u, (params.m - 1u) & ~1u));
     #endif
     #endfor
     #for c in range(quads * 4)
     #if b_walk != "across"
-    let b{{c}} = b_base + min(col + {{c}}u, params.n - 1u) * params.b_across;
+    let b{{c}} = b_base + place_b_across(min(col + {{c}}u, params.n - 1u));
     #elif c % 4 == 0
-    let b{{c}} = b_base + min(col + {{c}}u, (params.n - 1u) & ~3u);
+    let b{{c}} = b_base + place_b_across(min(col + {{c}}u, (params.n - 1u) & ~3u));
     #endif
     #endfor
     #for r in range(rows)
@@ -47,6 +48,13 @@ fn main(
     #endfor
     #endfor
 
+    #if counts.a > 0
+    var a_place = coordinates_a(k_begin + lane * 2u);
+    let a_step = coordinates_a({{size * 2}}u);
+    #endif
+    #if counts.b > 0
+    var b_place = coordinates_b(k_begin);
+    #endif
     #if deep
     for (var block = k_begin; block < k_end; block += {{block_length}}u) {
         let until = min(block + {{block_length}}u, k_end);
@@ -54,7 +62,14 @@ fn main(
     for (var first = {{begin}}; first < {{end}}; first += {{size * 2}}u) {
         // This lane's two elements of each row. What lies beyond the end is read from elsewhere and counts
         // as 0.
-        #if a_walk == "k"
+        #if counts.a > 0
+        let near = select(0u, depth_a(a_place), first + lane * 2u < params.k);
+        #if a_walk != "k"
+        let a_next = advanced_a(a_place, vec4<u32>(1u, 0u, 0u, 0u));
+        let next = select(0u, depth_a(a_next), first + lane * 2u + 1u < params.k);
+        #endif
+        a_place = advanced_a(a_place, a_step);
+        #elif a_walk == "k"
         let near = min(first + lane * 2u, (params.k - 1u) & ~1u);
         #else
         let near = min(first + lane * 2u, params.k - 1u) * params.a_k;
@@ -78,24 +93,33 @@ fn main(
             let k = first + step * 2u;
             // This lane's columns at k and k + 1, the latter as 0 beyond the end.
             let both = k + 1u < {{end}};
-            let k1 = min(k + 1u, {{end}} - 1u);
+            #if counts.b > 0
+            let b_deep0 = depth_b(b_place);
+            b_place = advanced_b(b_place, vec4<u32>(1u, 0u, 0u, 0u));
+            let b_deep1 = select(b_deep0, depth_b(b_place), both);
+            b_place = advanced_b(b_place, vec4<u32>(1u, 0u, 0u, 0u));
+            #else
+            let b_deep0 = k * params.b_k;
+            let b_deep1 = min(k + 1u, {{end}} - 1u) * params.b_k;
+            #endif
             #for q in range(quads)
             #set c = q * 4
             #if b_walk == "k"
             #for j in range(4)
-            let w{{c + j}} = load2_b(b{{c + j}} + k);
+            let w{{c + j}} = load2_b(b{{c + j}} + b_deep0);
             #endfor
             #endif
-            #for depth, half in [("k", "x"), ("k1", "y")]
-            #set r = "r" ~ loop.index0 ~ "_" ~ q
+            #for half in ["x", "y"]
+            #set depth = loop.index0
+            #set r = "r" ~ depth ~ "_" ~ q
             #if b_walk == "across"
-            var {{r}} = load4_b(b{{c}} + {{depth}} * params.b_k);
+            var {{r}} = load4_b(b{{c}} + b_deep{{depth}});
             #elif b_walk == "k"
             var {{r}} = vec4<{{t}}>(w{{c}}.{{half}}, w{{c + 1}}.{{half}}, w{{c + 2}}.{{half}}, w{{c + 3}}.{{half}});
             #else
             var {{r}} = vec4<{{t}}>(
                 #for j in range(4)
-                load_b(b{{c + j}} + {{depth}} * params.b_k),
+                load_b(b{{c + j}} + b_deep{{depth}}),
                 #endfor
             );
             #endif

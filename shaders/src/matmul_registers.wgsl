@@ -7,23 +7,36 @@
 #set lanes = ["x", "y", "z", "w"]
 #set begin = "block" if deep else "k_begin"
 #set end = "until" if deep else "k_end"
+## Where the next `steps` depths of an operand lie; of one that is read by vectors along k, where the first does.
+#macro depths(x, walk, steps)
+    #if counts[x] > 0
+    #for i in range(1 if walk == "k" else steps)
+    let {{x}}_deep{{i}} = depth_{{x}}({{x}}_place);
+    {{x}}_place = advanced_{{x}}({{x}}_place, {{"coordinates_" ~ x ~ "(4u)" if walk == "k" else "vec4<u32>(1u, 0u, 0u, 0u)"}});
+    #endfor
+    #else
+    #for i in range(1 if walk == "k" else steps)
+    let {{x}}_deep{{i}} = (k + {{i}}u) * params.{{x}}_k;
+    #endfor
+    #endif
+#endmacro
 ## The products of one depth, `k + i`. Of an operand that is read along k, lane `lane` belongs to it.
 #macro step(i, lane, a, b)
     #if a == "across"
     #for q in range((rows + 3) // 4)
-    let l{{i}}_{{q}} = load4_a(a_quad{{q}} + (k + {{i}}u) * params.a_k);
+    let l{{i}}_{{q}} = load4_a(a_quad{{q}} + a_deep{{i}});
     #endfor
     #endif
     #for q in range(quads)
     #set c = q * 4
     #if b == "across"
-    let r{{i}}_{{q}} = load4_b(b_quad{{q}} + (k + {{i}}u) * params.b_k);
+    let r{{i}}_{{q}} = load4_b(b_quad{{q}} + b_deep{{i}});
     #elif b == "k"
     let r{{i}}_{{q}} = vec4<{{t}}>(w{{c}}.{{lane}}, w{{c + 1}}.{{lane}}, w{{c + 2}}.{{lane}}, w{{c + 3}}.{{lane}});
     #else
     let r{{i}}_{{q}} = vec4<{{t}}>(
         #for j in range(4)
-        load_b(b{{c + j}} + (k + {{i}}u) * params.b_k),
+        load_b(b{{c + j}} + b_deep{{i}}),
         #endfor
     );
     #endif
@@ -36,6 +49,7 @@
     #endfor
 #endmacro
 
+#include "matmul/depth.wgsl"
 #include "matmul/beside.wgsl"
 #include "matmul/store.wgsl"
 @compute @workgroup_size(64)
@@ -52,20 +66,20 @@ fn main(
 
     // Rows and columns beyond the edge repeat the last; they are not stored.
     #for r in range(rows)
-    let a{{r}} = a_base + min(row + {{r}}u, params.m - 1u) * params.a_across;
+    let a{{r}} = a_base + place_a_across(min(row + {{r}}u, params.m - 1u));
     #endfor
     #if a_walk == "across"
     #for q in range((rows + 3) // 4)
-    let a_quad{{q}} = a_base + min(row + {{q * 4}}u, (params.m - 1u) & ~3u);
+    let a_quad{{q}} = a_base + place_a_across(min(row + {{q * 4}}u, (params.m - 1u) & ~3u));
     #endfor
     #endif
     #if b_walk == "across"
     #for q in range(quads)
-    let b_quad{{q}} = b_base + min(col + {{q * 4}}u, (params.n - 1u) & ~3u);
+    let b_quad{{q}} = b_base + place_b_across(min(col + {{q * 4}}u, (params.n - 1u) & ~3u));
     #endfor
     #else
     #for c in range(quads * 4)
-    let b{{c}} = b_base + min(col + {{c}}u, params.n - 1u) * params.b_across;
+    let b{{c}} = b_base + place_b_across(min(col + {{c}}u, params.n - 1u));
     #endfor
     #endif
     #for r in range(rows)
@@ -77,26 +91,33 @@ fn main(
     #endfor
     #endfor
 
+    #for x in ["a", "b"]
+    #if counts[x] > 0
+    var {{x}}_place = coordinates_{{x}}(k_begin);
+    #endif
+    #endfor
     #if deep
     for (var block = k_begin; block < k_end; block += {{block_length}}u) {
         let until = min(block + {{block_length}}u, k_end);
     #endif
     var k = {{begin}};
     for (; k + 4u <= {{end}}; k += 4u) {
+        {{depths("a", a_walk, 4)}}
+        {{depths("b", b_walk, 4)}}
         #for r in range(rows)
         #if a_walk == "k"
-        let p{{r}} = load4_a(a{{r}} + k);
+        let p{{r}} = load4_a(a{{r}} + a_deep0);
         #elif a_walk == "single"
         let p{{r}} = vec4<{{t}}>(
             #for j in range(4)
-            load_a(a{{r}} + (k + {{j}}u) * params.a_k),
+            load_a(a{{r}} + a_deep{{j}}),
             #endfor
         );
         #endif
         #endfor
         #if b_walk == "k"
         #for c in range(quads * 4)
-        let w{{c}} = load4_b(b{{c}} + k);
+        let w{{c}} = load4_b(b{{c}} + b_deep0);
         #endfor
         #endif
         #for lane in lanes
@@ -104,8 +125,10 @@ fn main(
         #endfor
     }
     for (; k < {{end}}; k++) {
+        {{depths("a", "single", 1)}}
+        {{depths("b", "single", 1)}}
         #for r in range(rows)
-        let p{{r}} = vec4<{{t}}>(load_a(a{{r}} + k * params.a_k));
+        let p{{r}} = vec4<{{t}}>(load_a(a{{r}} + a_deep0));
         #endfor
         {{step(0, "x", "single", "across" if b_walk == "across" else "single")}}
     }

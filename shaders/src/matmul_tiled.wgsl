@@ -35,7 +35,12 @@ var<workgroup> b_tile: array<vec4<{{t}}>, QUADS * DEPTH>;
     if {{brings[x]}} {
     #endif
     #if walks[x] == "k"
+    #if counts[x] > 0
+    let {{x}}_deep = select(0u, depth_{{x}}({{x}}_place0), next + {{x}}_d < params.k);
+    {{x}}_place0 = advanced_{{x}}({{x}}_place0, {{x}}_step);
+    #else
     let {{x}}_deep = min(next + {{x}}_d, (params.k - 1u) & ~3u);
+    #endif
     #for j in range(4)
     let {{x}}{{j}} = load4_{{x}}({{x}}_at{{j}} + {{x}}_deep);
     #endfor
@@ -44,7 +49,12 @@ var<workgroup> b_tile: array<vec4<{{t}}>, QUADS * DEPTH>;
     #endfor
     #else
     #for h in range(count[x])
+    #if counts[x] > 0
+    let {{x}}_deep{{h}} = select(0u, depth_{{x}}({{x}}_place{{h}}), next + {{x}}_d + {{h * 256}}u / QUADS < params.k);
+    {{x}}_place{{h}} = advanced_{{x}}({{x}}_place{{h}}, {{x}}_step);
+    #else
     let {{x}}_deep{{h}} = min(next + {{x}}_d + {{h * 256}}u / QUADS, params.k - 1u) * params.{{x}}_k;
+    #endif
     #if walks[x] == "across"
     {{held[x]}}{{h}} = load4_{{x}}({{x}}_at + {{x}}_deep{{h}});
     #else
@@ -85,6 +95,7 @@ var<workgroup> b_tile: array<vec4<{{t}}>, QUADS * DEPTH>;
         #endfor
     }
 #endmacro
+#include "matmul/depth.wgsl"
 #include "matmul/beside.wgsl"
 #include "matmul/store.wgsl"
 @compute @workgroup_size(256)
@@ -108,18 +119,28 @@ fn main(
     let {{x}}_d = {{x}}_item % (DEPTH / 4u) * 4u;
     let {{x}}_quad = {{x}}_item / (DEPTH / 4u);
     #for j in range(4)
-    let {{x}}_at{{j}} = {{x}}_base + min(tile_{{edge[x]}} * TILE + {{x}}_quad * 4u + {{j}}u, {{x}}_last) * params.{{x}}_across;
+    let {{x}}_at{{j}} = {{x}}_base + place_{{x}}_across(min(tile_{{edge[x]}} * TILE + {{x}}_quad * 4u + {{j}}u, {{x}}_last));
     #endfor
     let {{x}}_to = {{x}}_d * QUADS + {{x}}_quad;
     #else
     let {{x}}_d = {{x}}_item / QUADS;
     let {{x}}_near = tile_{{edge[x]}} * TILE + {{x}}_item % QUADS * 4u;
     #if walks[x] == "across"
-    let {{x}}_at = {{x}}_base + min({{x}}_near, {{x}}_last & ~3u);
+    let {{x}}_at = {{x}}_base + place_{{x}}_across(min({{x}}_near, {{x}}_last & ~3u));
     #else
-    let {{x}}_at = vec4<u32>({{x}}_base) + min(vec4<u32>({{x}}_near) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>({{x}}_last)) * params.{{x}}_across;
+    let {{x}}_at = vec4<u32>({{x}}_base) + vec4<u32>(
+        #for j in range(4)
+        place_{{x}}_across(min({{x}}_near + {{j}}u, {{x}}_last)),
+        #endfor
+    );
     #endif
     let {{x}}_to = {{x}}_item;
+    #endif
+    #if counts[x] > 0
+    #for h in range(count[x] if walks[x] != "k" else 1)
+    var {{x}}_place{{h}} = coordinates_{{x}}(k_begin + {{x}}_d + {{h * 256}}u / QUADS);
+    #endfor
+    let {{x}}_step = coordinates_{{x}}(DEPTH);
     #endif
     #endfor
     #for x in (["a"] if once else ["a", "b"])

@@ -133,6 +133,7 @@ fn products() {
     let form = |a: &str, b: &str, more: Value| {
         let usual = context! {
             t => "f32", a_walk => a, b_walk => b, deep => false, block_length => 256,
+            counts => context! { a => 0, b => 0 },
             split => false, whole => true, sums => Value::from(()),
             batch => "", base => context! { a => "params.a_start", b => "params.b_start" },
             epilogue => "let z0 = load4_z0(col);\nlet ev0 = fma(acc, vec4<f32>(params.one0), z0);",
@@ -153,7 +154,7 @@ fn products() {
         form(
             "single",
             "across",
-            context! { ..context! { deep => true }, ..part.clone(), ..tile64 },
+            context! { ..context! { deep => true }, ..part.clone(), ..tile64.clone() },
         ),
     );
     tiled("matmul_tiled_128", form("across", "k", tile128.clone()));
@@ -167,6 +168,13 @@ fn products() {
     tiled(
         "matmul_tiled_128_batched",
         form("k", "k", context! { ..batched, ..tile128 }),
+    );
+    // Windows behind a weight; and both over several dimensions.
+    let convolution = context! { counts => context! { a => 0, b => 3 } };
+    let counting = context! { counts => context! { a => 4, b => 2 } };
+    tiled(
+        "matmul_tiled_64_convolution",
+        form("k", "single", context! { ..convolution.clone(), ..tile64 }),
     );
     let registers = |name: &str, variables: Value| {
         snapshot(name, "matmul_registers.wgsl", &variables);
@@ -187,7 +195,31 @@ fn products() {
         "matmul_registers_1x4",
         form("single", "k", context! { rows => 1, quads => 1 }),
     );
+    registers(
+        "matmul_registers_4x4_counting",
+        form(
+            "single",
+            "k",
+            context! { rows => 4, quads => 1, ..counting.clone() },
+        ),
+    );
     let lanes = |name: &str, variables: Value| snapshot(name, "matmul_lanes.wgsl", &variables);
+    lanes(
+        "matmul_lanes_4x4_convolution",
+        form(
+            "k",
+            "single",
+            context! { rows => 4, quads => 1, size => 8, ..convolution },
+        ),
+    );
+    lanes(
+        "matmul_lanes_2x4_counting",
+        form(
+            "single",
+            "across",
+            context! { rows => 2, quads => 1, size => 8, ..counting },
+        ),
+    );
     lanes(
         "matmul_lanes_2x8",
         form("k", "across", context! { rows => 2, quads => 2, size => 8 }),
@@ -254,9 +286,17 @@ fn moved_elements() {
     snapshot("scatter_max_more", "scatter.wgsl", &more);
     let search = |right, key| context! { right, key, t => "i32" };
     snapshot("search_sorted", "search_sorted.wgsl", &search(true, "f32"));
-    let place = |rank: u32, filled| context! { rank, filled, t => "f32" };
-    snapshot("place", "place.wgsl", &place(2, true));
-    snapshot("place_of_nothing", "place.wgsl", &place(2, false));
+    let place = |filled| context! { steps => [false, true], filled, t => "f32" };
+    snapshot("place", "place.wgsl", &place(true));
+    snapshot("place_of_nothing", "place.wgsl", &place(false));
+    let fold = |positions, filled| context! { positions, filled, dilated => true, t => "f32" };
+    snapshot("fold", "fold.wgsl", &fold(false, true));
+    snapshot("fold_at_positions", "fold.wgsl", &fold(true, true));
+    snapshot("fold_of_nothing", "fold.wgsl", &fold(false, false));
+    let pool = |combine, values, positions| context! { combine, values, positions };
+    snapshot("sum_pool", "pool.wgsl", &pool("sum", true, false));
+    snapshot("max_pool", "pool.wgsl", &pool("max", true, true));
+    snapshot("max_pool_positions", "pool.wgsl", &pool("max", false, true));
 }
 
 #[test]

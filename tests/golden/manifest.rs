@@ -242,6 +242,11 @@ impl<'a> Args<'a> {
         self.get(name).as_bool().expect("a truth value")
     }
 
+    /// A text, where the argument may be something else.
+    pub fn opt_str(&self, name: &str) -> Option<&str> {
+        self.values.get(name).and_then(Value::as_str)
+    }
+
     pub fn str(&self, name: &str) -> &str {
         self.get(name).as_str().expect("a string")
     }

@@ -66,6 +66,26 @@ pub const RANDOM: &[&str] = &[
     "uniform",
 ];
 
+/// Methods that macros make for one to three dimensions, of which the number is left out.
+const FAMILIES: &[&str] = &[
+    "adaptive_avg_pool#d",
+    "adaptive_max_pool#d",
+    "adaptive_max_pool#d_with_indices",
+    "avg_pool#d",
+    "avg_pool#d_with",
+    "conv#d",
+    "conv#d_with",
+    "conv_transpose#d",
+    "conv_transpose#d_with",
+    "lp_pool#d",
+    "lp_pool#d_with",
+    "max_pool#d",
+    "max_pool#d_with",
+    "max_pool#d_with_indices",
+    "max_unpool#d",
+    "max_unpool#d_with",
+];
+
 /// The names of the public methods in the `impl Tensor` blocks of a file.
 fn methods(text: &str, names: &mut BTreeSet<String>) {
     let mut end = None;
@@ -118,6 +138,9 @@ fn each(folder: &Path, of: &mut impl FnMut(&str)) {
 pub fn operations() -> BTreeSet<String> {
     let mut public: BTreeSet<String> = MapOp::ROWS.iter().map(|op| op.name().into()).collect();
     each(&core(), &mut |text| methods(text, &mut public));
+    for family in FAMILIES {
+        public.extend(["1", "2", "3"].map(|n| family.replace('#', n)));
+    }
     for name in NO_OPERATION {
         assert!(public.remove(*name), "{name} is no public method of Tensor");
     }
@@ -129,6 +152,15 @@ pub fn operations() -> BTreeSet<String> {
 pub fn without_example() -> BTreeSet<String> {
     let mut shown = BTreeSet::new();
     each(&core(), &mut |text| shows(text, &mut shown));
+    // Families have theirs in the table of their macro.
+    let families = FAMILIES
+        .iter()
+        .flat_map(|f| ["1", "2", "3"].map(|n| f.replace('#', n)));
+    let families: Vec<String> = families.collect();
+    each(&core(), &mut |text| {
+        let called = |name: &&String| text.contains(&format!(".{name}("));
+        shown.extend(families.iter().filter(called).cloned());
+    });
     let mut without = operations();
     without.retain(|name| !shown.contains(name));
     without

@@ -6,8 +6,8 @@ use half::{bf16, f16};
 use wgrad::prelude::*;
 use wgrad::{
     BagMode, BatchNormOptions, CtcOptions, EmbeddingBagOptions, GridOptions, GridPadding,
-    GridSampling, Index, Indexing, InterpolateOptions, Interpolation, Padding, Resampling, Rhs,
-    Rounding, Scalar, ScatterReduce, Slice,
+    GridSampling, Index, Indexing, InterpolateOptions, Interpolation, PadMode, Padding, Resampling,
+    Rhs, Rounding, Scalar, ScatterReduce, Slice,
 };
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
@@ -348,14 +348,14 @@ impl<'a> Wild<'a> {
         self.noted(value)
     }
 
-    pub fn padding(&mut self) -> Padding {
-        let number = Padding::Constant(self.scalar());
+    pub fn pad_mode(&mut self) -> PadMode {
+        let number = PadMode::Constant(self.scalar());
         let value = self.pick(&[
             number,
-            Padding::ZERO,
-            Padding::Reflect,
-            Padding::Replicate,
-            Padding::Circular,
+            PadMode::ZERO,
+            PadMode::Reflect,
+            PadMode::Replicate,
+            PadMode::Circular,
         ]);
         self.noted(value)
     }
@@ -413,6 +413,75 @@ impl<'a> Wild<'a> {
             mode: self.pick(&[BagMode::Sum, BagMode::Mean, BagMode::Max]),
             per_sample_weights: self.option(),
             padding_index: (self.below(2) == 1).then(|| self.pick(&INTEGERS)),
+        }
+    }
+
+    /// Small sizes, and now and then any.
+    pub fn per_dimension<const N: usize>(&mut self) -> [usize; N] {
+        std::array::from_fn(|_| match self.below(12) {
+            0 => self.size(),
+            _ => self.below(4),
+        })
+    }
+
+    fn optional_sizes<const N: usize>(&mut self) -> Option<[usize; N]> {
+        self.flag().then(|| self.per_dimension())
+    }
+
+    pub fn conv_options<const N: usize>(&mut self) -> ConvOptions<N> {
+        ConvOptions {
+            stride: self.per_dimension(),
+            padding: match self.below(4) {
+                0 => Padding::Same,
+                1 => Padding::Valid,
+                _ => Padding::Zeros(self.per_dimension()),
+            },
+            dilation: self.per_dimension(),
+            groups: self.below(4),
+        }
+    }
+
+    pub fn conv_transpose_options<const N: usize>(&mut self) -> ConvTransposeOptions<N> {
+        ConvTransposeOptions {
+            stride: self.per_dimension(),
+            padding: self.per_dimension(),
+            output_padding: self.per_dimension(),
+            dilation: self.per_dimension(),
+            groups: self.below(4),
+        }
+    }
+
+    pub fn max_pool_options<const N: usize>(&mut self) -> MaxPoolOptions<N> {
+        MaxPoolOptions {
+            stride: self.optional_sizes(),
+            padding: self.per_dimension(),
+            dilation: self.per_dimension(),
+            ceil_mode: self.flag(),
+        }
+    }
+
+    pub fn avg_pool_options<const N: usize>(&mut self) -> AvgPoolOptions<N> {
+        AvgPoolOptions {
+            stride: self.optional_sizes(),
+            padding: self.per_dimension(),
+            ceil_mode: self.flag(),
+            count_include_pad: self.flag(),
+            divisor: self.flag().then(|| self.size()),
+        }
+    }
+
+    pub fn lp_pool_options<const N: usize>(&mut self) -> LpPoolOptions<N> {
+        LpPoolOptions {
+            stride: self.optional_sizes(),
+            ceil_mode: self.flag(),
+        }
+    }
+
+    pub fn unpool_options<const N: usize>(&mut self) -> UnpoolOptions<N> {
+        UnpoolOptions {
+            stride: self.optional_sizes(),
+            padding: self.per_dimension(),
+            size: self.optional_sizes(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wgrad::optim::{Adam, AdamOptions, Optimizer};
-use wgrad::{Error, Result, Tensor};
+use wgrad::{Result, Tensor};
 use wgrad_bench::ceilings::{self, Ceiling};
 
 use crate::inputs::{integers, mean, mean_abs, rsqrt, sum_abs, sum_squares, tensor, values};
@@ -38,7 +38,7 @@ const CASES: &[Case] = &[
     ("sum_rows_4096", |b, c| sum(b, c, 1)),
     ("sum_cols_4096", |b, c| sum(b, c, 0)),
     ("mlp_step", training::mlp_step),
-    ("cnn_step", |_, _| Err(missing("no convolution yet"))),
+    ("cnn_step", training::cnn_step),
     ("gpt_step", training::gpt_step),
     ("tiny_step", |b, c| training::tiny_step(b, c, true)),
     ("tiny_step_nosync", |b, c| training::tiny_step(b, c, false)),
@@ -48,10 +48,6 @@ const CASES: &[Case] = &[
     }),
     ("ceiling_fma", |b, c| ceiling(b, c, ceilings::fma(&b.dev)?)),
 ];
-
-fn missing(what: &str) -> Error {
-    Error::Device(what.into())
-}
 
 /// Runs the cases whose names contain one of the words, all where there is none.
 pub fn run(bench: &Bench, words: &[String]) {

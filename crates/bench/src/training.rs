@@ -2,7 +2,7 @@
 
 use wgrad::nn::{Linear, Module};
 use wgrad::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Optimizer};
-use wgrad::{Device, Result, Tensor};
+use wgrad::{ConvOptions, Device, Padding, Result, Tensor};
 
 use crate::inputs::{integers, rsqrt, tensor};
 use crate::measure::{Bench, Line, Schedule};
@@ -57,6 +57,46 @@ pub fn mlp_step(b: &Bench, case: &str) -> Result<()> {
     let schedule = Schedule {
         check_step: 20,
         per_repetition: 20,
+        read_each: false,
+    };
+    b.train(case, schedule, &mut |read| step(&mut adam, &loss, read))
+}
+
+/// A convolution's weight from `seed` and bias from the seed after it.
+fn kernel(dev: &Device, seed: u32, inputs: usize, outputs: usize) -> [Tensor; 2] {
+    let scale = rsqrt(inputs * 9);
+    let weight = tensor(dev, seed, &[outputs, inputs, 3, 3], scale);
+    let bias = tensor(dev, seed + 1, &[outputs], scale);
+    [weight.requires_grad(), bias.requires_grad()]
+}
+
+/// Two convolutions of 3 x 3 to 32 and 64 channels, each with ReLU and pooling by 2, and two layers; pictures of
+/// 28 x 28, batch 64, Adam.
+pub fn cnn_step(b: &Bench, case: &str) -> Result<()> {
+    let dev = &b.dev;
+    let kernels = [kernel(dev, 10, 1, 32), kernel(dev, 12, 32, 64)];
+    let layers = [linear(dev, 14, 3136, 128), linear(dev, 16, 128, 10)];
+    let x = tensor(dev, 100, &[64, 1, 28, 28], 1.0);
+    let y = classes(dev, 101, 64, 10);
+    let parameters = kernels.iter().flatten().cloned();
+    let parameters = parameters.chain(layers.iter().flat_map(Module::parameters));
+    let mut adam = Adam::new(parameters.collect(), AdamOptions::default());
+    let options = ConvOptions {
+        padding: Padding::Same,
+        ..ConvOptions::default()
+    };
+    let loss = || {
+        let layer = |x: &Tensor, [weight, bias]: &[Tensor; 2]| {
+            let y = x.conv2d_with(weight, Some(bias), options).relu();
+            y.max_pool2d([2, 2])
+        };
+        let h = layer(&layer(&x, &kernels[0]), &kernels[1]);
+        let h = apply(&layers[0], &h.flatten_from(1)).relu();
+        apply(&layers[1], &h).cross_entropy(&y)
+    };
+    let schedule = Schedule {
+        check_step: 5,
+        per_repetition: 4,
         read_each: false,
     };
     b.train(case, schedule, &mut |read| step(&mut adam, &loss, read))

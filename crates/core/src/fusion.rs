@@ -123,7 +123,7 @@ impl Grouping<'_> {
         let kind = match item.op {
             Op::Map(_) => Kind::Map,
             Op::Reduce { .. } => Kind::Reduce,
-            Op::MatMul => Kind::MatMul,
+            Op::MatMul(_) => Kind::MatMul,
             _ => Kind::Alone,
         };
         let own = self.groups.len();

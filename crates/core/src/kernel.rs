@@ -129,30 +129,33 @@ pub enum Kernel {
     /// Reductions of each row, and maps of what they give over its elements.
     Rows(Rows),
     /// `C = epilogue(A B)`: for each point of the batch dimensions the product of an `m x k` and a
-    /// `k x n` matrix, accumulated in f32 (f64 for f64). Transposes are strides.
+    /// `k x n` matrix, accumulated in f32 (f64 for f64). Transposes are strides, and `m`, `n` and `k` may be
+    /// several dimensions: in the product that is a convolution, `k` goes over the channels and the places
+    /// of the kernel, and B is a view of the windows, which overlap.
     MatMul {
         /// Batch dimensions; the operands broadcast over them by stride 0.
         batch: Shape,
         /// Rows of A and C.
-        m: usize,
+        m: Shape,
         /// Columns of B and C.
-        n: usize,
-        /// Columns of A, rows of B; may be 0.
-        k: usize,
-        /// Layout `[batch.., m, k]`.
+        n: Shape,
+        /// Columns of A, rows of B; of at most [`Kernel::MOST_INNER`] dimensions once those that both operands
+        /// walk with one stride are merged. May be empty.
+        k: Shape,
+        /// Layout `[batch.., m.., k..]`.
         a: Operand,
-        /// Layout `[batch.., k, n]`.
+        /// Layout `[batch.., k.., n..]`.
         b: Operand,
-        /// Operands of the epilogue, layouts `[batch.., m, n]`.
+        /// Operands of the epilogue, layouts `[batch.., m.., n..]`.
         epilogue_inputs: Vec<Operand>,
         /// What is stored; accumulator 0 is the product's element.
         epilogue: Program,
-        /// Where the epilogue's outputs go, each `[batch.., m, n]`. 32- or 64-bit types or bool.
+        /// Where the epilogue's outputs go, each `[batch.., m.., n..]`. 32- or 64-bit types or bool.
         outputs: Vec<Output>,
         /// A reduction that runs in the same launch: the sums over `k` of A's rows or B's columns
         /// (without a batch). In the backward pass of a linear layer, where the product is the
         /// weight's gradient, they are the bias's. A [`Kernel::Reduce`] without a prologue, with
-        /// one `Sum` over the last dimension of `[m, k]` or `[n, k]`.
+        /// one `Sum` over `k` of `[m, k]` or `[n, k]`.
         sums: Option<Box<Kernel>>,
     },
     /// A structured operation: its results of its operands.
@@ -264,6 +267,9 @@ impl Kernel {
         }
     }
 
+    /// Most dimensions of a product's `k`.
+    pub const MOST_INNER: usize = 4;
+
     /// Scalars of one `Adam` segment, in this order: `start`, `end` (element range, multiples of
     /// 4, as u32), `decay`, `beta1`, `beta2`, `step`, `scale`, `eps` (f64).
     pub const ADAM_SCALARS: [DType; 8] = [
@@ -327,6 +333,7 @@ impl fmt::Display for Kernel {
                     write!(f, "{batch} x ")?;
                 }
                 let sums = if sums.is_some() { " + sums" } else { "" };
+                let [m, k, n] = [m, k, n].map(Shape::numel);
                 write!(f, "{m}x{k}x{n}{}{sums}", fused(epilogue))
             }
             Kernel::Rows(rows) => rows.fmt(f),

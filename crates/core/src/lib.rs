@@ -46,8 +46,10 @@ pub use ops::elementwise::{Rounding, result_type};
 pub use ops::index::{Ellipsis, Index, IndexList, NewAxis, ScatterReduce};
 pub use ops::rearrange::Indexing;
 pub use ops::{
-    BagMode, BatchNorm, BatchNormOptions, CtcOptions, EmbeddingBagOptions, GridOptions,
-    GridPadding, GridSampling, InterpolateOptions, Interpolation, Padding, Resampling, Unique,
+    AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, ConvOptions, ConvTransposeOptions,
+    CtcOptions, EmbeddingBagOptions, GridOptions, GridPadding, GridSampling, InterpolateOptions,
+    Interpolation, LpPoolOptions, MaxPoolOptions, PadMode, Padding, Resampling, Unique,
+    UnpoolOptions,
 };
 pub use tensor::create::{Data, Generator, Progression, RandomState};
 pub use tensor::device::{Device, Target};

@@ -7,6 +7,8 @@
 mod channels;
 mod compaction;
 pub(crate) mod concat;
+pub(crate) mod contraction;
+mod convolution;
 pub(crate) mod cross_entropy;
 mod ctc;
 mod diagonal;
@@ -16,6 +18,7 @@ mod einsum;
 pub(crate) mod elementwise;
 mod embedding_bag;
 mod extremes;
+pub(crate) mod fold;
 pub(crate) mod gather;
 pub(crate) mod index;
 mod join;
@@ -26,6 +29,8 @@ mod normalisation;
 mod operators;
 mod padding;
 pub(crate) mod place;
+pub(crate) mod pool;
+mod pooling;
 mod product;
 mod products;
 mod quantiles;
@@ -41,15 +46,20 @@ mod split;
 mod statistics;
 mod tally;
 mod unique;
+mod windows;
 
 pub use concat::Concat;
+pub use convolution::{ConvOptions, ConvTransposeOptions, Padding};
 pub use cross_entropy::CrossEntropy;
 pub use ctc::CtcOptions;
 pub use embedding_bag::{BagMode, EmbeddingBagOptions};
+pub use fold::Fold;
 pub use gather::Gather;
 pub use normalisation::{BatchNorm, BatchNormOptions};
-pub use padding::Padding;
+pub use padding::PadMode;
 pub use place::Place;
+pub use pool::{MaxPool, SumPool};
+pub use pooling::{AvgPoolOptions, LpPoolOptions, MaxPoolOptions, UnpoolOptions};
 pub use quantiles::Interpolation;
 pub use resampling::{GridOptions, GridPadding, GridSampling, InterpolateOptions, Resampling};
 pub use scan::{Combine, Scan};
@@ -57,6 +67,7 @@ pub use scatter::{Merge, Scatter};
 pub use search_sorted::SearchSorted;
 pub use sort::Sort;
 pub use unique::Unique;
+pub use windows::Windows;
 
 use crate::operation::{AnyOperation, Operation, Spec};
 
@@ -83,12 +94,15 @@ pub fn built_in() -> Vec<Example> {
     const LIST: &[fn() -> Vec<Example>] = &[
         examples::<Concat>,
         examples::<CrossEntropy>,
+        examples::<Fold>,
         examples::<Gather>,
+        examples::<MaxPool>,
         examples::<Place>,
         examples::<Scatter>,
         examples::<Scan>,
         examples::<SearchSorted>,
         examples::<Sort>,
+        examples::<SumPool>,
     ];
     LIST.iter().flat_map(|of| of()).collect()
 }

@@ -497,11 +497,11 @@ impl<'a> Planner<'a> {
     }
 
     fn matmul(&mut self, group: &Group) {
-        let Some(&anchor) = group
-            .members
-            .iter()
-            .find(|&&i| self.graph.items[i].op == Op::MatMul)
-        else {
+        let product = |&i: &usize| match self.graph.items[i].op {
+            Op::MatMul(contraction) => Some((i, contraction)),
+            _ => None,
+        };
+        let Some((anchor, contraction)) = group.members.iter().find_map(product) else {
             return;
         };
         let item = &self.graph.items[anchor];
@@ -509,11 +509,15 @@ impl<'a> Planner<'a> {
         else {
             return;
         };
-        let rank = item.shape.rank();
+        let [batch, m, n, k] = contraction.sizes(&a.layout.shape, &b.layout.shape);
+        let shape: Shape = [&batch, &m, &n]
+            .into_iter()
+            .flat_map(|dims| dims.iter().copied())
+            .collect();
         let mut after = Builder::new();
         let product = after.accumulator(item.dtype);
         after.values.insert(anchor, product);
-        self.elementwise(&mut after, &group.members, &item.shape.clone(), None);
+        self.elementwise(&mut after, &group.members, &shape, None);
         let outputs = self.outputs(&mut after, &group.members);
         let sums = match &group.sums {
             Some(members) => self.reduction(members, &[]),
@@ -527,10 +531,10 @@ impl<'a> Planner<'a> {
         }
         let (sums, sum_scalars) = sums.unzip();
         let kernel = Kernel::MatMul {
-            batch: Shape::new(&item.shape[..rank - 2]),
-            m: item.shape[rank - 2],
-            n: item.shape[rank - 1],
-            k: a.layout.shape[rank - 1],
+            batch,
+            m,
+            n,
+            k,
             a,
             b,
             epilogue_inputs: after.operands,

@@ -168,9 +168,9 @@ fn matmul(batch: usize, [m, n, k]: [usize; 3], layout: &str, relu: bool) {
     }
     let kernel = Kernel::MatMul {
         batch: batch.into(),
-        m,
-        n,
-        k,
+        m: m.into(),
+        n: n.into(),
+        k: k.into(),
         a: factor(0, m, k, layout.starts_with('T')),
         b: factor(1, k, n, layout.ends_with('T')),
         epilogue_inputs,

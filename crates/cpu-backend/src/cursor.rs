@@ -74,9 +74,28 @@ impl Walk {
         }
     }
 
-    /// Element offset of the first element.
-    pub fn first(&self) -> isize {
-        self.offset
+    /// Element offset of the element at a linear position.
+    pub fn at(&self, position: usize) -> isize {
+        let mut rest = position;
+        let mut at = self.offset;
+        for (&dim, &stride) in self.dims.iter().zip(&self.strides).rev() {
+            at += (rest % dim) as isize * stride;
+            rest /= dim;
+        }
+        at
+    }
+
+    /// The stride that walks all of it, if one does.
+    pub fn stride(&self) -> Option<isize> {
+        (self.dims.len() == 1).then_some(self.strides[0])
+    }
+
+    /// How many neighbours lie next to each other: the size of the last dimension if its stride is 1.
+    pub fn dense(&self) -> usize {
+        match self.strides.last() {
+            Some(1) => self.dims.last().copied().unwrap_or(1),
+            _ => 1,
+        }
     }
 }
 

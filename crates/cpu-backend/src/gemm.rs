@@ -5,13 +5,17 @@
 //! [`DEPTH`] (or a dot product in a fixed order, in pieces too), whatever the threads and the blocks are: results
 //! are the same bits in every run.
 
+mod few_rows;
 mod pack;
 
 use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
+use wgrad_core::DType;
 
+use self::few_rows::FewRows;
 use self::pack::{PackB, pack_a, pack_slivers};
+use crate::cursor::Walk;
 use crate::loops::fused;
 use crate::scratch::{self, Scratch};
 
@@ -40,19 +44,35 @@ const DIRECT_B_SHALLOW: usize = 64 * 1024;
 const SHALLOW_ROWS: usize = 24;
 /// Up to so many rows a product is a sum of B's rows, or dot products with its columns.
 const VECTOR_ROWS: usize = 2;
-/// Elements of a dot product that are added up before their sum is added to the others.
-const DOT: usize = 16 * DEPTH;
-/// Columns of such a sum that stay in the first-level cache.
-const STRIP: usize = 2048;
-
-/// A product `C = A B`: sizes, and distances between neighbours in a column and in a row.
+/// A product `C = A B`, or the part of one from depth `start` on.
 #[derive(Clone, Copy)]
-pub(crate) struct Gemm {
+pub(crate) struct Gemm<'a> {
     pub m: usize,
     pub n: usize,
+    pub start: usize,
     pub k: usize,
-    pub a: (isize, isize),
-    pub b: (isize, isize),
+    pub a: Matrix<'a>,
+    pub b: Matrix<'a>,
+}
+
+/// A factor: element `[i, j]` lies at `rows.at(i) + columns.at(j)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    pub rows: &'a Walk,
+    pub columns: &'a Walk,
+    /// `f32`, or a 16-bit float, which is widened as it is packed.
+    pub dtype: DType,
+    /// One past the last element that may be read, counted from the first.
+    pub end: isize,
+    /// Distances between neighbours in a column and in a row, where it can be read where it lies.
+    pub strides: Option<(isize, isize)>,
+}
+
+impl Matrix<'_> {
+    /// The distances, which are asked for only where there are such.
+    fn steps(&self) -> (isize, isize) {
+        self.strides.unwrap_or((0, 0))
+    }
 }
 
 /// The shape of this machine's tiles.
@@ -75,16 +95,29 @@ impl WithSimd for TileShape {
     }
 }
 
-/// The tile, where this machine has vectors with multiply-add that the microkernel is made for.
-pub(crate) fn tile() -> Option<Tile> {
-    Arch::new().dispatch(TileShape)
+/// Runs `task` with the vectors that the microkernel is made for, if this machine has them.
+fn dispatch<F: WithSimd>(task: F) -> F::Output {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = pulp::x86::V3::try_new() {
+        return Simd::vectorize(simd, task);
+    }
+    Arch::new().dispatch(task)
+}
+
+/// The tile, where this machine has vectors with multiply-add that the microkernel is made for. Products
+/// that lie ready for the `gemm` crate are left to it where vectors are longer.
+pub(crate) fn tile(ready: bool) -> Option<Tile> {
+    match ready {
+        true => Arch::new().dispatch(TileShape),
+        false => dispatch(TileShape),
+    }
 }
 
 /// B as the microkernel reads it.
 #[derive(Clone, Copy)]
 pub(crate) enum Source {
     /// Where it lies.
-    Direct(*const f32),
+    Direct(*const u8),
     /// The columns from `first` on, packed.
     Packed { panel: *const f32, first: usize },
 }
@@ -94,18 +127,19 @@ unsafe impl Send for Source {}
 // SAFETY: as above.
 unsafe impl Sync for Source {}
 
-impl Gemm {
+impl Gemm<'_> {
     fn packs_a(&self) -> bool {
-        self.n >= PACK_A_COLUMNS && self.m > VECTOR_ROWS
+        self.a.strides.is_none() || self.n >= PACK_A_COLUMNS && self.m > VECTOR_ROWS
     }
 
     /// Whether B is to be packed before blocks of C are computed.
     pub fn packs_b(&self) -> bool {
         let size = self.k * self.n;
         let direct = if self.m <= VECTOR_ROWS {
-            self.b.1 == 1 || self.b.0 == 1
+            let dense = self.b.rows.dense().max(self.b.columns.dense());
+            self.a.dtype == DType::F32 && self.b.dtype == DType::F32 && dense > 1
         } else {
-            self.b.1 == 1
+            self.b.strides.is_some_and(|(_, along)| along == 1)
                 && (size <= DIRECT_B || (self.m <= SHALLOW_ROWS && size <= DIRECT_B_SHALLOW))
         };
         !direct
@@ -133,13 +167,13 @@ impl Gemm {
     /// B is readable, the panel has room for all of its slivers, and nobody else touches these.
     pub unsafe fn pack_b(
         &self,
-        b: *const f32,
+        b: *const u8,
         panel: *mut f32,
         first: usize,
         panel_width: usize,
         columns: Range<usize>,
     ) {
-        Arch::new().dispatch(PackB {
+        dispatch(PackB {
             gemm: self,
             b,
             panel,
@@ -156,7 +190,7 @@ impl Gemm {
     /// and nobody else touches this part of C, which overlaps neither.
     pub unsafe fn block(
         &self,
-        a: *const f32,
+        a: *const u8,
         b: Source,
         panel_width: usize,
         c: *mut f32,
@@ -164,7 +198,7 @@ impl Gemm {
         columns: Range<usize>,
     ) {
         scratch::with(|scratch| {
-            Arch::new().dispatch(Block {
+            dispatch(Block {
                 gemm: self,
                 a,
                 b,
@@ -179,8 +213,8 @@ impl Gemm {
 }
 
 struct Block<'a> {
-    gemm: &'a Gemm,
-    a: *const f32,
+    gemm: &'a Gemm<'a>,
+    a: *const u8,
     b: Source,
     panel_width: usize,
     c: *mut f32,
@@ -194,14 +228,14 @@ impl WithSimd for Block<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         if let (Source::Direct(b), true) = (self.b, self.gemm.m <= VECTOR_ROWS) {
-            // SAFETY: `block`'s caller's promise; B is direct only where it is dense one way.
-            return unsafe {
-                if self.gemm.b.1 == 1 {
-                    self.sum_of_rows(b)
-                } else {
-                    self.dots(simd, b)
-                }
+            let few = FewRows {
+                gemm: self.gemm,
+                a: self.a,
+                b: b.cast(),
+                c: self.c,
             };
+            // SAFETY: `block`'s caller's promise; B is direct only where it is dense one way.
+            return unsafe { few.compute(simd, self.rows, self.columns) };
         }
         // SAFETY: `block`'s caller's promise.
         unsafe { self.run::<S, HEIGHT>(simd) };
@@ -209,88 +243,12 @@ impl WithSimd for Block<'_> {
 }
 
 impl Block<'_> {
-    /// Few rows: each is the sum of B's rows times its elements, four at a time.
-    ///
-    /// # Safety
-    /// As for [`Gemm::block`]; rows of B are dense.
-    #[inline(always)]
-    unsafe fn sum_of_rows(self, b: *const f32) {
-        let Gemm { n, k, .. } = *self.gemm;
-        let part = self.scratch.slice::<f32>(STRIP);
-        for i in self.rows {
-            for from in self.columns.clone().step_by(STRIP) {
-                let count = STRIP.min(self.columns.end - from);
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let row = |p: usize| {
-                        let start = b.offset(p as isize * self.gemm.b.0).add(from);
-                        std::slice::from_raw_parts(start, count)
-                    };
-                    let factor = |p: usize| {
-                        let (down, along) = self.gemm.a;
-                        *self.a.offset(i as isize * down + p as isize * along)
-                    };
-                    let c = std::slice::from_raw_parts_mut(self.c.add(i * n + from), count);
-                    c.fill(0.0);
-                    for start in (0..k).step_by(DEPTH) {
-                        let end = k.min(start + DEPTH);
-                        let fours = end / 4 * 4;
-                        let part = &mut part[..count];
-                        part.fill(0.0);
-                        for p in (start..fours).step_by(4) {
-                            let (b0, b1, b2, b3) = (row(p), row(p + 1), row(p + 2), row(p + 3));
-                            let (a0, a1) = (factor(p), factor(p + 1));
-                            let (a2, a3) = (factor(p + 2), factor(p + 3));
-                            for j in 0..count {
-                                let sum = a1.mul_add(b1[j], a0.mul_add(b0[j], part[j]));
-                                part[j] = a3.mul_add(b3[j], a2.mul_add(b2[j], sum));
-                            }
-                        }
-                        for p in fours..end {
-                            let (x, row) = (factor(p), row(p));
-                            for (sum, &y) in part.iter_mut().zip(row) {
-                                *sum = x.mul_add(y, *sum);
-                            }
-                        }
-                        for (sum, &x) in c.iter_mut().zip(&*part) {
-                            *sum += x;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Few rows: their dot products with B's columns.
-    ///
-    /// # Safety
-    /// As for [`Gemm::block`]; columns of B are dense.
-    #[inline(always)]
-    unsafe fn dots<S: Simd>(self, simd: S, b: *const f32) {
-        let Gemm { n, k, a, .. } = *self.gemm;
-        let row = self.scratch.slice::<f32>(k);
-        for i in self.rows {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let start = self.a.offset(i as isize * a.0);
-                for (p, x) in row.iter_mut().enumerate() {
-                    *x = *start.offset(p as isize * a.1);
-                }
-                for j in self.columns.clone() {
-                    let column = b.offset(j as isize * self.gemm.b.1);
-                    let column = std::slice::from_raw_parts(column, k);
-                    let parts = row.chunks(DOT).zip(column.chunks(DOT));
-                    *self.c.add(i * n + j) = parts.map(|(a, b)| dot(simd, a, b)).sum();
-                }
-            }
-        }
-    }
-
     /// # Safety
     /// As for [`Gemm::block`]; `MR` is the tile's height.
     #[inline(always)]
     unsafe fn run<S: Simd, const MR: usize>(self, simd: S) {
-        let Gemm { n, k, .. } = *self.gemm;
+        let Gemm { n, k, start, .. } = *self.gemm;
+        let depth = |p: usize| (start + p) as isize;
         let packs_a = self.gemm.packs_a();
         let columns = self.columns;
         // A's block, and the sliver of B that is cut off by its edge.
@@ -330,7 +288,8 @@ impl Block<'_> {
                             }
                             Source::Direct(_) if count < WIDTH => (edge.as_ptr(), WIDTH as isize),
                             Source::Direct(b) => {
-                                (b.offset(p as isize * self.gemm.b.0).add(j), self.gemm.b.0)
+                                let down = self.gemm.b.steps().0;
+                                (b.cast::<f32>().offset(depth(p) * down).add(j), down)
                             }
                         }
                     };
@@ -352,8 +311,9 @@ impl Block<'_> {
                                 let sum = multiply::<S, MR>(simd, deep, rows, MR as isize, b, step);
                                 target.store::<S, MR>(simd, &sum);
                             } else {
-                                let (down, along) = self.gemm.a;
-                                let a = self.a.offset(i as isize * down + p as isize * along);
+                                let (down, along) = self.gemm.a.steps();
+                                let a = self.a.cast::<f32>();
+                                let a = a.offset(i as isize * down + depth(p) * along);
                                 // Rows that are not there repeat the last one.
                                 let rows = std::array::from_fn(|r: usize| {
                                     a.offset(r.min(target.rows - 1) as isize * down)
@@ -367,31 +327,6 @@ impl Block<'_> {
             }
         }
     }
-}
-
-/// The sum of products, over as many lanes as hide the latency of an addition.
-#[inline(always)]
-fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = S::as_simd_f32s(a);
-    let (b, b_rest) = S::as_simd_f32s(b);
-    let (a_chunks, a_last) = a.as_chunks::<4>();
-    let (b_chunks, b_last) = b.as_chunks::<4>();
-    let mut sums = [simd.splat_f32s(0.0); 4];
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for i in 0..4 {
-            sums[i] = simd.mul_add_f32s(a[i], b[i], sums[i]);
-        }
-    }
-    for (&a, &b) in a_last.iter().zip(b_last) {
-        sums[0] = simd.mul_add_f32s(a, b, sums[0]);
-    }
-    let left = simd.add_f32s(sums[0], sums[1]);
-    let right = simd.add_f32s(sums[2], sums[3]);
-    let mut sum = simd.reduce_sum_f32s(simd.add_f32s(left, right));
-    for (&a, &b) in a_rest.iter().zip(b_rest) {
-        sum = a.mul_add(b, sum);
-    }
-    sum
 }
 
 /// The microkernel: the product of `MR` rows of A, whose next elements are `along` apart, and `k`

@@ -1,5 +1,6 @@
-//! The MatMul kernel: products by our own blocks (`f32` on x86 with FMA) or by the `gemm` crate, the
-//! epilogue by the interpreter while its rows are still in the cache.
+//! The MatMul kernel: products by our own blocks (sums in `f32` on x86 with FMA) or by the `gemm` crate, the
+//! epilogue by the interpreter while its rows are still in the cache. Factors that are several dimensions
+//! (the windows of a convolution) or 16-bit floats are read as they are packed and never copied whole.
 
 mod factor;
 mod product;
@@ -25,6 +26,9 @@ const LARGE_WORK: usize = 1 << 24;
 const WARM_BYTES: usize = 512 * 1024;
 /// Inner sizes up to this are cheap enough that reading the product again would show.
 const SHALLOW: usize = 128;
+
+/// Elements of a factor that are copied together where its own order does not serve.
+const COPIED: usize = 1 << 18;
 
 /// Longer products are made in parts of so many steps of `k`, whose sums are added up in `f64`: the
 /// error of a chain of additions grows with its length, and what packs a factor packs a part of it.
@@ -54,8 +58,9 @@ struct Run<'a> {
     b: Shared<u8>,
     /// Where the products go.
     c: Shared<u8>,
-    /// Their inner size: all of it or a part.
+    /// Their inner size, all of it or a part, and where that begins.
     k: usize,
+    first: usize,
     /// Whether they need no epilogue.
     finished: bool,
 }
@@ -80,8 +85,11 @@ impl MatMul {
         else {
             return Err("not a matrix product".to_string());
         };
-        let with = |r: usize, c: usize| batch.iter().copied().chain([r, c]).collect::<Shape>();
-        let (a_shape, b_shape, shape) = (with(*m, *k), with(*k, *n), with(*m, *n));
+        let with = |r: &Shape, c: &Shape| -> Shape {
+            let dims = batch.iter().chain(r.iter()).chain(c.iter());
+            dims.copied().collect()
+        };
+        let (a_shape, b_shape, shape) = (with(m, k), with(k, n), with(m, n));
         checker.operand(a, Some(&a_shape))?;
         checker.operand(b, Some(&b_shape))?;
         let numel = checker.outputs(&shape, outputs, epilogue)?;
@@ -96,6 +104,14 @@ impl MatMul {
         for shape in [&a_shape, &b_shape, &shape] {
             shape.checked_numel().ok_or("too many elements")?;
         }
+        let factors = (numel > 0 && k.numel() > 0).then(|| {
+            let a = Factor::new(a, batch.rank(), m.rank());
+            (a, Factor::new(b, batch.rank(), k.rank()))
+        });
+        let ready = match &factors {
+            Some((a, b)) => a.strides().is_some() && b.strides().is_some(),
+            None => true,
+        };
         let mut sources = Vec::with_capacity(epilogue_inputs.len());
         for input in epilogue_inputs {
             checker.operand(input, Some(&shape))?;
@@ -103,21 +119,16 @@ impl MatMul {
         }
         let epilogue = Code::new(epilogue, sources)?;
         Ok(MatMul {
-            factors: (numel > 0 && *k > 0).then(|| {
-                (
-                    Factor::new(a, batch, &a_shape),
-                    Factor::new(b, batch, &b_shape),
-                )
-            }),
+            tile: gemm::tile(ready).filter(|_| dtype == DType::F32 && factors.is_some()),
+            factors,
             batch: if numel == 0 { 0 } else { batch.numel() },
-            m: *m,
-            n: *n,
-            k: *k,
+            m: m.numel(),
+            n: n.numel(),
+            k: k.numel(),
             dtype,
             plain: outputs.len() == 1 && epilogue.is_plain_accumulator(dtype),
             epilogue,
             outputs: outputs.clone(),
-            tile: gemm::tile().filter(|_| dtype == DType::F32 && *k > 0),
         })
     }
 
@@ -144,48 +155,74 @@ impl MatMul {
     /// Factors were checked, `c` has room for all products, and nobody else writes these rows.
     unsafe fn product(
         &self,
-        (a, b): (*const u8, *const u8),
-        c: *mut u8,
-        k: usize,
+        run: &Run<'_>,
         item: usize,
         (from, to): (usize, usize),
         threads: bool,
     ) {
-        let size = self.dtype.size();
-        let start = item * self.m * self.n + from * self.n;
+        let (size, n) = (self.dtype.size(), self.n);
+        let start = item * self.m * n + from * n;
+        // SAFETY: the caller's promise.
+        let c = unsafe { run.c.get().add(start * size) };
         let Some((fa, fb)) = &self.factors else {
             // An empty sum.
             // SAFETY: the caller's promise; all-zero bytes are zeros.
-            unsafe {
-                c.add(start * size)
-                    .write_bytes(0, (to - from) * self.n * size)
-            };
+            unsafe { c.write_bytes(0, (to - from) * n * size) };
             return;
         };
-        let at = fa.first(item) + from as isize * fa.rows;
-        let bt = fb.first(item);
-        let shape = Product {
-            m: to - from,
-            n: self.n,
-            k,
-            a: (fa.rows, fa.columns),
-            b: (fb.rows, fb.columns),
-            threads,
+        let matrix = |f: &Factor, start: &Shared<u8>| {
+            let at = f.first(item) * f.dtype.size() as isize;
+            start.get().wrapping_offset(at).cast_const()
         };
-        // SAFETY: the caller's promise.
-        unsafe {
-            let a = a.offset(at * size as isize);
-            let b = b.offset(bt * size as isize);
-            let c = c.add(start * size);
-            match self.dtype {
-                DType::F32 => shape.f32(a.cast(), b.cast(), c.cast()),
-                DType::F64 => shape.f64(a.cast(), b.cast(), c.cast()),
-                DType::I64 => shape.integer::<i64>(a.cast(), b.cast(), c.cast()),
-                DType::I32 => shape.integer::<i32>(a.cast(), b.cast(), c.cast()),
-                DType::U32 => shape.integer::<u32>(a.cast(), b.cast(), c.cast()),
-                _ => shape.integer::<u8>(a.cast(), b.cast(), c),
-            }
+        let (a, b) = (matrix(fa, &run.a), matrix(fb, &run.b));
+        if let (Some(by_a), Some(by_b)) = (fa.strides(), fb.strides()) {
+            let at = from as isize * by_a.0 + run.first as isize * by_a.1;
+            let shape = Product {
+                m: to - from,
+                n,
+                k: run.k,
+                a: by_a,
+                b: by_b,
+                row: n,
+                threads,
+            };
+            let a = a.wrapping_offset(at * size as isize);
+            let b = b.wrapping_offset(run.first as isize * by_b.0 * size as isize);
+            // SAFETY: the caller's promise.
+            return unsafe { shape.compute(self.dtype, a, b, c) };
         }
+        // Rows and columns are copied together, as many as stay in a cache.
+        let fit = |count: usize| (COPIED / run.k).clamp(1, count);
+        let (columns, rows) = (fit(n), fit(to - from));
+        let depths = run.first..run.first + run.k;
+        scratch::with_many(2, |scratch| {
+            let [panel, block] = scratch else { return };
+            let panel = panel.reserve(run.k * columns * size);
+            let block = block.reserve(run.k * rows * size);
+            for first in (0..n).step_by(columns) {
+                let end = n.min(first + columns);
+                // SAFETY: the caller's promise; the panel has room.
+                unsafe { fb.copy(b, depths.clone(), first..end, panel) };
+                for row in (from..to).step_by(rows) {
+                    let last = to.min(row + rows);
+                    let shape = Product {
+                        m: last - row,
+                        n: end - first,
+                        k: run.k,
+                        a: (run.k as isize, 1),
+                        b: ((end - first) as isize, 1),
+                        row: n,
+                        threads,
+                    };
+                    // SAFETY: as above; the block has room.
+                    unsafe {
+                        fa.copy(a, row..last, depths.clone(), block);
+                        let c = c.add(((row - from) * n + first) * size);
+                        shape.compute(self.dtype, block, panel, c);
+                    }
+                }
+            }
+        });
     }
 }
 
@@ -205,38 +242,27 @@ impl Launchable for MatMul {
             Some(target) => target.start,
             None => product.reserve(bytes),
         };
-        let run = |a: *const u8, b: *const u8, c: *mut u8| {
+        scratch::with(|product| {
+            let start = |factor: Option<&Factor>| match factor {
+                Some(factor) => Shared(buffers[factor.buffer].start),
+                None => Shared(std::ptr::null_mut()),
+            };
+            let factors = self.factors.as_ref();
             let run = Run {
                 buffers,
                 scalars,
-                a: Shared(a.cast_mut()),
-                b: Shared(b.cast_mut()),
-                c: Shared(c),
+                a: start(factors.map(|(a, _)| a)),
+                b: start(factors.map(|(_, b)| b)),
+                c: Shared(c_of(product)),
                 k: self.k,
+                first: 0,
                 finished: self.plain && place.is_some(),
             };
-            match &self.factors {
-                Some(factors) if self.k > LONG && self.dtype == DType::F32 => {
-                    self.long(&run, factors);
-                }
-                _ => self.all(&run),
+            if self.k > LONG && self.dtype == DType::F32 {
+                self.long(&run);
+            } else {
+                self.all(&run);
             }
-        };
-        scratch::with(|product| match &self.factors {
-            None => run(std::ptr::null(), std::ptr::null(), c_of(product)),
-            // SAFETY: the factors were checked. What needs no widening takes no scratch.
-            Some((a, b)) if a.widen.is_none() && b.widen.is_none() => unsafe {
-                let (a, b) = (a.elements(buffers, product), b.elements(buffers, product));
-                run(a, b, c_of(product));
-            },
-            Some((a, b)) => scratch::with(|wide_a| {
-                scratch::with(|wide_b| {
-                    // SAFETY: as above.
-                    let (a, b) =
-                        unsafe { (a.elements(buffers, wide_a), b.elements(buffers, wide_b)) };
-                    run(a, b, c_of(product));
-                });
-            }),
         });
         None
     }
@@ -251,7 +277,7 @@ impl MatMul {
     }
 
     /// `f32` products of long rows and columns, in parts.
-    fn long(&self, run: &Run<'_>, (fa, fb): &(Factor, Factor)) {
+    fn long(&self, run: &Run<'_>) {
         let count = self.batch * self.m * self.n;
         let parallel = count >= PARALLEL_ELEMENTS;
         scratch::with(|totals| {
@@ -261,14 +287,10 @@ impl MatMul {
             for first in (0..self.k).step_by(LONG) {
                 scratch::with(|part| {
                     let part = Shared(part.reserve(count * 4));
-                    let from = |start: Shared<u8>, step: isize| {
-                        Shared(start.get().wrapping_offset(first as isize * step * 4))
-                    };
                     self.all(&Run {
-                        a: from(run.a, fa.columns),
-                        b: from(run.b, fb.rows),
                         c: part,
                         k: LONG.min(self.k - first),
+                        first,
                         finished: true,
                         ..*run
                     });
@@ -296,22 +318,26 @@ impl MatMul {
 
     /// Products by the microkernel, each block followed by its epilogue.
     fn tiles(&self, run: &Run<'_>, tile: Tile, (fa, fb): &(Factor, Factor)) {
-        let gemm = Gemm {
-            m: self.m,
-            n: self.n,
-            k: run.k,
-            a: (fa.rows, fa.columns),
-            b: (fb.rows, fb.columns),
-        };
         let work = (self.m * self.n).saturating_mul(run.k);
         let parallel = work.saturating_mul(self.batch) >= PARALLEL_WORK;
         let threads = if parallel { parallel::threads() } else { 1 };
         let many = self.batch >= 2 * threads && work < LARGE_WORK;
         parallel::for_each(parallel && many, self.batch, |item| {
-            let a = run.a.get().cast::<f32>().wrapping_offset(fa.first(item));
-            let b = run.b.get().cast::<f32>().wrapping_offset(fb.first(item));
+            let first = |f: &Factor, start: &Shared<u8>| {
+                let at = f.first(item) * f.dtype.size() as isize;
+                start.get().wrapping_offset(at)
+            };
+            let gemm = Gemm {
+                m: self.m,
+                n: self.n,
+                start: run.first,
+                k: run.k,
+                a: fa.matrix(item),
+                b: fb.matrix(item),
+            };
+            let factors = (first(fa, &run.a), first(fb, &run.b));
             let threads = if many { 1 } else { threads };
-            self.panels(run, tile, &gemm, item, (a, b), threads);
+            self.panels(run, tile, &gemm, item, factors, threads);
         });
     }
 
@@ -320,9 +346,9 @@ impl MatMul {
         &self,
         run: &Run<'_>,
         tile: Tile,
-        gemm: &Gemm,
+        gemm: &Gemm<'_>,
         item: usize,
-        (a, b): (*mut f32, *mut f32),
+        (a, b): (*mut u8, *mut u8),
         threads: usize,
     ) {
         let (m, n, k) = (self.m, self.n, gemm.k);
@@ -408,10 +434,7 @@ impl MatMul {
         let parallel = total >= PARALLEL_WORK || self.batch * m * n >= PARALLEL_ELEMENTS;
         let rows = |item: usize, from: usize, to: usize, threads: bool| {
             // SAFETY: `c` holds all products, and whoever calls has these rows for itself.
-            unsafe {
-                let factors = (run.a.get().cast_const(), run.b.get().cast_const());
-                self.product(factors, run.c.get(), run.k, item, (from, to), threads);
-            }
+            unsafe { self.product(run, item, (from, to), threads) };
         };
         let finish = |from: usize, to: usize, threads: bool| {
             if !run.finished {

@@ -3,14 +3,19 @@
 mod concat;
 mod cross_entropy;
 mod custom;
+mod fold;
 mod gather;
 mod place;
+mod pool;
 mod scan;
 mod scatter;
 mod search_sorted;
 mod sort;
+mod windows;
 
-use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted, Sort};
+use wgrad_core::ops::{
+    Concat, CrossEntropy, Fold, Gather, MaxPool, Place, Scan, Scatter, SearchSorted, Sort, SumPool,
+};
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
 use crate::executor::{Checker, Launchable};
@@ -19,12 +24,15 @@ use crate::executor::{Checker, Launchable};
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
     entry::<CrossEntropy>(),
+    entry::<Fold>(),
     entry::<Gather>(),
+    entry::<MaxPool>(),
     entry::<Place>(),
     entry::<Scatter>(),
     entry::<Scan>(),
     entry::<SearchSorted>(),
     entry::<Sort>(),
+    entry::<SumPool>(),
 ];
 
 /// An operation with a kernel on the CPU.

@@ -54,9 +54,9 @@ impl Case {
         }
         let got = bench.run(Kernel::MatMul {
             batch: Shape::new(&self.batch),
-            m,
-            n,
-            k,
+            m: m.into(),
+            n: n.into(),
+            k: k.into(),
             a,
             b,
             epilogue_inputs,
@@ -223,9 +223,9 @@ fn bits_repeat() {
         let out = bench.output(DType::F32, m * n);
         bench.run(Kernel::MatMul {
             batch: ().into(),
-            m,
-            n,
-            k,
+            m: m.into(),
+            n: n.into(),
+            k: k.into(),
             a,
             b,
             epilogue_inputs: vec![],
@@ -255,9 +255,9 @@ fn not_a_number_stays_in_its_row() {
         let out = bench.output(DType::F32, m * n);
         let got = bench.run(Kernel::MatMul {
             batch: ().into(),
-            m,
-            n,
-            k,
+            m: m.into(),
+            n: n.into(),
+            k: k.into(),
             a,
             b,
             epilogue_inputs: vec![],
@@ -316,9 +316,9 @@ fn sums_beside_the_product() {
             };
             let got = bench.run(Kernel::MatMul {
                 batch: ().into(),
-                m,
-                n,
-                k,
+                m: m.into(),
+                n: n.into(),
+                k: k.into(),
                 a,
                 b,
                 epilogue_inputs: vec![],
@@ -363,9 +363,9 @@ fn output_over_an_operand() {
     epilogue.outputs = vec![(Arg::Instr(0), DType::F32)];
     let (all, _) = bench.run_all(Kernel::MatMul {
         batch: ().into(),
-        m,
-        n,
-        k,
+        m: m.into(),
+        n: n.into(),
+        k: k.into(),
         a: a.0,
         b: b.0,
         epilogue_inputs: vec![operand],

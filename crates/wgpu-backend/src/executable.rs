@@ -127,9 +127,9 @@ pub(crate) fn generate(
             sums,
         } => Product {
             batch,
-            m: *m,
-            n: *n,
-            k: *k,
+            m,
+            n,
+            k,
             a,
             b,
             epilogue_inputs,

@@ -1,7 +1,9 @@
 //! Which kernel computes a matrix product: by its shape and the kind of adapter, or what tuning
 //! found.
 
-use wgrad_core::DType;
+use std::ops::Range;
+
+use wgrad_core::{DType, Operand};
 
 use crate::device::{LONGEST_WALK, Traits, lock};
 use crate::matmul::Product;
@@ -100,17 +102,21 @@ pub(crate) struct Sizes {
     pub k: usize,
     pub dtypes: [DType; 2],
     pub walks: [Walk; 2],
+    /// See [`Product::counts`].
+    pub counts: [usize; 2],
 }
 
 impl Product<'_> {
     pub fn sizes(&self) -> Sizes {
+        let [m, n, k] = self.dims();
         Sizes {
             batches: self.batches(),
-            m: self.m,
-            n: self.n,
-            k: self.k,
+            m,
+            n,
+            k,
             dtypes: [self.a.dtype, self.b.dtype],
             walks: self.walks(),
+            counts: self.counts(),
         }
     }
 
@@ -122,11 +128,13 @@ impl Product<'_> {
 
     fn tiles(&self, form: Form) -> usize {
         let (rows, columns) = form.tile();
-        self.batches() * self.m.div_ceil(rows) * self.n.div_ceil(columns)
+        let [m, n, _] = self.dims();
+        self.batches() * m.div_ceil(rows) * n.div_ceil(columns)
     }
 
     fn registers(&self, traits: &Traits) -> Form {
-        let rows = match self.m {
+        let [m, n, _] = self.dims();
+        let rows = match m {
             1 => 1,
             2 => 2,
             3 | 4 => 4,
@@ -134,7 +142,7 @@ impl Product<'_> {
             _ => 8,
         };
         // 8 x 8 results spill on RDNA3 (27 registers, by RADV's compiler).
-        let quads = if self.n <= 4 || rows < 8 || !traits.software {
+        let quads = if n <= 4 || rows < 8 || !traits.software {
             1
         } else {
             2
@@ -145,7 +153,8 @@ impl Product<'_> {
     /// Few rows take more columns. More rows read less per product and compile longer (0.3 s and
     /// 0.6 s on 2 cores).
     fn lanes(&self, size: usize, many: bool) -> Form {
-        let rows = match self.m {
+        let [m, n, _] = self.dims();
+        let rows = match m {
             1 => 1,
             2 => 2,
             3 | 4 => 4,
@@ -153,11 +162,7 @@ impl Product<'_> {
             m if many && m > 16 => 32,
             _ => 16,
         };
-        let quads = if self.m > 4 || self.n <= 4 * size {
-            1
-        } else {
-            2
-        };
+        let quads = if m > 4 || n <= 4 * size { 1 } else { 2 };
         Form::Lanes { rows, quads, size }
     }
 
@@ -168,7 +173,7 @@ impl Product<'_> {
 
     /// Whether hardware adds products up in one chain, with no registers for the sums of others.
     fn is_shallow(&self) -> bool {
-        self.k <= deepest_chain(false)
+        self.k.numel() <= deepest_chain(false)
     }
 
     /// The way by shape and kind of adapter.
@@ -176,7 +181,7 @@ impl Product<'_> {
         if self.is_dot(traits) {
             return Way::Dot;
         }
-        let (m, n, k) = (self.m, self.n, self.k);
+        let [m, n, k] = self.dims();
         let fits = self.fits_128(traits);
         let registers = self.registers(traits);
         let many = traits.matmul == MatmulChoice::Lanes || m * n * k >= 1 << 26;
@@ -210,7 +215,7 @@ impl Product<'_> {
 
     /// Parts of `k` so short that the blocks of a thread's sums need no blocks of their own.
     fn short_parts(&self) -> usize {
-        self.k.div_ceil(LONGEST_WALK).max(1)
+        self.k.numel().div_ceil(LONGEST_WALK).max(1)
     }
 
     /// Parts of `k` that no thread walks for too long.
@@ -228,23 +233,25 @@ impl Product<'_> {
         }
         traits.matmul == MatmulChoice::Auto
             && !traits.software
-            && self.m.min(self.n) <= 4
+            && self.m.numel().min(self.n.numel()) <= 4
             && self.is_along_k()
-            && self.k >= 64
+            && self.k.numel() >= 64
     }
 
     fn is_along_k(&self) -> bool {
-        let rank = self.batch.rank();
-        self.a.layout.strides[rank + 1] == 1 && self.b.layout.strides[rank] == 1
+        let [a, b] = self.directions();
+        let dense = |x: &Operand, along: Range<usize>| x.layout.strides[along].last() == Some(&1);
+        dense(self.a, a.1) && dense(self.b, b.1)
     }
 
     /// What tuning tries: the table's way first, then every other that may be faster.
     pub fn candidates(&self, traits: &Traits) -> Vec<Way> {
+        let [m, n, k] = self.dims();
         let mut forms = vec![self.registers(traits)];
         if traits.subgroup > 0 {
             forms.extend([false, true].map(|many| self.lanes(traits.subgroup, many)));
         }
-        if !traits.software && self.m.min(self.n) > 4 {
+        if !traits.software && m.min(n) > 4 {
             forms.push(TILE64);
             if self.fits_128(traits) {
                 forms.push(TILE128);
@@ -255,11 +262,11 @@ impl Product<'_> {
             // Each part at least 128 deep.
             let parts = [1, 2, 4, 8, 16, 32];
             let least = self.short_parts();
-            let parts = parts.into_iter().filter(|&p| p == 1 || self.k >= 128 * p);
+            let parts = parts.into_iter().filter(|&p| p == 1 || k >= 128 * p);
             let parts = parts.map(|p| p.max(least));
             ways.extend(parts.map(|parts| Way::Form(form, parts)));
         }
-        if self.is_along_k() && self.k >= 64 && self.batches() * self.m * self.n <= 1 << 14 {
+        if self.is_along_k() && k >= 64 && self.batches() * m * n <= 1 << 14 {
             ways.push(Way::Dot);
         }
         let mut once: Vec<Way> = Vec::new();

@@ -11,9 +11,11 @@
 //! Transposes are strides. The text depends on which stride of an operand is 1: loaders read
 //! vectors along that direction.
 
+use std::ops::Range;
+
 use wgrad_core::{
     Accumulator, Arg, BufferSpec, DType, Instr, Layout, MapOp, Operand, Output, Program, ReduceOp,
-    Result, Shape,
+    Result, Shape, collapse,
 };
 use wgrad_shaders::{Value, context};
 
@@ -28,9 +30,9 @@ use crate::source::{Generated, Slot, Source, register};
 /// The product, as the plan has it.
 pub(crate) struct Product<'a> {
     pub batch: &'a Shape,
-    pub m: usize,
-    pub n: usize,
-    pub k: usize,
+    pub m: &'a Shape,
+    pub n: &'a Shape,
+    pub k: &'a Shape,
     pub a: &'a Operand,
     pub b: &'a Operand,
     pub epilogue_inputs: &'a [Operand],
@@ -40,24 +42,39 @@ pub(crate) struct Product<'a> {
     pub sums: Option<Reduction<'a>>,
 }
 
-/// Whether an operand's vectors along dimension `dim` of its last two are whole and aligned.
-fn walk(layout: &Layout, across: usize, along_k: usize) -> Walk {
-    let aligned = |dim: usize| {
-        layout.strides[dim] == 1
+/// In which direction an operand's vectors are whole and aligned.
+fn walk(layout: &Layout, across: Range<usize>, along_k: Range<usize>) -> Walk {
+    let aligned = |dims: &Range<usize>| {
+        let vectors = part(layout, dims.clone());
+        let Some((&1, outer)) = vectors.strides.split_last() else {
+            return false;
+        };
+        // Where several dimensions are walked, no vector lies across the end of the innermost.
+        let whole = outer.is_empty() || vectors.shape[outer.len()].is_multiple_of(4);
+        let others =
+            (0..layout.shape.rank()).filter(|d| !dims.contains(d) && layout.shape[*d] != 1);
+        whole
             && layout.offset.is_multiple_of(4)
-            && layout
-                .strides
-                .iter()
-                .enumerate()
-                .all(|(d, s)| d == dim || layout.shape[d] == 1 || s % 4 == 0)
+            && outer.iter().all(|s| s % 4 == 0)
+            && others.into_iter().all(|d| layout.strides[d] % 4 == 0)
     };
-    if aligned(across) {
+    if aligned(&across) {
         Walk::Across
-    } else if aligned(along_k) {
+    } else if aligned(&along_k) {
         Walk::K
     } else {
         Walk::Single
     }
+}
+
+/// Some neighbouring dimensions of an operand, merged, from their own beginning on.
+fn part(layout: &Layout, dims: Range<usize>) -> Layout {
+    let part = Layout {
+        shape: Shape::new(&layout.shape[dims.clone()]),
+        strides: layout.strides[dims].into(),
+        offset: 0,
+    };
+    collapse(&[&part]).remove(0)
 }
 
 impl Product<'_> {
@@ -67,11 +84,37 @@ impl Product<'_> {
 
     /// How A and B are read.
     pub fn walks(&self) -> [Walk; 2] {
-        let rank = self.batch.rank();
+        let [a, b] = self.directions();
         [
-            walk(&self.a.layout, rank, rank + 1),
-            walk(&self.b.layout, rank + 1, rank),
+            walk(&self.a.layout, a.0, a.1),
+            walk(&self.b.layout, b.0, b.1),
         ]
+    }
+
+    /// The dimensions of A and of B across `k` and along it.
+    pub fn directions(&self) -> [(Range<usize>, Range<usize>); 2] {
+        let first = self.batch.rank();
+        let (m, n, k) = (self.m.rank(), self.n.rank(), self.k.rank());
+        [
+            (first..first + m, first + m..first + m + k),
+            (first + k..first + k + n, first..first + k),
+        ]
+    }
+
+    /// How many dimensions of `k` A and B count along; 0 where one stride walks it.
+    pub fn counts(&self) -> [usize; 2] {
+        let [a, b] = self.directions();
+        [(self.a, a.1), (self.b, b.1)].map(|(operand, along)| {
+            match part(&operand.layout, along).shape.rank() {
+                0 | 1 => 0,
+                rank => rank,
+            }
+        })
+    }
+
+    /// Rows, columns and depth.
+    pub fn dims(&self) -> [usize; 3] {
+        [self.m, self.n, self.k].map(Shape::numel)
     }
 
     pub fn element(&self) -> DType {
@@ -85,7 +128,8 @@ impl Product<'_> {
         buffers: &[BufferSpec],
         scratch: &mut usize,
     ) -> Result<Vec<Generated>> {
-        let results = self.batches() * self.m * self.n;
+        let [m, n, k] = self.dims();
+        let results = self.batches() * m * n;
         if results == 0 {
             return Ok(Vec::new());
         }
@@ -101,8 +145,8 @@ impl Product<'_> {
         while parts > least && parts * results > 16 << 20 {
             parts = (parts / 2).max(least);
         }
-        let chunk = self.k.div_ceil(parts).next_multiple_of(16);
-        let parts = self.k.div_ceil(chunk.max(1)).max(1);
+        let chunk = k.div_ceil(parts).next_multiple_of(16);
+        let parts = k.div_ceil(chunk.max(1)).max(1);
         if parts == 1 {
             return Ok(vec![self.launch(
                 Source::new(traits, buffers),
@@ -142,23 +186,23 @@ impl Product<'_> {
         }
     }
 
-    /// The shape of the result and, behind it, `length`.
-    fn reduced_shape(&self, length: usize) -> Shape {
-        let mut dims = self.batch.to_vec();
-        dims.extend([self.m, self.n, length]);
-        Shape::from(dims)
+    /// The shape of the result and, behind it, `inner`.
+    fn with_inner(&self, inner: &[usize]) -> Shape {
+        let dims = [self.batch, self.m, self.n].into_iter();
+        let dims = dims.flat_map(|dims| dims.iter());
+        dims.chain(inner).copied().collect()
     }
 
     fn reduction<'p>(
         &'p self,
-        shape: Shape,
+        (shape, reduced): (Shape, usize),
         inputs: Vec<Access>,
         prologue: &'p Program,
         accumulators: &'p [Accumulator],
     ) -> Reduction<'p> {
         Reduction {
             shape,
-            reduced: 1,
+            reduced,
             inputs,
             prologue,
             accumulators,
@@ -180,7 +224,7 @@ impl Product<'_> {
         scratch: &mut usize,
     ) -> Result<Vec<Generated>> {
         let dtype = self.element();
-        let shape = self.reduced_shape(split.parts);
+        let shape = self.with_inner(&[split.parts]);
         let mut layout = Layout::contiguous(Shape::from(&shape[..shape.rank() - 1]));
         layout.strides.push(split.pitch as isize);
         layout.shape = shape.clone();
@@ -199,12 +243,8 @@ impl Product<'_> {
             op: ReduceOp::Sum,
             dtype,
         }];
-        self.reduction(shape, inputs, &prologue, &sum).generate(
-            traits,
-            buffers,
-            scratch,
-            "matmul_parts",
-        )
+        self.reduction((shape, 1), inputs, &prologue, &sum)
+            .generate(traits, buffers, scratch, "matmul_parts")
     }
 
     fn dot(
@@ -214,22 +254,23 @@ impl Product<'_> {
         scratch: &mut usize,
     ) -> Result<Vec<Generated>> {
         let rank = self.batch.rank();
-        let shape = self.reduced_shape(self.k);
-        let view = |operand: &Operand, strides: [isize; 3]| {
+        let shape = self.with_inner(self.k);
+        let view = |operand: &Operand, parts: [&[isize]; 3]| {
             let mut layout = operand.layout.clone();
             layout.strides.truncate(rank);
-            layout.strides.extend(strides);
+            layout.strides.extend(parts.concat());
             layout.shape = shape.clone();
             Operand {
                 layout,
                 ..operand.clone()
             }
         };
-        let a = &self.a.layout.strides;
-        let b = &self.b.layout.strides;
+        let [a_dims, b_dims] = self.directions();
+        let (a, b) = (&self.a.layout.strides, &self.b.layout.strides);
+        let (no_rows, no_columns) = (vec![0; self.m.rank()], vec![0; self.n.rank()]);
         let operands = [
-            view(self.a, [a[rank], 0, a[rank + 1]]),
-            view(self.b, [0, b[rank + 1], b[rank]]),
+            view(self.a, [&a[a_dims.0], &no_columns, &a[a_dims.1]]),
+            view(self.b, [&no_rows, &b[b_dims.0], &b[b_dims.1]]),
         ];
         let dtype = self.element();
         let prologue = Program {
@@ -246,8 +287,13 @@ impl Product<'_> {
             op: ReduceOp::Sum,
             dtype,
         }];
-        self.reduction(shape.clone(), accesses("x", &operands), &prologue, &sum)
-            .generate(traits, buffers, scratch, "matmul_dot")
+        self.reduction(
+            (shape.clone(), self.k.rank()),
+            accesses("x", &operands),
+            &prologue,
+            &sum,
+        )
+        .generate(traits, buffers, scratch, "matmul_dot")
     }
 
     fn launch(
@@ -258,24 +304,33 @@ impl Product<'_> {
     ) -> Result<Generated> {
         let rank = self.batch.rank();
         let [a_walk, b_walk] = self.walks();
+        let [m, n, k] = self.dims();
         let (rows, columns) = form.tile();
         for (name, value) in [
-            ("m", self.m),
-            ("n", self.n),
-            ("k", self.k),
+            ("m", m),
+            ("n", n),
+            ("k", k),
             ("batches", self.batches()),
-            ("tiles_m", self.m.div_ceil(rows)),
-            ("tiles_n", self.n.div_ceil(columns)),
+            ("tiles_m", m.div_ceil(rows)),
+            ("tiles_n", n.div_ceil(columns)),
         ] {
             source.u32(name, value);
         }
-        for (name, layout, across, along) in [
-            ("a", &self.a.layout, rank, rank + 1),
-            ("b", &self.b.layout, rank + 1, rank),
-        ] {
-            source.u32(&format!("{name}_start"), layout.offset);
-            for (suffix, dim) in [("across", across), ("k", along)] {
-                source.stride(&format!("{name}_{suffix}"), layout.strides[dim]);
+        let operands = [("a", self.a), ("b", self.b)].into_iter();
+        for ((name, operand), (across, along)) in operands.zip(self.directions()) {
+            source.u32(&format!("{name}_start"), operand.layout.offset);
+            let lines = part(&operand.layout, across);
+            let at = format!("{name}_across");
+            source.places(&at, &[(&at, &lines)]);
+            let inner = part(&operand.layout, along);
+            let dims = inner.shape.iter().zip(&inner.strides).rev().enumerate();
+            match inner.strides.len() {
+                0 => drop(source.stride(&format!("{name}_k"), 0)),
+                1 => drop(source.stride(&format!("{name}_k"), inner.strides[0])),
+                _ => dims.for_each(|(d, (&size, &stride))| {
+                    source.u32(&format!("{name}_size{d}"), size);
+                    source.stride(&format!("{name}_stride{d}"), stride);
+                }),
             }
         }
         for (name, operand, walk) in [("a", self.a, a_walk), ("b", self.b, b_walk)] {
@@ -283,10 +338,8 @@ impl Product<'_> {
             source.input(name, Slot::Plan(operand.buffer), operand.dtype, four);
         }
         let store = self.store(&mut source, split)?;
-        let units = self.batches()
-            * self.m.div_ceil(rows)
-            * self.n.div_ceil(columns)
-            * split.map_or(1, |s| s.parts);
+        let units =
+            self.batches() * m.div_ceil(rows) * n.div_ceil(columns) * split.map_or(1, |s| s.parts);
         let (label, template, size, mut groups, form) = match form {
             Form::Registers { rows, quads } => (
                 "matmul_registers",
@@ -332,10 +385,11 @@ impl Product<'_> {
         let offsets = axis.point(&mut source, &names, "t", "batch", &mut batch);
         let own = context! {
             t => register(self.element()),
+            counts => context! { a => self.counts()[0], b => self.counts()[1] },
             a_walk => a_walk.name(),
             b_walk => b_walk.name(),
             deep => self.element() == DType::F32
-                && split.map_or(self.k, |s| s.chunk) > deepest_chain(source.traits.software),
+                && split.map_or(k, |s| s.chunk) > deepest_chain(source.traits.software),
             block_length => CHAIN,
             split => split.is_some(),
             sums,
@@ -345,14 +399,14 @@ impl Product<'_> {
                 b => sum(&["params.b_start", &offsets[1]]),
             },
         };
-        source.flops = 2.0 * (self.batches() * self.m * self.n) as f64 * self.k as f64;
+        source.flops = 2.0 * (self.batches() * m * n) as f64 * k as f64;
         let variables = context! { ..form, ..own, ..store };
         source.render(label, template, &variables, groups)
     }
 
     /// What finishes and stores four elements of a row: the variables of `matmul/store.wgsl`.
     fn store(&self, source: &mut Source<'_>, split: Option<&Split>) -> Result<Value> {
-        let whole = self.n.is_multiple_of(4);
+        let whole = self.n.numel().is_multiple_of(4);
         let store = |name: String, value: String| context! { name, value };
         if let Some(split) = split {
             source.u32("pitch", split.pitch);
@@ -365,13 +419,12 @@ impl Product<'_> {
         let rank = self.batch.rank();
         let layouts: Vec<&Layout> = inputs.iter().map(|a| &a.layout).collect();
         let names: Vec<String> = inputs.iter().map(|a| a.name.clone()).collect();
-        let mut shape = self.batch.to_vec();
-        shape.extend([self.m, self.n]);
-        let shape = Shape::from(shape);
+        let shape = self.with_inner(&[]);
+        let columns = rank + self.m.rank()..shape.rank();
         // The row and the batch are points, the columns are lanes.
         let batch = Axis::new(&shape, 0..rank, &layouts);
-        let row = Axis::new(&shape, rank..rank + 1, &layouts);
-        let column = Axis::new(&shape, rank + 1..rank + 2, &layouts);
+        let row = Axis::new(&shape, rank..columns.start, &layouts);
+        let column = Axis::new(&shape, columns, &layouts);
         let aligned: Vec<bool> = (0..inputs.len())
             .map(|i| layouts[i].offset.is_multiple_of(4) && batch.divides(i) && row.divides(i))
             .collect();

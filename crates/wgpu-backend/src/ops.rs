@@ -3,15 +3,20 @@
 mod concat;
 mod cross_entropy;
 mod custom;
+mod fold;
 mod gather;
 mod place;
+mod pool;
 mod scan;
 mod scatter;
 mod search_sorted;
 mod sort;
+mod windows;
 
 use smallvec::SmallVec;
-use wgrad_core::ops::{Concat, CrossEntropy, Gather, Place, Scan, Scatter, SearchSorted, Sort};
+use wgrad_core::ops::{
+    Concat, CrossEntropy, Fold, Gather, MaxPool, Place, Scan, Scatter, SearchSorted, Sort, SumPool,
+};
 use wgrad_core::{
     AnyOperation, Arg, BufferSpec, DType, Error, Instr, Layout, MapOp, Operand, Operation, Output,
     Program, Result, Shape, Spec,
@@ -27,12 +32,15 @@ use crate::source::{Generated, Slot, Source, register};
 const TABLE: &[Entry] = &[
     entry::<Concat>(),
     entry::<CrossEntropy>(),
+    entry::<Fold>(),
     entry::<Gather>(),
+    entry::<MaxPool>(),
     entry::<Place>(),
     entry::<Scatter>(),
     entry::<Scan>(),
     entry::<SearchSorted>(),
     entry::<Sort>(),
+    entry::<SumPool>(),
 ];
 
 /// An operation with a kernel on a GPU.

@@ -4,6 +4,7 @@
 //! order of summation gives the same exact result; some of its elements are compared with the
 //! host's.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -63,7 +64,8 @@ impl Gpu {
 struct Trial {
     plan: Plan,
     batch: Shape,
-    size: [usize; 3],
+    /// `m`, `n` and `k`.
+    size: [Shape; 3],
     a: Operand,
     b: Operand,
     epilogue: Program,
@@ -85,8 +87,8 @@ impl Trial {
         else {
             return None;
         };
-        let results = batch.numel() * m * n;
-        if results == 0 || *k == 0 || a.dtype != DType::F32 || b.dtype != DType::F32 {
+        let results = batch.numel() * m.numel() * n.numel();
+        if results == 0 || k.numel() == 0 || a.dtype != DType::F32 || b.dtype != DType::F32 {
             return None;
         }
         // The same alignment, near the start of a buffer that holds all of it.
@@ -128,9 +130,9 @@ impl Trial {
                 launches: vec![Launch {
                     kernel: Kernel::MatMul {
                         batch: batch.clone(),
-                        m: *m,
-                        n: *n,
-                        k: *k,
+                        m: m.clone(),
+                        n: n.clone(),
+                        k: k.clone(),
                         a: a.clone(),
                         b: b.clone(),
                         epilogue_inputs: Vec::new(),
@@ -143,7 +145,7 @@ impl Trial {
                 }],
             },
             batch: batch.clone(),
-            size: [*m, *n, *k],
+            size: [m.clone(), n.clone(), k.clone()],
             a,
             b,
             epilogue,
@@ -154,9 +156,9 @@ impl Trial {
     fn product(&self) -> Product<'_> {
         Product {
             batch: &self.batch,
-            m: self.size[0],
-            n: self.size[1],
-            k: self.size[2],
+            m: &self.size[0],
+            n: &self.size[1],
+            k: &self.size[2],
             a: &self.a,
             b: &self.b,
             epilogue_inputs: &[],
@@ -261,33 +263,38 @@ impl Trial {
 
     /// Whether elements all over the result, its last one among them, are what the host computes.
     fn is_right(&self, result: &[f32]) -> bool {
-        let [m, n, k] = self.size;
+        let [m, n, k] = self.product().dims();
         let count = self.batch.numel() * m * n;
-        let rank = self.batch.rank();
+        let [a_dims, b_dims] = self.product().directions();
+        let batch = 0..self.batch.rank();
         let step = (count / CHECKED).max(1);
         // A step that divides the row's length would stay in one column.
         let places = (0..CHECKED).map(|i| (i * step + i * 7) % count);
         places.chain([count - 1]).all(|at| {
-            let (row, column) = (at / n % m, at % n);
-            let mut rest = at / n / m;
-            let (mut a, mut b) = (self.a.layout.offset, self.b.layout.offset);
-            for d in (0..rank).rev() {
-                let coordinate = rest % self.batch[d];
-                rest /= self.batch[d];
-                a += coordinate * self.a.layout.strides[d] as usize;
-                b += coordinate * self.b.layout.strides[d] as usize;
-            }
-            let (a_strides, b_strides) = (&self.a.layout.strides, &self.b.layout.strides);
-            a += row * a_strides[rank] as usize;
-            b += column * b_strides[rank + 1] as usize;
+            let (row, column, item) = (at / n % m, at % n, at / n / m);
+            let first = |x: &Operand, across: &Range<usize>, line: usize| {
+                x.layout.offset + place(x, &batch, item) + place(x, across, line)
+            };
+            let a = first(&self.a, &a_dims.0, row);
+            let b = first(&self.b, &b_dims.0, column);
             let term = |i: usize| {
-                let a = value(0, a + i * a_strides[rank + 1] as usize);
-                a * value(1, b + i * b_strides[rank] as usize)
+                value(0, a + place(&self.a, &a_dims.1, i))
+                    * value(1, b + place(&self.b, &b_dims.1, i))
             };
             let sum: i64 = (0..k).map(term).sum();
             result.get(at).is_some_and(|&r| r == sum as f32)
         })
     }
+}
+
+/// How far element `at` of some dimensions of an operand, whose strides are not negative, lies from their first.
+fn place(x: &Operand, dims: &Range<usize>, at: usize) -> usize {
+    let (mut rest, mut place) = (at, 0);
+    for d in dims.clone().rev() {
+        place += rest % x.layout.shape[d] * x.layout.strides[d] as usize;
+        rest /= x.layout.shape[d];
+    }
+    place
 }
 
 /// Element `at` of operand `operand`: an integer from -3 to 3, so that sums of a million terms are

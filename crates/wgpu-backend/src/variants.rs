@@ -240,9 +240,9 @@ impl Draft {
                     let output = self.output(DType::F32);
                     self.launch(Kernel::MatMul {
                         batch: ().into(),
-                        m,
-                        n,
-                        k,
+                        m: m.into(),
+                        n: n.into(),
+                        k: k.into(),
                         a,
                         b,
                         epilogue_inputs: vec![],

@@ -128,9 +128,9 @@ fn check(
     t.launch(
         Kernel::MatMul {
             batch: ().into(),
-            m,
-            n,
-            k,
+            m: m.into(),
+            n: n.into(),
+            k: k.into(),
             a: a.clone(),
             b: b.clone(),
             epilogue_inputs: vec![],
@@ -343,9 +343,9 @@ fn epilogues(gpu: &Arc<WgpuBackend>) {
         t.launch(
             Kernel::MatMul {
                 batch: batch.into(),
-                m,
-                n,
-                k,
+                m: m.into(),
+                n: n.into(),
+                k: k.into(),
                 a,
                 b,
                 epilogue_inputs: vec![z0, z1],
@@ -435,9 +435,9 @@ fn deep_products() {
             t.launch(
                 Kernel::MatMul {
                     batch: ().into(),
-                    m,
-                    n,
-                    k,
+                    m: m.into(),
+                    n: n.into(),
+                    k: k.into(),
                     a,
                     b,
                     epilogue_inputs: vec![],

@@ -131,7 +131,9 @@ impl Graph {
     /// element that only matrix products and sums use.
     fn factor(&self, i: usize, users: &[Vec<usize>]) -> Option<(usize, usize)> {
         let item = &self.items[i];
-        let used = users[i].iter().any(|u| self.items[*u].op == Op::MatMul);
+        let used = users[i]
+            .iter()
+            .any(|u| matches!(self.items[*u].op, Op::MatMul(_)));
         if item.op != Op::Map(MapOp::Mul)
             || item.root
             || !matches!(item.dtype, DType::F32 | DType::F64)
@@ -200,13 +202,21 @@ impl Graph {
 /// Whether a factor of one element may be applied to the result instead of the operand.
 fn is_linear(op: &Op) -> bool {
     match op {
-        Op::MatMul => true,
+        Op::MatMul(_) => true,
         Op::Reduce { op, .. } => *op == ReduceOp::Sum,
         _ => false,
     }
 }
 
 impl Input {
+    /// How many dimensions it is read over; `None` for a scalar.
+    pub fn rank(&self) -> Option<usize> {
+        match self {
+            Input::Item(_, layout) | Input::Leaf(_, layout) => Some(layout.shape.rank()),
+            Input::Scalar(_) => None,
+        }
+    }
+
     /// The same operand through a layout made from its own; `None` for a scalar.
     pub fn with(&self, change: impl FnOnce(&Layout) -> Layout) -> Option<Input> {
         match self {

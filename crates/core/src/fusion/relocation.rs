@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Group, Grouping, Kind};
 use crate::fusion::graph::Input;
 use crate::kernel::ReduceOp;
-use crate::record::node::Op;
+use crate::record::node::{Contraction, Op};
 
 /// Most terms of sums beside a product, where one thread adds them up one after the other.
 const MAX_SUMMED: usize = 4096;
@@ -99,10 +99,15 @@ impl Grouping<'_> {
             }
         }
         for (product, item) in self.graph.items.iter().enumerate() {
-            if item.op != Op::MatMul || item.shape.rank() != 2 {
+            if item.op != Op::MatMul(Contraction::matrices(0)) {
                 continue;
             }
             let (a, b) = (&item.inputs[0], &item.inputs[1]);
+            // Of products over several dimensions, too, A's rows would do; they are longer than one thread
+            // should add up.
+            if [a, b].iter().any(|x| x.rank() != Some(2)) {
+                continue;
+            }
             let columns = b.with(|layout| layout.permute(&[1, 0]));
             let candidates = [Some(a), columns.as_ref()];
             let candidates = candidates.into_iter().flatten();

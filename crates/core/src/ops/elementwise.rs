@@ -523,7 +523,7 @@ pub fn result_type(a: impl Into<Rhs>, b: impl Into<Rhs>) -> Result<DType> {
 }
 
 /// Torch's rule: within one category, tensors with dimensions decide over those without.
-fn promote_values(a: &Value, b: &Value) -> DType {
+pub(crate) fn promote_values(a: &Value, b: &Value) -> DType {
     let (da, db) = (a.dtype(), b.dtype());
     if da.category() == db.category() {
         match (a.shape().rank(), b.shape().rank()) {

@@ -3,10 +3,11 @@
 use smallvec::SmallVec;
 
 use crate::autograd::{self, Grads, Saves};
+use crate::ops::contraction::{accumulated, contract, mismatch, reference};
 use crate::ops::elementwise::cast;
-use crate::record::node::{Op, Source};
-use crate::tensor::views::materialized;
-use crate::tensor::{Tensor, Value, record, same_device};
+use crate::record::node::Contraction;
+use crate::tensor::views::{expand, materialized};
+use crate::tensor::{Tensor, Value, same_device};
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
 use crate::types::layout::Layout;
@@ -76,14 +77,6 @@ impl Tensor {
     }
 }
 
-fn mismatch(name: &'static str, a: &Value, b: &Value, place: Place) -> Error {
-    Error::shape(
-        name,
-        place,
-        format!("shapes {} and {} do not multiply", a.shape(), b.shape()),
-    )
-}
-
 pub(crate) fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Tensor> {
     same_device(name, a, b, place)?;
     let (ra, rb) = (a.shape().rank(), b.shape().rank());
@@ -94,14 +87,13 @@ pub(crate) fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> 
     if dtype == DType::Bool {
         return Err(Error::dtype(name, place, "bool matrices do not multiply"));
     }
-    let compute = match dtype {
-        // Wraps to the same bits; kernels store products one by one, and several narrow integers share
-        // a word on a GPU.
-        narrow if narrow.is_narrow_integer() => DType::I32,
-        dtype => dtype.compute(),
+    let compute = accumulated(dtype);
+    // Kernels widen 16-bit floats as they read them.
+    let seen = |x: &Value| match x.dtype().compute() == compute {
+        true => Ok(x.clone()),
+        false => cast(x, compute, place),
     };
-    let a = cast(a, compute, place)?;
-    let b = cast(b, compute, place)?;
+    let (a, b) = (seen(a)?, seen(b)?);
     // Vectors become matrices of one row or one column.
     let a2 = if ra == 1 {
         a.clone().into_tensor().unsqueeze(0).capture()?
@@ -116,18 +108,23 @@ pub(crate) fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> 
     if a2.shape()[a2.shape().rank() - 1] != b2.shape()[b2.shape().rank() - 2] {
         return Err(mismatch(name, &a, &b, place));
     }
-    let y = product(name, &a2, &b2, place)?;
+    let y = product(name, (&a2, &b2), dtype, place)?;
     let y = if rb == 1 { y.squeeze(-1) } else { y };
     let y = if ra == 1 {
         y.squeeze(if rb == 1 { -1 } else { -2 })
     } else {
         y
     };
-    Ok(place.hold(|| y.to_dtype(dtype)))
+    Ok(y)
 }
 
-/// The product of matrices with equal inner sizes, batch dimensions broadcast.
-fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Tensor> {
+/// The product of matrices with equal inner sizes, batch dimensions broadcast, rounded to `dtype`.
+fn product(
+    name: &'static str,
+    (a, b): (&Value, &Value),
+    dtype: DType,
+    place: Place,
+) -> Result<Tensor> {
     let (ra, rb) = (a.shape().rank(), b.shape().rank());
     let (m, k, n) = (a.shape()[ra - 2], a.shape()[ra - 1], b.shape()[rb - 1]);
     // Rows of a batch that share one right operand are rows of one matrix.
@@ -138,7 +135,7 @@ fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Ten
             to.push(n);
             let flat =
                 crate::tensor::views::reshape(a, Shape::from([rows, k]), place)?.capture()?;
-            return Ok(product(name, &flat, b, place)?.reshape(Shape::from(to)));
+            return Ok(product(name, (&flat, b), dtype, place)?.reshape(Shape::from(to)));
         }
     }
     let batch_a = Shape::new(&a.shape()[..ra - 2]);
@@ -152,32 +149,32 @@ fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Ten
         Shape::from(dims)
     };
     let (a, b) = (materialized(a, place)?, materialized(b, place)?);
-    let source = |v: &Value, shape: Shape| -> Result<Source> {
-        let layout = v
-            .layout()
-            .expand(&shape)
-            .ok_or_else(|| mismatch(name, &a, &b, place))?;
-        Ok(v.source_as(layout))
+    let source = |v: &Value, shape: Shape| -> Result<Value> {
+        let fits = || mismatch(name, &a, &b, place);
+        expand(v, &shape, place).ok_or_else(fits)?.capture()
     };
+    let operands = (source(&a, with(m, k))?, source(&b, with(k, n))?);
+    let contraction = Contraction::matrices(batch.rank());
     if !a.node.device.fusion() {
-        return place.hold(|| reference(a, b, with(m, n)).checked());
+        let (a, b) = (operands.0.into_tensor(), operands.1.into_tensor());
+        return place.hold(|| {
+            let y = reference(&a, &b, contraction);
+            y.to_dtype(dtype).checked()
+        });
     }
-    let inputs = [source(&a, with(m, k))?, source(&b, with(k, n))?]
-        .into_iter()
-        .collect();
-    let y = record(
+    let y = contract(
         name,
-        &a.node.device,
-        Op::MatMul,
-        inputs,
+        (&operands.0, &operands.1),
+        contraction,
         with(m, n),
-        a.dtype(),
         place,
     )?;
+    let y = cast(&y, dtype, place)?;
     if !autograd::tracks(&[&a, &b]) {
         return Ok(y.into_tensor());
     }
     let shapes = (a.shape().clone(), b.shape().clone());
+    let dtypes = (a.dtype(), b.dtype());
     let columns = (is_transposed(a.layout()), is_transposed(b.layout()));
     let saves = Saves {
         inputs: SmallVec::from_iter([a.clone().into_tensor(), b.clone().into_tensor()]),
@@ -200,7 +197,7 @@ fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Ten
                 } else {
                     g.matmul(&b.transpose(-1, -2))
                 };
-                da.sum_to(&shapes.0)
+                da.sum_to(&shapes.0).to_dtype(dtypes.0)
             }));
             grads.push(c.needs[1].then(|| {
                 let db = if columns.1 {
@@ -208,32 +205,11 @@ fn product(name: &'static str, a: &Value, b: &Value, place: Place) -> Result<Ten
                 } else {
                     a.transpose(-1, -2).matmul(g)
                 };
-                db.sum_to(&shapes.1)
+                db.sum_to(&shapes.1).to_dtype(dtypes.1)
             }));
             grads
         },
     ))
-}
-
-/// Most elements of the intermediate result of [`reference`].
-const REFERENCE_ELEMENTS: usize = 1 << 22;
-
-/// The same in plain operations: all pairs multiplied, then summed over `k`, some of `k` at a
-/// time. What runs with fusion off, and what the kernels are tested against.
-fn reference(a: Value, b: Value, shape: Shape) -> Tensor {
-    let dtype = a.dtype();
-    let k = a.shape()[a.shape().rank() - 1];
-    let step = (REFERENCE_ELEMENTS / shape.numel().max(1)).max(1);
-    let (a, b) = (a.into_tensor(), b.into_tensor());
-    let part = |start: usize| {
-        let len = step.min(k - start);
-        let rows = a.narrow(-1, start, len).unsqueeze(-1);
-        let columns = b.narrow(-2, start, len).unsqueeze(-3);
-        // Sums of integers are wider than their terms.
-        (rows * columns).sum_dims([-2], false).to_dtype(dtype)
-    };
-    let rest = (step..k).step_by(step);
-    rest.fold(part(0), |sum, start| sum + part(start))
 }
 
 /// Whether the last two dimensions lie column by column.

@@ -14,7 +14,7 @@ impl Op {
         match self {
             Op::Map(op) => op.name().to_string(),
             Op::Reduce { op, .. } => format!("{op:?}").to_lowercase(),
-            Op::MatMul => "matmul".into(),
+            Op::MatMul(_) => "matmul".into(),
             Op::Operation { op, part: 0 } => op.name().into(),
             Op::Operation { op, part } => format!("{}, result {part}", op.name()),
         }

@@ -31,14 +31,46 @@ pub(crate) enum Op {
         reduced: usize,
         perm: SmallVec<[u8; 8]>,
     },
-    /// `[batch.., m, k] x [batch.., k, n]`, batch dimensions already broadcast.
-    MatMul,
+    /// `[batch.., m.., k..] x [batch.., k.., n..]`, batch dimensions already broadcast. The node's shape is
+    /// `[batch.., m.., n..]` or merges neighbours of it.
+    MatMul(Contraction),
     /// One of the results of a structured operation.
     Operation { op: AnyOperation, part: u8 },
 }
 
 // Every recorded node has room for one.
 const _: () = assert!(size_of::<Op>() <= 40);
+
+/// How many dimensions of each kind the operands of a product have; the others, behind A's rows and
+/// before B's columns, are summed over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Contraction {
+    pub batch: u8,
+    pub rows: u8,
+    pub columns: u8,
+}
+
+impl Contraction {
+    /// Plain matrices behind `batch` dimensions.
+    pub fn matrices(batch: usize) -> Contraction {
+        Contraction {
+            batch: batch as u8,
+            rows: 1,
+            columns: 1,
+        }
+    }
+
+    /// The sizes `[batch, m, n, k]` of operands of these shapes.
+    pub fn sizes(self, a: &Shape, b: &Shape) -> [Shape; 4] {
+        let (batch, rows) = (self.batch as usize, self.rows as usize);
+        [
+            Shape::new(&a[..batch]),
+            Shape::new(&a[batch..batch + rows]),
+            Shape::new(&b[b.rank() - self.columns as usize..]),
+            Shape::new(&a[batch + rows..]),
+        ]
+    }
+}
 
 /// Where an operand's elements come from.
 #[derive(Clone, Debug)]

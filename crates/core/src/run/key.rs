@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use super::Collected;
 use crate::operation::AnyOperation;
-use crate::record::node::{Op, Source};
+use crate::record::node::{Contraction, Op, Source};
 use crate::types::dtype::DType;
 use crate::types::hash::NumberMap;
 use crate::types::shape::Shape;
@@ -80,7 +80,14 @@ fn write_op(key: &mut Vec<u64>, op: &Op) {
             key.push(1 << 32 | (*op as u64) << 16 | *reduced as u64);
             key.extend(perm.iter().map(|&d| u64::from(d)));
         }
-        Op::MatMul => key.push(2 << 32),
+        Op::MatMul(Contraction {
+            batch,
+            rows,
+            columns,
+        }) => {
+            let word = u32::from_be_bytes([0, *batch, *rows, *columns]);
+            key.push(2 << 32 | u64::from(word));
+        }
         Op::Operation { op, part } => {
             key.push(3 << 32 | u64::from(*part));
             op.hash(&mut Words(key));

@@ -1,12 +1,12 @@
 //! How the matrices of a product are found.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 use wgrad_core::{DType, Layout, Operand, Shape};
 
-use crate::cursor::{Cursor, Walk};
-use crate::interpreter::{BLOCK, Bound};
-use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
-use crate::scratch;
+use crate::cursor::{self, Cursor, Walk};
+use crate::gemm::Matrix;
 use crate::storage;
 
 /// A factor: its matrices as the products see them.
@@ -14,74 +14,92 @@ pub(super) struct Factor {
     pub buffer: usize,
     pub dtype: DType,
     /// How the matrices' first elements are found, in elements.
-    pub batch: Walk,
-    pub rows: isize,
-    pub columns: isize,
-    /// The whole operand in row-major order, where it must be widened first.
-    pub widen: Option<Walk>,
-    pub numel: usize,
+    batch: Walk,
+    rows: Walk,
+    columns: Walk,
+    /// One past the last element of all.
+    end: usize,
 }
 
 impl Factor {
-    pub fn new(operand: &Operand, batch: &Shape, shape: &Shape) -> Factor {
-        let wide = operand.dtype == operand.dtype.compute();
-        let layout = if wide {
-            operand.layout.clone()
-        } else {
-            Layout::contiguous(shape.clone())
+    /// An operand that is not empty, whose dimensions are `batch`, those of the matrices' rows and those
+    /// of their columns.
+    pub fn new(operand: &Operand, batch: usize, rows: usize) -> Factor {
+        let layout = &operand.layout;
+        let walk = |dims: Range<usize>, offset: usize| {
+            Walk::new(&Layout {
+                shape: Shape::new(&layout.shape[dims.clone()]),
+                strides: SmallVec::from_slice(&layout.strides[dims]),
+                offset,
+            })
         };
-        let rank = batch.rank();
         Factor {
             buffer: operand.buffer,
             dtype: operand.dtype,
-            batch: Walk::new(&Layout {
-                shape: batch.clone(),
-                strides: SmallVec::from_slice(&layout.strides[..rank]),
-                offset: layout.offset,
-            }),
-            rows: layout.strides[rank],
-            columns: layout.strides[rank + 1],
-            widen: (!wide).then(|| Walk::new(&operand.layout)),
-            numel: shape.numel(),
+            batch: walk(0..batch, layout.offset),
+            rows: walk(batch..batch + rows, 0),
+            columns: walk(batch + rows..layout.shape.rank(), 0),
+            end: cursor::extent(layout).ok().flatten().unwrap_or(0),
         }
     }
 
     /// The first element of matrix `item`.
     pub fn first(&self, item: usize) -> isize {
-        if item == 0 {
-            return self.batch.first();
-        }
-        let mut cursor = Cursor::new(&self.batch);
-        cursor.seek(item);
-        cursor.next_run(1).0
+        self.batch.at(item)
     }
 
-    /// The elements that the walk's offsets count from, widened into `scratch` where needed.
+    /// Distances between neighbours in a column and in a row, where one each walks the matrix and its
+    /// elements are read as they are.
+    pub fn strides(&self) -> Option<(isize, isize)> {
+        let wide = self.dtype == self.dtype.compute();
+        self.rows
+            .stride()
+            .zip(self.columns.stride())
+            .filter(|_| wide)
+    }
+
+    /// Matrix `item`, seen from its first element.
+    pub fn matrix(&self, item: usize) -> Matrix<'_> {
+        Matrix {
+            rows: &self.rows,
+            columns: &self.columns,
+            dtype: self.dtype,
+            end: self.end as isize - self.first(item),
+            strides: self.strides(),
+        }
+    }
+
+    /// Copies rows and columns of a matrix to `into`, row by row, widened.
     ///
     /// # Safety
-    /// The operand was checked.
-    pub unsafe fn elements(&self, buffers: &[Bound], scratch: &mut scratch::Scratch) -> *const u8 {
-        let start = buffers[self.buffer].start;
-        let Some(walk) = &self.widen else {
-            return start.cast_const();
+    /// The operand was checked, `first` is the matrix' first element, and `into` has room.
+    pub unsafe fn copy(
+        &self,
+        first: *const u8,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        into: *mut u8,
+    ) {
+        let size = self.dtype.size();
+        let (wide, width) = (self.dtype.compute().size(), columns.len());
+        let mut narrow: Vec<u64> = match size == wide {
+            true => Vec::new(),
+            false => vec![0; (width * size).div_ceil(8)],
         };
-        let target = Shared(scratch.reserve(self.numel * 4));
-        let parallel = self.numel >= PARALLEL_ELEMENTS;
-        let source = Shared(start);
-        parallel::for_ranges(parallel, self.numel, BLOCK, |from, to| {
-            let mut cursor = Cursor::new(walk);
-            let mut narrow = [0u16; BLOCK];
-            for position in (from..to).step_by(BLOCK) {
-                let n = BLOCK.min(to - position);
-                let staged = narrow.as_mut_ptr().cast::<u8>();
-                // SAFETY: the operand was checked, the scratch has room for all of it, and tasks
-                // have disjoint ranges.
-                unsafe {
-                    cursor.gather(source.get(), 2, position, staged, n);
-                    storage::load(self.dtype, staged, target.get().add(position * 4), n);
+        let mut cursor = Cursor::new(&self.columns);
+        for (r, row) in rows.enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let from = first.offset(self.rows.at(row) * size as isize);
+                let into = into.add(r * width * wide);
+                if narrow.is_empty() {
+                    cursor.gather(from, size, columns.start, into, width);
+                } else {
+                    let staged = narrow.as_mut_ptr().cast::<u8>();
+                    cursor.gather(from, size, columns.start, staged, width);
+                    storage::load(self.dtype, staged, into, width);
                 }
             }
-        });
-        target.get().cast_const()
+        }
     }
 }

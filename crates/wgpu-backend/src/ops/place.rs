@@ -1,7 +1,7 @@
 //! Place in one launch.
 
-use wgrad_core::Result;
 use wgrad_core::ops::Place;
+use wgrad_core::{Layout, Result};
 use wgrad_shaders::context;
 
 use super::{GpuOperation, Launch, elements, place_of};
@@ -16,18 +16,20 @@ impl GpuOperation for Place {
         let mut source = launch.source();
         let layout = &from.layout;
         let filled = layout.shape.numel() > 0;
+        let dims = merged(self, layout);
         if filled {
             source.input("from", Slot::Plan(from.buffer), from.dtype, false);
             source.u32("from_start", layout.offset);
-            for d in 0..self.shape.rank() {
-                source.u32(&format!("size{d}"), self.shape[d]);
-                source.u32(&format!("start{d}"), self.start[d]);
-                source.u32(&format!("step{d}"), self.step[d]);
-                source.u32(&format!("from_size{d}"), layout.shape[d]);
-                source.stride(&format!("from_stride{d}"), layout.strides[d]);
+            for (d, dim) in dims.iter().enumerate() {
+                source.u32(&format!("size{d}"), dim.size);
+                source.u32(&format!("start{d}"), dim.start);
+                source.u32(&format!("step{d}"), dim.step);
+                source.u32(&format!("from_size{d}"), dim.from);
+                source.stride(&format!("from_stride{d}"), dim.stride);
             }
         }
-        let variables = context! { rank => self.shape.rank(), filled };
+        let steps: Vec<bool> = dims.iter().map(|dim| dim.step > 1).collect();
+        let variables = context! { steps, filled };
         let (to, count) = (place_of(output), self.shape.numel());
         Ok(vec![elements(
             source,
@@ -38,4 +40,41 @@ impl GpuOperation for Place {
             count,
         )?])
     }
+}
+
+/// A dimension of the result, and what of the operand stands in it.
+struct Dim {
+    size: usize,
+    start: usize,
+    step: usize,
+    from: usize,
+    stride: isize,
+}
+
+/// The dimensions, of which those that the operand fills are one with the dimension before them where one stride
+/// walks both: each costs every element two divisions.
+fn merged(place: &Place, layout: &Layout) -> Vec<Dim> {
+    let mut dims: Vec<Dim> = Vec::new();
+    for d in 0..place.shape.rank() {
+        let dim = Dim {
+            size: place.shape[d],
+            start: place.start[d],
+            step: place.step[d],
+            from: layout.shape[d],
+            stride: layout.strides[d],
+        };
+        let full = dim.start == 0 && dim.step == 1 && dim.from == dim.size;
+        match dims.last_mut() {
+            Some(last)
+                if full && last.step == 1 && last.stride == dim.stride * dim.size as isize =>
+            {
+                last.size *= dim.size;
+                last.start *= dim.size;
+                last.from *= dim.size;
+                last.stride = dim.stride;
+            }
+            _ => dims.push(dim),
+        }
+    }
+    dims
 }

@@ -1,0 +1,178 @@
+//! Products of one or two rows, which are bound by reading B: it is read where it lies.
+
+use std::ops::Range;
+
+use pulp::Simd;
+
+use super::{DEPTH, Gemm, Matrix};
+use crate::cursor::Cursor;
+use crate::scratch;
+
+/// Elements of a dot product that are added up before their sum is added to the others.
+const DOT: usize = 16 * DEPTH;
+/// Columns of such a sum that stay in the first-level cache.
+const STRIP: usize = 2048;
+
+/// A product of few rows, of `f32` operands.
+pub(super) struct FewRows<'a> {
+    pub gemm: &'a Gemm<'a>,
+    pub a: *const u8,
+    pub b: *const f32,
+    pub c: *mut f32,
+}
+
+impl FewRows<'_> {
+    /// Computes `rows` and `columns` of C.
+    ///
+    /// # Safety
+    /// As for [`Gemm::block`]; columns or rows of B are dense.
+    #[inline(always)]
+    pub unsafe fn compute<S: Simd>(&self, simd: S, rows: Range<usize>, columns: Range<usize>) {
+        let Gemm { k, start, a, b, .. } = *self.gemm;
+        scratch::with(|scratch| {
+            let factors = scratch.slice::<f32>(k);
+            for i in rows {
+                let mut cursor = Cursor::new(a.columns);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let row = self.a.offset(a.rows.at(i) * 4);
+                    cursor.gather(row, 4, start, factors.as_mut_ptr().cast(), k);
+                    if b.columns.dense() >= b.rows.dense() {
+                        self.sum_of_rows(i, factors, columns.clone());
+                    } else {
+                        self.dots(simd, i, factors, columns.clone());
+                    }
+                }
+            }
+        });
+    }
+
+    /// The sum of B's rows times `factors`, four at a time, along what of them lies next to each other.
+    ///
+    /// # Safety
+    /// As for [`FewRows::compute`].
+    #[inline(always)]
+    unsafe fn sum_of_rows(&self, i: usize, factors: &[f32], columns: Range<usize>) {
+        let Gemm { n, k, start, .. } = *self.gemm;
+        let Matrix {
+            rows,
+            columns: across,
+            ..
+        } = self.gemm.b;
+        scratch::with_many(2, |scratch| {
+            let [starts, part] = scratch else { return };
+            let starts = starts.slice::<isize>(k);
+            let part = part.slice::<f32>(STRIP);
+            offsets(&mut Cursor::new(rows), start, starts);
+            let mut cursor = Cursor::new(across);
+            cursor.seek(columns.start);
+            while cursor.position() < columns.end {
+                let first = cursor.position();
+                let (at, _, count) = cursor.next_run(STRIP.min(columns.end - first));
+                // SAFETY: the caller's promise.
+                let (row, c) = unsafe {
+                    let row = |p: usize| {
+                        let from = self.b.offset(starts[p] + at);
+                        std::slice::from_raw_parts(from, count)
+                    };
+                    let c = std::slice::from_raw_parts_mut(self.c.add(i * n + first), count);
+                    (row, c)
+                };
+                c.fill(0.0);
+                for from in (0..k).step_by(DEPTH) {
+                    let end = k.min(from + DEPTH);
+                    let fours = from + (end - from) / 4 * 4;
+                    let part = &mut part[..count];
+                    part.fill(0.0);
+                    for p in (from..fours).step_by(4) {
+                        let (b0, b1, b2, b3) = (row(p), row(p + 1), row(p + 2), row(p + 3));
+                        let (a0, a1) = (factors[p], factors[p + 1]);
+                        let (a2, a3) = (factors[p + 2], factors[p + 3]);
+                        for j in 0..count {
+                            let sum = a1.mul_add(b1[j], a0.mul_add(b0[j], part[j]));
+                            part[j] = a3.mul_add(b3[j], a2.mul_add(b2[j], sum));
+                        }
+                    }
+                    for p in fours..end {
+                        let (x, row) = (factors[p], row(p));
+                        for (sum, &y) in part.iter_mut().zip(row) {
+                            *sum = x.mul_add(y, *sum);
+                        }
+                    }
+                    for (sum, &x) in c.iter_mut().zip(&*part) {
+                        *sum += x;
+                    }
+                }
+            }
+        });
+    }
+
+    /// The dot products of `factors` with B's columns.
+    ///
+    /// # Safety
+    /// As for [`FewRows::compute`].
+    #[inline(always)]
+    unsafe fn dots<S: Simd>(&self, simd: S, i: usize, factors: &[f32], columns: Range<usize>) {
+        let Gemm { n, k, start, .. } = *self.gemm;
+        let Matrix {
+            rows,
+            columns: across,
+            ..
+        } = self.gemm.b;
+        let mut down = Cursor::new(rows);
+        for j in columns {
+            let column = across.at(j);
+            let mut sum = 0.0;
+            down.seek(start);
+            let mut done = 0;
+            while done < k {
+                let (at, _, count) = down.next_run(DOT.min(k - done));
+                // SAFETY: the caller's promise.
+                let column =
+                    unsafe { std::slice::from_raw_parts(self.b.offset(column + at), count) };
+                sum += dot(simd, &factors[done..done + count], column);
+                done += count;
+            }
+            // SAFETY: as above.
+            unsafe { *self.c.add(i * n + j) = sum };
+        }
+    }
+}
+
+/// Where the elements from position `first` on lie.
+pub(super) fn offsets(cursor: &mut Cursor<'_>, first: usize, into: &mut [isize]) {
+    cursor.seek(first);
+    let mut done = 0;
+    while done < into.len() {
+        let (at, stride, count) = cursor.next_run(into.len() - done);
+        for (i, offset) in into[done..done + count].iter_mut().enumerate() {
+            *offset = at + i as isize * stride;
+        }
+        done += count;
+    }
+}
+
+/// The sum of products, over as many lanes as hide the latency of an addition.
+#[inline(always)]
+fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = S::as_simd_f32s(a);
+    let (b, b_rest) = S::as_simd_f32s(b);
+    let (a_chunks, a_last) = a.as_chunks::<4>();
+    let (b_chunks, b_last) = b.as_chunks::<4>();
+    let mut sums = [simd.splat_f32s(0.0); 4];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for i in 0..4 {
+            sums[i] = simd.mul_add_f32s(a[i], b[i], sums[i]);
+        }
+    }
+    for (&a, &b) in a_last.iter().zip(b_last) {
+        sums[0] = simd.mul_add_f32s(a, b, sums[0]);
+    }
+    let left = simd.add_f32s(sums[0], sums[1]);
+    let right = simd.add_f32s(sums[2], sums[3]);
+    let mut sum = simd.reduce_sum_f32s(simd.add_f32s(left, right));
+    for (&a, &b) in a_rest.iter().zip(b_rest) {
+        sum = a.mul_add(b, sum);
+    }
+    sum
+}

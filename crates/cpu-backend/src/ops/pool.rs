@@ -1,0 +1,247 @@
+//! Pools: plane by plane, a row of results at a time, element by element of the windows.
+
+use wgrad_core::ops::{MaxPool, SumPool, Windows};
+use wgrad_core::{DType, Output, ScalarBits};
+
+use super::windows::{Loops, planes, strides};
+use super::{CpuOperation, Launch};
+use crate::cursor::Walk;
+use crate::executor::{Context, Launchable};
+use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
+use crate::scratch;
+
+/// A prepared pool.
+struct Pool {
+    loops: Loops,
+    source: usize,
+    dtype: DType,
+    planes: Walk,
+    strides: [isize; 3],
+    count: usize,
+    kind: Kind,
+}
+
+/// What is stored.
+enum Kind {
+    Sum(Output),
+    /// Positions and values.
+    Max(Option<Output>, Option<Output>),
+}
+
+impl CpuOperation for SumPool {
+    fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
+        let kind = Kind::Sum(launch.output()?);
+        prepare(&self.windows, &self.counts, launch, kind)
+    }
+}
+
+impl CpuOperation for MaxPool {
+    fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
+        let output = |i: usize| launch.outputs.get(i).copied().flatten();
+        let kind = Kind::Max(output(0), output(1));
+        prepare(&self.windows, &self.counts, launch, kind)
+    }
+}
+
+fn prepare(
+    windows: &Windows,
+    counts: &[usize],
+    launch: &Launch<'_>,
+    kind: Kind,
+) -> Result<Box<dyn Launchable>, String> {
+    let (x, checker) = (launch.input(0)?, launch.checker);
+    let rank = windows.rank();
+    checker.operand(x, None)?;
+    if !windows.is_sound() || counts.len() != rank || x.layout.shape.rank() < rank {
+        return Err(format!("windows {:?} of {}", windows.size, x.layout.shape));
+    }
+    let lead = x.layout.shape.rank() - rank;
+    let loops = Loops::new(windows, &x.layout.shape[lead..], counts);
+    let count: usize = x.layout.shape[..lead].iter().product();
+    let results = count
+        .checked_mul(loops.windows())
+        .ok_or("too many elements")?;
+    let outputs: Vec<(Output, DType)> = match kind {
+        Kind::Sum(output) => vec![(output, x.dtype)],
+        Kind::Max(at, most) => {
+            let at = at.map(|at| (at, DType::I32));
+            at.into_iter()
+                .chain(most.map(|most| (most, x.dtype)))
+                .collect()
+        }
+    };
+    for (output, dtype) in outputs {
+        if output.dtype != dtype || !matches!(x.dtype, DType::F32 | DType::F64) {
+            return Err(format!("{} of {}", output.dtype, x.dtype));
+        }
+        checker.output(output, results)?;
+    }
+    let empty = x.layout.shape.numel() == 0;
+    let (planes, inner) = match empty {
+        true => (
+            Walk::new(&wgrad_core::Layout::contiguous(().into())),
+            vec![0; rank],
+        ),
+        false => planes(&x.layout, rank),
+    };
+    Ok(Box::new(Pool {
+        loops,
+        source: x.buffer,
+        dtype: x.dtype,
+        planes,
+        strides: strides(&inner),
+        count,
+        kind,
+    }))
+}
+
+/// An element of a pool.
+trait Float: bytemuck::Pod + PartialOrd + Send + Sync + std::ops::AddAssign {
+    const LEAST: Self;
+    const ZERO: Self;
+}
+impl Float for f32 {
+    const LEAST: f32 = f32::NEG_INFINITY;
+    const ZERO: f32 = 0.0;
+}
+impl Float for f64 {
+    const LEAST: f64 = f64::NEG_INFINITY;
+    const ZERO: f64 = 0.0;
+}
+
+impl Launchable for Pool {
+    fn launch(&self, context: &Context<'_>, _: &[ScalarBits]) -> Option<i64> {
+        match self.dtype {
+            DType::F32 => self.run::<f32>(context),
+            _ => self.run::<f64>(context),
+        }
+        None
+    }
+}
+
+/// An element of the windows of a row: which windows have it, where the first one's lies in memory and in the
+/// plane.
+struct Taps {
+    windows: std::ops::Range<usize>,
+    memory: isize,
+    place: usize,
+}
+
+impl Pool {
+    fn run<T: Float>(&self, context: &Context<'_>) {
+        let start = |output: Option<Output>| {
+            output.map(|output| Shared(context.buffers[output.buffer].start))
+        };
+        let source = Shared(context.buffers[self.source].start.cast::<T>());
+        let [depth, height, width] = self.loops.counts;
+        let rows = depth * height;
+        let work = self.loops.windows() * self.loops.size.iter().product::<usize>();
+        let parallel = self.count.saturating_mul(work) >= PARALLEL_ELEMENTS;
+        let (at, most) = match self.kind {
+            Kind::Sum(output) => (None, start(Some(output))),
+            Kind::Max(at, most) => (start(at), start(most)),
+        };
+        parallel::for_ranges(parallel, self.count * rows, 1, |from, to| {
+            scratch::with_many(2, |scratch| {
+                let [values, places] = scratch else { return };
+                let values = values.slice::<T>(width);
+                let places = places.slice::<i32>(width);
+                for row in from..to {
+                    // SAFETY: the operand was checked; the plane is one of its.
+                    let plane = unsafe { source.get().offset(self.planes.at(row / rows)) };
+                    let (o0, o1) = (row % rows / height, row % height);
+                    match self.kind {
+                        // SAFETY: as above.
+                        Kind::Sum(_) => unsafe { self.sums(plane, [o0, o1], values) },
+                        // SAFETY: as above.
+                        Kind::Max(..) => unsafe { self.largest(plane, [o0, o1], values, places) },
+                    }
+                    // SAFETY: the outputs were checked, and tasks have rows of their own.
+                    unsafe {
+                        if let Some(most) = &most {
+                            let target = most.get().cast::<T>().add(row * width);
+                            std::ptr::copy_nonoverlapping(values.as_ptr(), target, width);
+                        }
+                        if let Some(at) = &at {
+                            let target = at.get().cast::<i32>().add(row * width);
+                            std::ptr::copy_nonoverlapping(places.as_ptr(), target, width);
+                        }
+                    }
+                }
+            });
+        });
+    }
+
+    /// Calls `each` for every element of a row's windows that lies within the plane.
+    fn taps(&self, [o0, o1]: [usize; 2], mut each: impl FnMut(Taps)) {
+        let Loops { size, elements, .. } = self.loops;
+        for t0 in 0..size[0] {
+            let Some(s0) = self.loops.at(0, o0, t0) else {
+                continue;
+            };
+            for t1 in 0..size[1] {
+                let Some(s1) = self.loops.at(1, o1, t1) else {
+                    continue;
+                };
+                for t2 in 0..size[2] {
+                    let (windows, s2) = self.loops.inside(t2);
+                    let [by0, by1, by2] = self.strides;
+                    let memory = s0 as isize * by0 + s1 as isize * by1 + s2 as isize * by2;
+                    let place = (s0 * elements[1] + s1) * elements[2] + s2;
+                    each(Taps {
+                        windows,
+                        memory,
+                        place,
+                    });
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// The plane is one of the checked operand's.
+    unsafe fn sums<T: Float>(&self, plane: *const T, row: [usize; 2], values: &mut [T]) {
+        let by = self.strides[2] * self.loops.step[2] as isize;
+        values.fill(T::ZERO);
+        self.taps(row, |taps| {
+            for (i, sum) in values[taps.windows].iter_mut().enumerate() {
+                // SAFETY: `inside` says that these elements lie in the plane.
+                *sum += unsafe { *plane.offset(taps.memory + i as isize * by) };
+            }
+        });
+    }
+
+    /// # Safety
+    /// As for [`Pool::sums`].
+    unsafe fn largest<T: Float>(
+        &self,
+        plane: *const T,
+        row: [usize; 2],
+        values: &mut [T],
+        places: &mut [i32],
+    ) {
+        let step = self.loops.step[2];
+        let by = self.strides[2] * step as isize;
+        values.fill(T::LEAST);
+        places.fill(-1);
+        self.taps(row, |taps| {
+            let Taps {
+                windows,
+                memory,
+                place,
+            } = taps;
+            let results = values[windows.clone()].iter_mut().zip(&mut places[windows]);
+            for (i, (most, at)) in results.enumerate() {
+                // SAFETY: as in `sums`.
+                let x = unsafe { *plane.offset(memory + i as isize * by) };
+                // The first of all counts, also where it is minus infinity.
+                let wins = x > *most || x.partial_cmp(&x).is_none() || *at < 0;
+                *most = if wins { x } else { *most };
+                *at = if wins { (place + i * step) as i32 } else { *at };
+            }
+        });
+        for at in places {
+            *at = (*at).max(0);
+        }
+    }
+}
