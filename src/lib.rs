@@ -35,15 +35,16 @@ mod devices;
 
 pub use devices::*;
 pub use wgrad_core::{
-    AnyOperation, AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, Category, Coefficients,
-    ConvOptions, ConvTransposeOptions, CpuKernel, CpuOperand, CpuResult, CrossEntropyOptions,
-    CtcOptions, DType, Data, Derivative, Device, DimList, Element, Ellipsis, EmbeddingBagOptions,
-    Error, FloatInfo, Generator, GradOptions, GridOptions, GridPadding, GridSampling, Index,
-    IndexList, Indexing, IntegerInfo, InterpolateOptions, Interpolation, Limits, LpPoolOptions,
-    MaxPoolOptions, NewAxis, Operation, PadMode, Padding, Place, Profile, Progression, RandomState,
-    Reduction, Resampling, ReshapeTo, Result, Rhs, Rounding, Scalar, ScatterReduce, Shape, Size,
-    Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UnpoolOptions, UpdateRule,
-    Updater, Wgsl, WgslVariable, no_grad, result_type, s,
+    AnyOperation, AttentionOptions, AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, Category,
+    CellWeights, Coefficients, ConvOptions, ConvTransposeOptions, CpuKernel, CpuOperand, CpuResult,
+    CrossEntropyOptions, CtcOptions, DType, Data, Derivative, Device, DimList, Element, Ellipsis,
+    EmbeddingBagOptions, Error, FloatInfo, Generator, GradOptions, GridOptions, GridPadding,
+    GridSampling, Index, IndexList, Indexing, IntegerInfo, InterpolateOptions, Interpolation,
+    KvCache, Limits, LpPoolOptions, MaxPoolOptions, NewAxis, Operation, PadMode, Padding, Place,
+    Profile, Progression, RandomState, RecurrenceOptions, Reduction, Resampling, ReshapeTo, Result,
+    Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce, Shape, Size, Slice, SliceList, Span, Spec,
+    Stats, Target, Tensor, Unique, UnpoolOptions, UpdateRule, Updater, Wgsl, WgslVariable, no_grad,
+    result_type, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),

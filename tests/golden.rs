@@ -8,6 +8,8 @@
 
 mod devices;
 
+#[path = "golden/attention.rs"]
+mod attention;
 #[path = "golden/check.rs"]
 mod check;
 #[path = "golden/convolution.rs"]
@@ -36,6 +38,8 @@ mod pooling;
 mod products;
 #[path = "golden/public.rs"]
 mod public;
+#[path = "golden/recurrence.rs"]
+mod recurrence;
 #[path = "golden/reductions.rs"]
 mod reductions;
 #[path = "golden/scan.rs"]
@@ -70,6 +74,8 @@ macro_rules! domains {
     };
 }
 domains!(
+    attention,
+    recurrence,
     elementwise,
     reductions,
     order,

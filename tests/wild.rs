@@ -41,6 +41,12 @@ impl Tensors for (Tensor, Tensor) {
     }
 }
 
+impl Tensors for (Tensor, Tensor, Tensor) {
+    fn tensors(self) -> Vec<Tensor> {
+        vec![self.0, self.1, self.2]
+    }
+}
+
 impl Tensors for Unique {
     fn tensors(self) -> Vec<Tensor> {
         vec![self.values, self.inverse, self.counts]
@@ -76,6 +82,9 @@ macro_rules! argument {
     };
     ($w:ident slices) => {
         &$w.slices()[..]
+    };
+    ($w:ident cells) => {
+        &$w.cells()[..]
     };
     ($w:ident indices) => {
         &$w.indices()[..]
@@ -448,6 +457,18 @@ operations! {
         where_cond(rhs, rhs);
         xlogy(rhs);
         zeros_like();
+        gru(tensor, cells, recurrence_options);
+        gru_cell(tensor, tensor, tensor, option, option);
+        lstm(tensor, tensor, cells, recurrence_options);
+        lstm_cell(tensor, tensor, tensor, tensor, option, option);
+        rnn_relu(tensor, cells, recurrence_options);
+        rnn_relu_cell(tensor, tensor, tensor, option, option);
+        rnn_tanh(tensor, cells, recurrence_options);
+        rnn_tanh_cell(tensor, tensor, tensor, option, option);
+        rotary_embedding();
+        rotary_embedding_with(rotary_options);
+        scaled_dot_product_attention(tensor, tensor);
+        scaled_dot_product_attention_with(tensor, tensor, attention_options);
     }
     functions {
         affine_grid(tensor, shape, flag);

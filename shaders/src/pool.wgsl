@@ -3,7 +3,7 @@
 // element t of window o stands at `o * step + t * dilation - low`; what lies outside of the plane does not count.
 //
 // Varies: combine ("sum", or "max": the first of equal elements, and the last NaN); values and positions (whether
-// they are stored).
+// they are stored); dilated (whether a window has gaps).
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -28,23 +28,26 @@ fn main(
     var position = 0u;
     var empty = true;
     #endif
-    for (var t0 = 0u; t0 < params.size0; t0++) {
-        // What lies before the first element wraps to a huge number, and so outside.
-        let s0 = o0 * params.step0 + t0 * params.dilation0 - params.low0;
-        if s0 >= params.elements0 {
-            continue;
-        }
-        for (var t1 = 0u; t1 < params.size1; t1++) {
-            let s1 = o1 * params.step1 + t1 * params.dilation1 - params.low1;
-            if s1 >= params.elements1 {
-                continue;
-            }
+    // The elements of the window that lie in the plane.
+    #for d in range(3)
+    let begin{{d}} = o{{d}} * params.step{{d}};
+    let behind{{d}} = max(params.elements{{d}} + params.low{{d}}, begin{{d}}) - begin{{d}};
+    let before{{d}} = max(params.low{{d}}, begin{{d}}) - begin{{d}};
+    #if dilated
+    let first{{d}} = (before{{d}} + params.dilation{{d}} - 1u) / params.dilation{{d}};
+    let end{{d}} = min(params.size{{d}}, (behind{{d}} + params.dilation{{d}} - 1u) / params.dilation{{d}});
+    #else
+    let first{{d}} = before{{d}};
+    let end{{d}} = min(params.size{{d}}, behind{{d}});
+    #endif
+    #endfor
+    for (var t0 = first0; t0 < end0; t0++) {
+        let s0 = begin0 + t0 * params.dilation0 - params.low0;
+        for (var t1 = first1; t1 < end1; t1++) {
+            let s1 = begin1 + t1 * params.dilation1 - params.low1;
             let row = plane + s0 * params.stride0 + s1 * params.stride1;
-            for (var t2 = 0u; t2 < params.size2; t2++) {
-                let s2 = o2 * params.step2 + t2 * params.dilation2 - params.low2;
-                if s2 >= params.elements2 {
-                    continue;
-                }
+            for (var t2 = first2; t2 < end2; t2++) {
+                let s2 = begin2 + t2 * params.dilation2 - params.low2;
                 let x = load_x(row + s2 * params.stride2);
                 #if combine == "sum"
                 sum += x;

@@ -19,6 +19,7 @@ macro_rules! files {
 /// Every template, by the name of its file; in folders the parts that kernels include.
 const TEMPLATES: &[(&str, &str)] = files![
     "adam.wgsl",
+    "attention.wgsl",
     "concat.wgsl",
     "cross_entropy.wgsl",
     "elements.wgsl",

@@ -20,6 +20,32 @@ fn snapshot(name: &str, template: &str, variables: &Value) {
 }
 
 #[test]
+fn attention() {
+    let snap = |name: &str, pass: &str, across: usize, more: Value| {
+        let usual = context! {
+            pass, across,
+            vectors => vec!["q", "k", "v", "g"],
+            whole => vec!["out", "dq", "dk", "dv"],
+            head => 64, value_head => 64, split => false, rolled => false,
+            causal => false, window => false, mask => "none", alibi => false, dropout => false,
+        };
+        snapshot(name, "attention.wgsl", &context! { ..more, ..usual });
+    };
+    let causal = context! { causal => true, window => true, alibi => true };
+    snap("attention_forward", "forward", 8, causal);
+    let odd = context! {
+        head => 5, value_head => 3, vectors => vec!["q"; 0], whole => vec!["q"; 0],
+        mask => "float", dropout => true, rolled => true,
+    };
+    snap("attention_forward_odd", "forward", 8, odd.clone());
+    snap("attention_query", "query", 8, context! { mask => "bool" });
+    snap("attention_key", "key", 8, context! {});
+    snap("attention_key_odd", "key", 8, odd);
+    let large = context! { head => 256, value_head => 256, split => true };
+    snap("attention_key_split", "key", 16, large);
+}
+
+#[test]
 fn cross_entropy() {
     let form = |form, size, count, more: Value| {
         let usual = context! {
@@ -293,7 +319,7 @@ fn moved_elements() {
     snapshot("fold", "fold.wgsl", &fold(false, true));
     snapshot("fold_at_positions", "fold.wgsl", &fold(true, true));
     snapshot("fold_of_nothing", "fold.wgsl", &fold(false, false));
-    let pool = |combine, values, positions| context! { combine, values, positions };
+    let pool = |combine, values, positions| context! { combine, values, positions, dilated => combine == "sum" };
     snapshot("sum_pool", "pool.wgsl", &pool("sum", true, false));
     snapshot("max_pool", "pool.wgsl", &pool("max", true, true));
     snapshot("max_pool_positions", "pool.wgsl", &pool("max", false, true));

@@ -5,9 +5,10 @@ use std::fmt::{Debug, Write};
 use half::{bf16, f16};
 use wgrad::prelude::*;
 use wgrad::{
-    BagMode, BatchNormOptions, CtcOptions, EmbeddingBagOptions, GridOptions, GridPadding,
-    GridSampling, Index, Indexing, InterpolateOptions, Interpolation, PadMode, Padding, Resampling,
-    Rhs, Rounding, Scalar, ScatterReduce, Slice,
+    AttentionOptions, BagMode, BatchNormOptions, CellWeights, CtcOptions, EmbeddingBagOptions,
+    GridOptions, GridPadding, GridSampling, Index, Indexing, InterpolateOptions, Interpolation,
+    PadMode, Padding, RecurrenceOptions, Resampling, Rhs, RotaryOptions, Rounding, Scalar,
+    ScatterReduce, Slice,
 };
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
@@ -493,6 +494,46 @@ impl<'a> Wild<'a> {
             training: self.flag(),
             momentum: self.float(),
             eps: self.float(),
+        }
+    }
+
+    pub fn attention_options(&mut self) -> AttentionOptions {
+        AttentionOptions {
+            mask: self.option(),
+            is_causal: self.flag(),
+            dropout: self.pick(&[0.0, 0.5, 1.0, -1.0, f64::NAN]),
+            scale: self.flag().then(|| self.float()),
+            enable_gqa: self.flag(),
+            window: self.flag().then(|| self.size()),
+            alibi: self.option(),
+        }
+    }
+
+    pub fn cells(&mut self) -> Vec<CellWeights> {
+        let n = self.below(4);
+        let one = |w: &mut Self| CellWeights {
+            w_ih: w.tensor(),
+            w_hh: w.tensor(),
+            b_ih: w.option(),
+            b_hh: w.option(),
+        };
+        (0..n).map(|_| one(self)).collect()
+    }
+
+    pub fn recurrence_options(&mut self) -> RecurrenceOptions {
+        RecurrenceOptions {
+            batch_first: self.flag(),
+            bidirectional: self.flag(),
+            dropout: self.pick(&[0.0, 0.5, 1.0, -1.0, f64::NAN]),
+        }
+    }
+
+    pub fn rotary_options(&mut self) -> RotaryOptions {
+        RotaryOptions {
+            offset: self.size(),
+            positions: self.option(),
+            base: self.float(),
+            interleaved: self.flag(),
         }
     }
 

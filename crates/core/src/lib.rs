@@ -39,12 +39,15 @@ pub use kernel::*;
 pub use operation::{
     AnyOperation, CpuKernel, CpuOperand, CpuResult, Derivative, Operation, Spec, Wgsl, WgslVariable,
 };
+pub use ops::attention::{AttentionOptions, KvCache};
 pub use ops::cross_entropy::{CrossEntropyOptions, Reduction};
 #[doc(hidden)]
 pub use ops::elementwise::apply_row;
 pub use ops::elementwise::{Rounding, result_type};
 pub use ops::index::{Ellipsis, Index, IndexList, NewAxis, ScatterReduce};
 pub use ops::rearrange::Indexing;
+pub use ops::recurrence::{CellWeights, RecurrenceOptions};
+pub use ops::rotary::RotaryOptions;
 pub use ops::{
     AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, ConvOptions, ConvTransposeOptions,
     CtcOptions, EmbeddingBagOptions, GridOptions, GridPadding, GridSampling, InterpolateOptions,

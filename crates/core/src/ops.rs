@@ -4,6 +4,7 @@
 //! plain operations; its shape rule; its derivative), one in each backend, and a line in the three lists:
 //! [`built_in`], and the tables of the backends.
 
+pub(crate) mod attention;
 mod channels;
 mod compaction;
 pub(crate) mod concat;
@@ -35,8 +36,10 @@ mod product;
 mod products;
 mod quantiles;
 pub(crate) mod rearrange;
+pub(crate) mod recurrence;
 pub(crate) mod reduce;
 mod resampling;
+pub(crate) mod rotary;
 pub(crate) mod scan;
 pub(crate) mod scatter;
 pub(crate) mod search_sorted;
@@ -48,6 +51,7 @@ mod tally;
 mod unique;
 mod windows;
 
+pub use attention::{Attention, AttentionGrad, Extras, Scores};
 pub use concat::Concat;
 pub use convolution::{ConvOptions, ConvTransposeOptions, Padding};
 pub use cross_entropy::CrossEntropy;
@@ -92,6 +96,8 @@ pub fn examples<O: Operation>() -> Vec<Example> {
 /// Examples of every operation of wgrad's own: what tests and shader compilers go through.
 pub fn built_in() -> Vec<Example> {
     const LIST: &[fn() -> Vec<Example>] = &[
+        examples::<Attention>,
+        examples::<AttentionGrad>,
         examples::<Concat>,
         examples::<CrossEntropy>,
         examples::<Fold>,

@@ -74,6 +74,15 @@ impl Walk {
         }
     }
 
+    /// So many elements, so far apart.
+    pub fn line(count: usize, stride: isize) -> Walk {
+        Walk {
+            dims: SmallVec::from_elem(count, 1),
+            strides: SmallVec::from_elem(stride, 1),
+            offset: 0,
+        }
+    }
+
     /// Element offset of the element at a linear position.
     pub fn at(&self, position: usize) -> isize {
         let mut rest = position;

@@ -43,7 +43,7 @@ const DIRECT_B: usize = 8 * 1024;
 const DIRECT_B_SHALLOW: usize = 64 * 1024;
 const SHALLOW_ROWS: usize = 24;
 /// Up to so many rows a product is a sum of B's rows, or dot products with its columns.
-const VECTOR_ROWS: usize = 2;
+pub(crate) const VECTOR_ROWS: usize = 2;
 /// A product `C = A B`, or the part of one from depth `start` on.
 #[derive(Clone, Copy)]
 pub(crate) struct Gemm<'a> {
@@ -53,6 +53,8 @@ pub(crate) struct Gemm<'a> {
     pub k: usize,
     pub a: Matrix<'a>,
     pub b: Matrix<'a>,
+    /// Whether the products are added to what C holds; only where B is packed.
+    pub adds: bool,
 }
 
 /// A factor: element `[i, j]` lies at `rows.at(i) + columns.at(j)`.
@@ -300,7 +302,7 @@ impl Block<'_> {
                             row: n,
                             rows: MR.min(end - i),
                             columns: count,
-                            fresh: p == 0,
+                            fresh: p == 0 && !self.gemm.adds,
                         };
                         target.fetch();
                         // SAFETY: the caller's promise.

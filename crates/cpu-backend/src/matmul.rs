@@ -334,6 +334,7 @@ impl MatMul {
                 k: run.k,
                 a: fa.matrix(item),
                 b: fb.matrix(item),
+                adds: false,
             };
             let factors = (first(fa, &run.a), first(fb, &run.b));
             let threads = if many { 1 } else { threads };

@@ -1,5 +1,6 @@
 //! wgrad's structured operations: a file each, and a line in the table.
 
+mod attention;
 mod concat;
 mod cross_entropy;
 mod custom;
@@ -14,7 +15,8 @@ mod sort;
 mod windows;
 
 use wgrad_core::ops::{
-    Concat, CrossEntropy, Fold, Gather, MaxPool, Place, Scan, Scatter, SearchSorted, Sort, SumPool,
+    Attention, AttentionGrad, Concat, CrossEntropy, Fold, Gather, MaxPool, Place, Scan, Scatter,
+    SearchSorted, Sort, SumPool,
 };
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
@@ -22,6 +24,8 @@ use crate::executor::{Checker, Launchable};
 
 /// Every operation that has a kernel here.
 const TABLE: &[Entry] = &[
+    entry::<Attention>(),
+    entry::<AttentionGrad>(),
     entry::<Concat>(),
     entry::<CrossEntropy>(),
     entry::<Fold>(),

@@ -1,5 +1,6 @@
 //! wgrad's structured operations: a file each that chooses the form of their kernel, and a line in the table.
 
+mod attention;
 mod concat;
 mod cross_entropy;
 mod custom;
@@ -15,7 +16,8 @@ mod windows;
 
 use smallvec::SmallVec;
 use wgrad_core::ops::{
-    Concat, CrossEntropy, Fold, Gather, MaxPool, Place, Scan, Scatter, SearchSorted, Sort, SumPool,
+    Attention, AttentionGrad, Concat, CrossEntropy, Fold, Gather, MaxPool, Place, Scan, Scatter,
+    SearchSorted, Sort, SumPool,
 };
 use wgrad_core::{
     AnyOperation, Arg, BufferSpec, DType, Error, Instr, Layout, MapOp, Operand, Operation, Output,
@@ -30,6 +32,8 @@ use crate::source::{Generated, Slot, Source, register};
 
 /// Every operation that has a kernel here.
 const TABLE: &[Entry] = &[
+    entry::<Attention>(),
+    entry::<AttentionGrad>(),
     entry::<Concat>(),
     entry::<CrossEntropy>(),
     entry::<Fold>(),
@@ -45,6 +49,11 @@ const TABLE: &[Entry] = &[
 
 /// An operation with a kernel on a GPU.
 pub(crate) trait GpuOperation: Operation {
+    /// Whether the kernel takes such operands.
+    fn takes(_operands: &[Spec]) -> bool {
+        true
+    }
+
     /// The launches for given operands and results.
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>>;
 }
@@ -88,19 +97,22 @@ impl<'a> Launch<'a> {
 
 struct Entry {
     is: fn(&AnyOperation) -> bool,
+    takes: fn(&[Spec]) -> bool,
     generate: fn(&AnyOperation, &mut Launch<'_>) -> Option<Result<Vec<Generated>>>,
 }
 
 const fn entry<O: GpuOperation>() -> Entry {
     Entry {
         is: |op| op.downcast_ref::<O>().is_some(),
+        takes: O::takes,
         generate: |op, launch| Some(op.downcast_ref::<O>()?.generate(launch)),
     }
 }
 
 /// Whether there is a kernel for an operation.
 pub(crate) fn has_kernel(op: &AnyOperation, operands: &[Spec]) -> bool {
-    TABLE.iter().any(|entry| (entry.is)(op)) || op.wgsl(operands).is_some()
+    let mut known = TABLE.iter();
+    known.any(|entry| (entry.is)(op) && (entry.takes)(operands)) || op.wgsl(operands).is_some()
 }
 
 /// The launches of an operation.

@@ -254,6 +254,11 @@ impl<'a> Source<'a> {
         self.field(name, Word::I32, value as u32)
     }
 
+    /// A parameter that is a float.
+    pub fn f32(&mut self, name: &str, value: f32) -> String {
+        self.field(name, Word::F32, value.to_bits())
+    }
+
     /// The number 1, which no compiler of the text knows, nor that others are the same.
     pub fn one(&mut self, which: usize) -> String {
         self.field(&format!("one{which}"), Word::F32, 1f32.to_bits())

@@ -2,7 +2,7 @@
 
 use wgrad_core::{
     Accumulator, Arg, BufferSpec, DType, Instr, Kernel, Launch, Layout, MapOp, Operand, Output,
-    Plan, Program, ReduceOp, Result, Rows, Spec,
+    Plan, Program, ReduceOp, Result, Rows, Shape, Spec,
     ops::{self, Example},
 };
 
@@ -255,6 +255,79 @@ impl Draft {
         }
     }
 
+    /// Convolutions of 3 x 3, and the gradients of their weights and inputs.
+    fn convolutions(&mut self) {
+        let (n, c, o) = (2usize, 32usize, 64usize);
+        for side in [14usize, 28] {
+            let dense = |dims: &[usize]| Layout::contiguous(Shape::new(dims));
+            // The windows `[n, c, oh, ow, kh, kw]` of a padded picture; backwards, those of a gradient.
+            let windows = |channels: usize, backwards: bool| {
+                let base = dense(&[n, channels, side + 2, side + 2]);
+                let [s0, s1, s2, s3] = [0, 1, 2, 3].map(|d| base.strides[d]);
+                let (k2, k3) = if backwards { (-s2, -s3) } else { (s2, s3) };
+                Layout {
+                    shape: [n, channels, side, side, 3, 3].into(),
+                    strides: [s0, s1, s2, s3, k2, k3].as_slice().into(),
+                    offset: if backwards { 2 * (s2 + s3) as usize } else { 0 },
+                }
+            };
+            let repeated = |layout: Layout| {
+                let mut dims = vec![n];
+                dims.extend(layout.shape.iter());
+                layout.expand(&Shape::from(dims)).unwrap_or(layout)
+            };
+            let forward = [0, 1, 4, 5, 2, 3];
+            let products: [([Shape; 4], Layout, Layout); 3] = [
+                (
+                    [
+                        [n].into(),
+                        [o].into(),
+                        [side, side].into(),
+                        [c, 3, 3].into(),
+                    ],
+                    repeated(dense(&[o, c, 3, 3])),
+                    windows(c, false).permute(&forward),
+                ),
+                (
+                    [
+                        [n].into(),
+                        [c].into(),
+                        [side, side].into(),
+                        [o, 3, 3].into(),
+                    ],
+                    repeated(dense(&[o, c, 3, 3]).permute(&[1, 0, 2, 3])),
+                    windows(o, true).permute(&forward),
+                ),
+                (
+                    [
+                        ().into(),
+                        [o].into(),
+                        [c, 3, 3].into(),
+                        [n, side, side].into(),
+                    ],
+                    dense(&[n, o, side, side]).permute(&[1, 0, 2, 3]),
+                    windows(c, false).permute(&[0, 2, 3, 1, 4, 5]),
+                ),
+            ];
+            for ([batch, m, n, k], a, b) in products {
+                let (a, b) = (self.operand(DType::F32, a), self.operand(DType::F32, b));
+                let output = self.output(DType::F32);
+                self.launch(Kernel::MatMul {
+                    batch,
+                    m,
+                    n,
+                    k,
+                    a,
+                    b,
+                    epilogue_inputs: vec![],
+                    epilogue: result_of(DType::F32),
+                    outputs: vec![output],
+                    sums: None,
+                });
+            }
+        }
+    }
+
     fn structured(&mut self) {
         for classes in [10usize, 65, 300, 4096, 10_001, 70_000] {
             let input = self.dense(DType::F32, &[9, classes]);
@@ -347,6 +420,7 @@ pub(crate) fn generate_all(gpu: &Gpu) -> Result<Vec<(String, String)>> {
     draft.maps();
     draft.reductions();
     draft.products();
+    draft.convolutions();
     draft.structured();
     draft.optimizers();
     let mut all = Vec::new();

@@ -348,6 +348,13 @@ fn windows(
     let mut counts = SmallVec::new();
     for d in 0..kernel.len() {
         let span = windows.span(d);
+        if span > i32::MAX as usize {
+            return Err(Error::value(
+                name,
+                place,
+                format!("a window of {span} elements"),
+            ));
+        }
         if padding[d] > span / 2 {
             let problem =
                 format!("padding {padding:?} is more than half of a kernel of {kernel:?}");

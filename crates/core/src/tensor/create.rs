@@ -16,6 +16,7 @@ use crate::types::element::{Element, Scalar};
 use crate::types::error::{Error, Place, Result};
 use crate::types::shape::Shape;
 
+pub(crate) use distribution::draw;
 pub use generator::{Generator, RandomState};
 pub use sequence::Progression;
 

@@ -174,16 +174,18 @@ impl Pool {
 
     /// Calls `each` for every element of a row's windows that lies within the plane.
     fn taps(&self, [o0, o1]: [usize; 2], mut each: impl FnMut(Taps)) {
-        let Loops { size, elements, .. } = self.loops;
-        for t0 in 0..size[0] {
-            let Some(s0) = self.loops.at(0, o0, t0) else {
-                continue;
-            };
-            for t1 in 0..size[1] {
-                let Some(s1) = self.loops.at(1, o1, t1) else {
-                    continue;
-                };
-                for t2 in 0..size[2] {
+        let Loops {
+            elements,
+            step,
+            dilation,
+            low,
+            ..
+        } = self.loops;
+        for t0 in self.loops.elements_of(0, o0) {
+            let s0 = o0 * step[0] + t0 * dilation[0] - low[0];
+            for t1 in self.loops.elements_of(1, o1) {
+                let s1 = o1 * step[1] + t1 * dilation[1] - low[1];
+                for t2 in self.loops.elements_of_any() {
                     let (windows, s2) = self.loops.inside(t2);
                     let [by0, by1, by2] = self.strides;
                     let memory = s0 as isize * by0 + s1 as isize * by1 + s2 as isize * by2;

@@ -55,6 +55,23 @@ impl Loops {
             .filter(|&at| at < self.elements[d])
     }
 
+    /// The elements of window `o` along dimension `d` that lie within.
+    pub fn elements_of(&self, d: usize, o: usize) -> Range<usize> {
+        let (begin, dilation) = (o * self.step[d], self.dilation[d]);
+        let first = self.low[d].saturating_sub(begin).div_ceil(dilation);
+        let end = (self.elements[d] + self.low[d])
+            .saturating_sub(begin)
+            .div_ceil(dilation);
+        first..end.min(self.size[d])
+    }
+
+    /// The elements along the last dimension that lie within in any window.
+    pub fn elements_of_any(&self) -> Range<usize> {
+        let all = |at: usize| self.elements_of(2, at);
+        let last = self.counts[2].saturating_sub(1);
+        all(last).start..all(0).end
+    }
+
     /// The windows whose element `t` lies within along the last dimension, and where that of the first does.
     pub fn inside(&self, t: usize) -> (Range<usize>, usize) {
         let (shift, low) = (t * self.dilation[2], self.low[2]);

@@ -58,7 +58,7 @@ fn pool(
     }
     source.bytes += (x.layout.shape.numel() * 4 + all * 8) as f64;
     let variables = context! {
-        combine, values => values.is_some(), positions => positions.is_some(),
+        combine, dilated => windows.dilation.iter().any(|&d| d > 1), values => values.is_some(), positions => positions.is_some(),
     };
     let label = format!("{combine}_pool");
     let groups = all.div_ceil(GROUP);

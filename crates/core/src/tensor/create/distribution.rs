@@ -181,7 +181,7 @@ pub(super) fn only_floats(name: &'static str, dtype: DType, place: Place) -> Res
 }
 
 /// One draw per element.
-pub(super) fn draw(op: MapOp, shape: Shape, dtype: DType, device: &Device, place: Place) -> Tensor {
+pub(crate) fn draw(op: MapOp, shape: Shape, dtype: DType, device: &Device, place: Place) -> Tensor {
     let words = device.next_random();
     let inputs = words.map(|word| Source::Scalar(word, DType::U32));
     let inputs = inputs.into_iter().collect();
