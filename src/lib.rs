@@ -41,7 +41,7 @@ pub use wgrad_core::{
     DimList, Element, Ellipsis, EmbeddingBagOptions, Error, FloatInfo, Generator, GradOptions,
     GridOptions, GridPadding, GridSampling, Index, IndexList, Indexing, IntegerInfo,
     InterpolateOptions, Interpolation, KvCache, Limits, LpPoolOptions, MaxPoolOptions, NewAxis,
-    Operation, Padding, Place, Profile, Progression, RandomState, RecurrenceOptions, Reduction,
+    Operation, PadMode, Place, Profile, Progression, RandomState, RecurrenceOptions, Reduction,
     Resampling, ReshapeTo, Result, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce, Shape,
     Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UnpoolOptions, UpdateRule,
     Updater, Wgsl, WgslVariable, no_grad, result_type, s,
@@ -85,7 +85,7 @@ pub mod prelude {
     pub use crate::{
         AvgPoolOptions, ConvOptions, ConvPadding, ConvTransposeOptions, CrossEntropyOptions, DType,
         Device, DeviceOptions, Ellipsis, Error, GradOptions, LpPoolOptions, MaxPoolOptions,
-        NewAxis, Padding, Reduction, Result, Shape, Tensor, UnpoolOptions, no_grad, s,
+        NewAxis, PadMode, Reduction, Result, Shape, Tensor, UnpoolOptions, no_grad, s,
     };
     #[cfg(feature = "nn")]
     pub use wgrad_nn::prelude::*;

@@ -4,7 +4,7 @@
 use wgrad::prelude::*;
 use wgrad::{
     BatchNormOptions, CtcOptions, EmbeddingBagOptions, GridOptions, GridSampling,
-    InterpolateOptions, Padding, Resampling,
+    InterpolateOptions, PadMode, Resampling,
 };
 
 /// The message of each failed tensor begins and ends so.
@@ -127,44 +127,44 @@ fn of_padding_and_channels() {
     refused(vec![
         (
             "pad: padding [1] of shape [2, 3, 4]: there is one number before",
-            x.pad(&[1], Padding::ZERO),
+            x.pad(&[1], PadMode::ZERO),
         ),
         (
             "pad: padding [0, 0, 0, 1] of shape [4]: there are fewer",
-            row.pad(&[0, 0, 0, 1], Padding::ZERO),
+            row.pad(&[0, 0, 0, 1], PadMode::ZERO),
         ),
         (
             "pad: padding [-3, -2] of shape [2, 3, 4]: dimension 2 would have no size",
-            x.pad(&[-3, -2], Padding::ZERO),
+            x.pad(&[-3, -2], PadMode::ZERO),
         ),
         (
             "pad: padding Reflect [1, 1] of shape [4]: one to three",
-            row.pad(&[1, 1], Padding::Reflect),
+            row.pad(&[1, 1], PadMode::Reflect),
         ),
         (
             "pad: padding Reflect [4, 0] of shape [2, 3, 4]: dimension 2 is not longer",
-            x.pad(&[4, 0], Padding::Reflect),
+            x.pad(&[4, 0], PadMode::Reflect),
         ),
         (
             "pad: padding Replicate [-2, -2] of shape [2, 3, 4]: dimension 2 would be empty",
-            x.pad(&[-2, -2], Padding::Replicate),
+            x.pad(&[-2, -2], PadMode::Replicate),
         ),
         (
             "pad: padding Circular [5, 0] of shape [2, 3, 4]: dimension 2 is shorter",
-            x.pad(&[5, 0], Padding::Circular),
+            x.pad(&[5, 0], PadMode::Circular),
         ),
         (
             "pad: padding Circular [-2, 4] of shape [2, 3, 4]: dimension 2 is shorter",
-            x.pad(&[-2, 4], Padding::Circular),
+            x.pad(&[-2, 4], PadMode::Circular),
         ),
         (
             "pad: padding Replicate [] of shape [2, 3, 4]: one to three",
-            x.pad(&[], Padding::Replicate),
+            x.pad(&[], PadMode::Replicate),
         ),
         (
             "pad: 256 does not fit u8",
             x.to_dtype(DType::U8)
-                .pad(&[1, 1], Padding::Constant(256.into())),
+                .pad(&[1, 1], PadMode::Constant(256.into())),
         ),
         (
             "pixel_shuffle: shape [4] is no picture",

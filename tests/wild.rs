@@ -357,7 +357,7 @@ operations! {
         one_hot(size);
         ones_like();
         outer(tensor);
-        pad(list_of_dims, padding);
+        pad(list_of_dims, pad_mode);
         pairwise_distance(tensor, float, float, flag);
         permute(dims);
         pixel_shuffle(few);

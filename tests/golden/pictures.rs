@@ -1,7 +1,7 @@
 //! The calls of what is done to pictures and their channels.
 
 use wgrad::prelude::*;
-use wgrad::{GridOptions, GridPadding, GridSampling, InterpolateOptions, Padding, Resampling};
+use wgrad::{GridOptions, GridPadding, GridSampling, InterpolateOptions, PadMode, Resampling};
 
 use super::manifest::Args;
 
@@ -21,12 +21,12 @@ pub fn apply(op: &str, x: &[Tensor], args: &Args<'_>) -> Option<Vec<Tensor>> {
     let y = match op {
         "pad" => {
             let with = match args.str("mode") {
-                "reflect" => Padding::Reflect,
-                "replicate" => Padding::Replicate,
-                "circular" => Padding::Circular,
+                "reflect" => PadMode::Reflect,
+                "replicate" => PadMode::Replicate,
+                "circular" => PadMode::Circular,
                 _ => args
                     .opt_scalar("value")
-                    .map_or(Padding::ZERO, Padding::Constant),
+                    .map_or(PadMode::ZERO, PadMode::Constant),
             };
             x[0].pad(&args.isizes("padding"), with)
         }

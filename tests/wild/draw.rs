@@ -7,7 +7,7 @@ use wgrad::prelude::*;
 use wgrad::{
     AttentionOptions, BagMode, BatchNormOptions, CellWeights, CtcOptions, EmbeddingBagOptions,
     GridOptions, GridPadding, GridSampling, Index, Indexing, InterpolateOptions, Interpolation,
-    Padding, RecurrenceOptions, Resampling, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce,
+    PadMode, RecurrenceOptions, Resampling, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce,
     Slice,
 };
 
@@ -418,14 +418,14 @@ impl<'a> Wild<'a> {
         }
     }
 
-    pub fn padding(&mut self) -> Padding {
-        let number = Padding::Constant(self.scalar());
+    pub fn pad_mode(&mut self) -> PadMode {
+        let number = PadMode::Constant(self.scalar());
         let value = self.pick(&[
             number,
-            Padding::ZERO,
-            Padding::Reflect,
-            Padding::Replicate,
-            Padding::Circular,
+            PadMode::ZERO,
+            PadMode::Reflect,
+            PadMode::Replicate,
+            PadMode::Circular,
         ]);
         self.noted(value)
     }

@@ -51,7 +51,7 @@ pub use ops::rotary::RotaryOptions;
 pub use ops::{
     AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, ConvOptions, ConvPadding,
     ConvTransposeOptions, CtcOptions, EmbeddingBagOptions, GridOptions, GridPadding, GridSampling,
-    InterpolateOptions, Interpolation, LpPoolOptions, MaxPoolOptions, Padding, Resampling, Unique,
+    InterpolateOptions, Interpolation, LpPoolOptions, MaxPoolOptions, PadMode, Resampling, Unique,
     UnpoolOptions,
 };
 pub use tensor::create::{Data, Generator, Progression, RandomState};

@@ -60,7 +60,7 @@ pub use embedding_bag::{BagMode, EmbeddingBagOptions};
 pub use fold::Fold;
 pub use gather::Gather;
 pub use normalisation::{BatchNorm, BatchNormOptions};
-pub use padding::Padding;
+pub use padding::PadMode;
 pub use place::Place;
 pub use pool::{MaxPool, SumPool};
 pub use pooling::{AvgPoolOptions, LpPoolOptions, MaxPoolOptions, UnpoolOptions};

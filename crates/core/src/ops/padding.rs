@@ -9,7 +9,7 @@ use crate::types::shape::{Dims, Shape};
 
 /// What [`Tensor::pad`] puts around a tensor.
 #[derive(Clone, Copy, Debug)]
-pub enum Padding {
+pub enum PadMode {
     /// A number.
     Constant(Scalar),
     /// The elements mirrored at the first and last ones, which are not repeated: `c b [a b c d] c b`.
@@ -20,9 +20,9 @@ pub enum Padding {
     Circular,
 }
 
-impl Padding {
+impl PadMode {
     /// Zeros.
-    pub const ZERO: Padding = Padding::Constant(Scalar::Integer(0));
+    pub const ZERO: PadMode = PadMode::Constant(Scalar::Integer(0));
 }
 
 impl Tensor {
@@ -34,25 +34,25 @@ impl Tensor {
     /// shorter than a dimension, and what is circular is no longer.
     ///
     /// ```
-    /// # use wgrad::{Padding, prelude::*};
+    /// # use wgrad::{PadMode, prelude::*};
     /// # let dev = wgrad::cpu();
     /// let x = Tensor::new([[1, 2, 3]], &dev);
-    /// assert_eq!(x.pad(&[1, 2], Padding::Constant(9.into())).to_vec::<i32>()?, [9, 1, 2, 3, 9, 9]);
-    /// assert_eq!(x.pad(&[1, 2], Padding::Reflect).to_vec::<i32>()?, [2, 1, 2, 3, 2, 1]);
-    /// assert_eq!(x.pad(&[1, 2], Padding::Replicate).to_vec::<i32>()?, [1, 1, 2, 3, 3, 3]);
-    /// assert_eq!(x.pad(&[1, 2], Padding::Circular).to_vec::<i32>()?, [3, 1, 2, 3, 1, 2]);
-    /// assert_eq!(x.pad(&[-1, 0, 1, 0], Padding::ZERO).to_vec::<i32>()?, [0, 0, 2, 3]);
+    /// assert_eq!(x.pad(&[1, 2], PadMode::Constant(9.into())).to_vec::<i32>()?, [9, 1, 2, 3, 9, 9]);
+    /// assert_eq!(x.pad(&[1, 2], PadMode::Reflect).to_vec::<i32>()?, [2, 1, 2, 3, 2, 1]);
+    /// assert_eq!(x.pad(&[1, 2], PadMode::Replicate).to_vec::<i32>()?, [1, 1, 2, 3, 3, 3]);
+    /// assert_eq!(x.pad(&[1, 2], PadMode::Circular).to_vec::<i32>()?, [3, 1, 2, 3, 1, 2]);
+    /// assert_eq!(x.pad(&[-1, 0, 1, 0], PadMode::ZERO).to_vec::<i32>()?, [0, 0, 2, 3]);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
-    pub fn pad(&self, padding: &[isize], with: Padding) -> Tensor {
+    pub fn pad(&self, padding: &[isize], with: PadMode) -> Tensor {
         let place = Place::caller();
         self.then(|x| {
             let shape = x.shape().clone();
             let sides = sides(&shape, padding, place)?;
             let x = x.into_tensor();
             place.hold(|| match with {
-                Padding::Constant(value) => constant(&x, &shape, &sides, value, place),
+                PadMode::Constant(value) => constant(&x, &shape, &sides, value, place),
                 _ => around(&x, &shape, &sides, with, place),
             })
         })
@@ -153,7 +153,7 @@ fn around(
     x: &Tensor,
     shape: &Shape,
     sides: &[Sides],
-    with: Padding,
+    with: PadMode,
     place: Place,
 ) -> Result<Tensor> {
     let shown: Vec<isize> = sides.iter().flat_map(|s| [s.before, s.behind]).collect();
@@ -180,10 +180,10 @@ fn around(
 }
 
 /// What is wrong with a side, if anything.
-fn fits(side: &Sides, n: isize, with: Padding) -> Result<(), &'static str> {
+fn fits(side: &Sides, n: isize, with: PadMode) -> Result<(), &'static str> {
     let most = side.before.max(side.behind);
     match with {
-        Padding::Circular => {
+        PadMode::Circular => {
             // The other end is that of what is left.
             let left = n + side.before.min(0) + side.behind.min(0);
             match most <= left && left >= 0 {
@@ -193,16 +193,16 @@ fn fits(side: &Sides, n: isize, with: Padding) -> Result<(), &'static str> {
         }
         _ if n == 0 => Err("is empty"),
         _ if n + side.before + side.behind == 0 => Err("would be empty"),
-        Padding::Reflect if most >= n => Err("is not longer than what is reflected"),
+        PadMode::Reflect if most >= n => Err("is not longer than what is reflected"),
         _ => Ok(()),
     }
 }
 
 /// What stands along a dimension of `n` elements: what comes before, the elements, what comes behind.
-fn parts(x: &Tensor, side: &Sides, n: isize, with: Padding) -> Vec<Tensor> {
+fn parts(x: &Tensor, side: &Sides, n: isize, with: PadMode) -> Vec<Tensor> {
     let dim = side.dim as isize;
     let range = |from: isize, to: isize| x.narrow(dim, from as usize, (to - from) as usize);
-    if let Padding::Circular = with {
+    if let PadMode::Circular = with {
         let (from, to) = ((-side.before).max(0), n + side.behind.min(0));
         let (before, behind) = (side.before.max(0), side.behind.max(0));
         let parts = [(to - before, to), (from, to), (from, from + behind)];
@@ -222,7 +222,7 @@ fn parts(x: &Tensor, side: &Sides, n: isize, with: Padding) -> Vec<Tensor> {
     if start < low {
         parts.push(match with {
             // Position i is -i.
-            Padding::Reflect => range(1 - low, 1 - start).flip([dim]),
+            PadMode::Reflect => range(1 - low, 1 - start).flip([dim]),
             _ => repeated(0, low - start),
         });
     }
@@ -234,7 +234,7 @@ fn parts(x: &Tensor, side: &Sides, n: isize, with: Padding) -> Vec<Tensor> {
         let mirrored = 2 * (n - 1);
         parts.push(match with {
             // Position i is 2 (n - 1) - i.
-            Padding::Reflect => range(mirrored - end + 1, mirrored - high + 1).flip([dim]),
+            PadMode::Reflect => range(mirrored - end + 1, mirrored - high + 1).flip([dim]),
             _ => repeated(n - 1, end - high),
         });
     }
