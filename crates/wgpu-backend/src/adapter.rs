@@ -377,8 +377,8 @@ impl Backend for WgpuBackend {
     fn has_kernel(&self, op: &AnyOperation, operands: &[Spec]) -> bool {
         // Operands, results and the fault word are bindings.
         let fault = usize::from(op.index_range(operands).is_some());
-        let bindings = operands.len() + op.count() + fault;
-        bindings <= self.gpu.limits.max_kernel_buffers && ops::has_kernel(op, operands)
+        let bindings = self.gpu.limits.max_kernel_buffers.saturating_sub(fault);
+        ops::has_kernel(op, operands, bindings)
     }
 
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {

@@ -49,9 +49,9 @@ const TABLE: &[Entry] = &[
 
 /// An operation with a kernel on a GPU.
 pub(crate) trait GpuOperation: Operation {
-    /// Whether the kernel takes such operands.
-    fn takes(_operands: &[Spec]) -> bool {
-        true
+    /// Whether the kernel takes such operands, with at most so many bindings.
+    fn takes(operands: &[Spec], bindings: usize) -> bool {
+        operands.len() + Self::RESULTS <= bindings
     }
 
     /// The launches for given operands and results.
@@ -97,7 +97,7 @@ impl<'a> Launch<'a> {
 
 struct Entry {
     is: fn(&AnyOperation) -> bool,
-    takes: fn(&[Spec]) -> bool,
+    takes: fn(&[Spec], usize) -> bool,
     generate: fn(&AnyOperation, &mut Launch<'_>) -> Option<Result<Vec<Generated>>>,
 }
 
@@ -109,10 +109,12 @@ const fn entry<O: GpuOperation>() -> Entry {
     }
 }
 
-/// Whether there is a kernel for an operation.
-pub(crate) fn has_kernel(op: &AnyOperation, operands: &[Spec]) -> bool {
-    let mut known = TABLE.iter();
-    known.any(|entry| (entry.is)(op) && (entry.takes)(operands)) || op.wgsl(operands).is_some()
+/// Whether there is a kernel for an operation, with at most so many bindings.
+pub(crate) fn has_kernel(op: &AnyOperation, operands: &[Spec], bindings: usize) -> bool {
+    match TABLE.iter().find(|entry| (entry.is)(op)) {
+        Some(entry) => (entry.takes)(operands, bindings),
+        None => operands.len() + op.count() <= bindings && op.wgsl(operands).is_some(),
+    }
 }
 
 /// The launches of an operation.

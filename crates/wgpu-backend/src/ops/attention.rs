@@ -21,8 +21,8 @@ const MOST_SUMS: usize = 64;
 const TEMPLATE: &str = "attention.wgsl";
 
 impl GpuOperation for Attention {
-    fn takes(operands: &[Spec]) -> bool {
-        fits(operands)
+    fn takes(operands: &[Spec], bindings: usize) -> bool {
+        fits(operands, bindings)
     }
 
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
@@ -48,8 +48,8 @@ impl GpuOperation for Attention {
 }
 
 impl GpuOperation for AttentionGrad {
-    fn takes(operands: &[Spec]) -> bool {
-        fits(operands)
+    fn takes(operands: &[Spec], bindings: usize) -> bool {
+        fits(operands, bindings)
     }
 
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
@@ -85,10 +85,10 @@ impl GpuOperation for AttentionGrad {
     }
 }
 
-/// Whether the kernels take heads of these sizes.
-fn fits(operands: &[Spec]) -> bool {
-    let sizes = operands.iter().take(3).filter_map(|spec| spec.shape.last());
-    sizes.into_iter().all(|&size| size <= LARGEST_HEAD)
+/// Whether the kernels take heads of these sizes; a pass has at most two results.
+fn fits(operands: &[Spec], bindings: usize) -> bool {
+    let mut sizes = operands.iter().take(3).filter_map(|spec| spec.shape.last());
+    sizes.all(|&size| size <= LARGEST_HEAD) && operands.len() + 2 <= bindings
 }
 
 /// A result of a pass.
