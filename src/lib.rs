@@ -35,15 +35,16 @@ mod devices;
 
 pub use devices::*;
 pub use wgrad_core::{
-    AnyOperation, AttentionOptions, AvgPoolOptions, BatchNorm, BatchNormOptions, Category,
-    CellWeights, Coefficients, ConvOptions, ConvTransposeOptions, CpuKernel, CpuOperand, CpuResult,
-    CrossEntropyOptions, DType, Data, Derivative, Device, DimList, Element, Ellipsis, Error,
-    FloatInfo, Generator, GradOptions, Index, IndexList, Indexing, IntegerInfo, Interpolation,
-    KvCache, Limits, LpPoolOptions, MaxPoolOptions, NewAxis, Operation, Padding, Place, Profile,
-    Progression, RandomState, RecurrenceOptions, Reduction, ReshapeTo, Result, Rhs, RotaryOptions,
-    Rounding, Scalar, ScatterReduce, Shape, Size, Slice, SliceList, Span, Spec, Stats, Target,
-    Tensor, Unique, UnpoolOptions, UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type,
-    s,
+    AnyOperation, AttentionOptions, AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, Category,
+    CellWeights, Coefficients, ConvOptions, ConvPadding, ConvTransposeOptions, CpuKernel,
+    CpuOperand, CpuResult, CrossEntropyOptions, CtcOptions, DType, Data, Derivative, Device,
+    DimList, Element, Ellipsis, EmbeddingBagOptions, Error, FloatInfo, Generator, GradOptions,
+    GridOptions, GridPadding, GridSampling, Index, IndexList, Indexing, IntegerInfo,
+    InterpolateOptions, Interpolation, KvCache, Limits, LpPoolOptions, MaxPoolOptions, NewAxis,
+    Operation, PadMode, Place, Profile, Progression, RandomState, RecurrenceOptions, Reduction,
+    Resampling, ReshapeTo, Result, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce, Shape,
+    Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UnpoolOptions, UpdateRule,
+    Updater, Wgsl, WgslVariable, no_grad, result_type, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
@@ -82,9 +83,9 @@ pub use wgrad_nn::optim;
 pub mod prelude {
     pub use crate::autograd;
     pub use crate::{
-        AvgPoolOptions, ConvOptions, ConvTransposeOptions, CrossEntropyOptions, DType, Device,
-        DeviceOptions, Ellipsis, Error, GradOptions, LpPoolOptions, MaxPoolOptions, NewAxis,
-        Padding, Reduction, Result, Shape, Tensor, UnpoolOptions, no_grad, s,
+        AvgPoolOptions, ConvOptions, ConvPadding, ConvTransposeOptions, CrossEntropyOptions, DType,
+        Device, DeviceOptions, Ellipsis, Error, GradOptions, LpPoolOptions, MaxPoolOptions,
+        NewAxis, PadMode, Reduction, Result, Shape, Tensor, UnpoolOptions, no_grad, s,
     };
     #[cfg(feature = "nn")]
     pub use wgrad_nn::prelude::*;

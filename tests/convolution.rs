@@ -34,7 +34,7 @@ fn windows_are_never_stored() {
         let x = tensor(1, &[n, c, side, side], &dev).requires_grad();
         let w = tensor(2, &[c, c, 3, 3], &dev).requires_grad();
         let options = ConvOptions {
-            padding: Padding::Same,
+            padding: ConvPadding::Same,
             ..Default::default()
         };
         dev.synchronize().unwrap();
@@ -62,7 +62,7 @@ fn bias_and_activation_are_behind_the_product() {
         let (w, b) = (tensor(2, &[16, 4, 3, 3], &dev), tensor(3, &[16], &dev));
         let residual = tensor(4, &[2, 16, 12, 12], &dev);
         let options = ConvOptions {
-            padding: Padding::Zeros([1, 1]),
+            padding: ConvPadding::Zeros([1, 1]),
             groups: 2,
             ..Default::default()
         };
@@ -113,7 +113,7 @@ fn large_convolutions_are_right() {
                 let w = tensor(2, &w, dev).to_dtype(dtype).detach().requires_grad();
                 let options = ConvOptions {
                     stride: [stride; 2],
-                    padding: Padding::Zeros([1, 1]),
+                    padding: ConvPadding::Zeros([1, 1]),
                     ..Default::default()
                 };
                 let y = x.conv2d_with(&w, None, options);
@@ -231,7 +231,7 @@ fn what_does_not_fit_is_said() {
         &["conv2d", "3 groups"],
     );
     let same = ConvOptions {
-        padding: Padding::Same,
+        padding: ConvPadding::Same,
         stride: [2, 2],
         ..usual
     };

@@ -236,3 +236,85 @@ fn what_no_type_holds_is_refused() {
         }
     }
 }
+
+#[test]
+fn what_dropout_keeps_is_scaled() {
+    for dev in all() {
+        dev.seed(21);
+        for dtype in floats(&dev) {
+            let x = Tensor::full([N / 8, 8], 3.0, (dtype, &dev));
+            let y = values(&x.dropout(0.25, true));
+            let kept = 3.0 / 0.75;
+            assert!(y.iter().all(|&v| v == 0.0 || v == kept), "{dtype} on {dev}");
+            let share = y.iter().filter(|&&v| v == 0.0).count() as f64 / N as f64;
+            assert!((share - 0.25).abs() < 5e-3, "{dtype} on {dev}: {share}");
+        }
+        let ones = Tensor::ones([4, 4], &dev);
+        assert!(values(&ones.dropout(1.0, true)).iter().all(|&v| v == 0.0));
+        assert!(
+            values(&ones.alpha_dropout(1.0, true))
+                .iter()
+                .all(|&v| v == 0.0)
+        );
+        // Neither NaN nor infinities come through where they are left out.
+        let inf = Tensor::full([N], f64::INFINITY, &dev).dropout(0.5, true);
+        assert!(values(&inf).iter().all(|&v| v == 0.0 || v == f64::INFINITY));
+        // The gradient goes where the elements went.
+        let x = Tensor::ones([1000], &dev).requires_grad();
+        let y = x.dropout(0.5, true);
+        y.sum().backward().unwrap();
+        assert_eq!(values(&y), values(&x.grad().unwrap()));
+    }
+}
+
+#[test]
+fn channels_drop_out_whole() {
+    for dev in all() {
+        dev.seed(22);
+        let masked = |y: &Tensor, channels: usize| {
+            let y = values(y);
+            let size = y.len() / channels;
+            let mut dropped = 0;
+            for channel in y.chunks(size) {
+                assert!(
+                    channel.iter().all(|v| *v == channel[0]),
+                    "{channel:?} on {dev}"
+                );
+                dropped += usize::from(channel[0] <= 0.0);
+            }
+            let share = dropped as f64 / channels as f64;
+            assert!((share - 0.3).abs() < 0.05, "{share} on {dev}");
+        };
+        let ones = |shape: &[usize]| Tensor::ones(shape, &dev);
+        masked(&ones(&[500, 8, 3]).feature_dropout(0.3, true), 4000);
+        masked(&ones(&[500, 8, 3]).dropout1d(0.3, true), 4000);
+        masked(&ones(&[4000, 3]).dropout1d(0.3, true), 4000);
+        masked(&ones(&[500, 8, 2, 3]).dropout2d(0.3, true), 4000);
+        masked(&ones(&[500, 8, 3]).dropout2d(0.3, true), 4000);
+        masked(&ones(&[500, 8, 2, 1, 3]).dropout3d(0.3, true), 4000);
+        masked(&ones(&[4000, 2, 1, 3]).dropout3d(0.3, true), 4000);
+        masked(
+            &ones(&[500, 8, 2, 3]).feature_alpha_dropout(0.3, true),
+            4000,
+        );
+    }
+}
+
+#[test]
+fn alpha_dropout_keeps_mean_and_variance() {
+    for dev in all() {
+        dev.seed(23);
+        for p in [0.1, 0.5, 0.9] {
+            let y = values(&Tensor::randn([N], &dev).alpha_dropout(p, true));
+            assert!(mean(&y).abs() < 2e-2, "{p}: {}", mean(&y));
+            assert!((variance(&y) - 1.0).abs() < 2e-2, "{p}: {}", variance(&y));
+        }
+        // What is left out: selu's limit, scaled and shifted, and what is not (torch's numbers).
+        let y = values(&Tensor::ones([100], &dev).alpha_dropout(0.5, true));
+        let near = |v: f64, to: f64| (v - to).abs() < 1e-4;
+        assert!(
+            y.iter().all(|&v| near(v, -0.7792) || near(v, 1.6656)),
+            "{y:?}"
+        );
+    }
+}

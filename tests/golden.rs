@@ -30,6 +30,8 @@ mod manifest;
 mod normalisation;
 #[path = "golden/order.rs"]
 mod order;
+#[path = "golden/pictures.rs"]
+mod pictures;
 #[path = "golden/pooling.rs"]
 mod pooling;
 #[path = "golden/products.rs"]
@@ -84,7 +86,8 @@ domains!(
     pooling,
     creation,
     losses,
-    normalisation
+    normalisation,
+    pictures
 );
 
 /// How many cases are recorded before they run: those of one run share plans and waits.

@@ -90,6 +90,7 @@ fn cross_entropy(op: u8, x: &Tensor, shape: &Shape) -> Tensor {
             1 => Reduction::Sum,
             _ => Reduction::None,
         },
+        ..Default::default()
     };
     let logits = x.reshape([rows, classes]);
     logits.cross_entropy_with(&targets, options) * 0.2

@@ -37,6 +37,7 @@ fn case(dev: &Device, kind: usize) -> Case {
             } else {
                 Reduction::Sum
             },
+            ..Default::default()
         },
     }
 }

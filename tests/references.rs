@@ -157,6 +157,7 @@ fn cross_entropies() {
                                 .then(|| Tensor::from_vec(weight(classes), classes, dev)),
                             ignore_index: ignore,
                             reduction,
+                            ..Default::default()
                         };
                         let targets = Tensor::from_vec(targets.clone(), rows, dev);
                         (&x[0] * 4.0).cross_entropy_with(&targets, options)

@@ -118,6 +118,7 @@ operations! {
         addmv(tensor, tensor, float, float);
         all();
         all_dims(dims, flag);
+        alpha_dropout(float, flag);
         amax(dims, flag);
         amin(dims, flag);
         aminmax(dims, flag);
@@ -195,6 +196,7 @@ operations! {
         cdist(tensor, float);
         ceil();
         celu(float);
+        channel_shuffle(few);
         chunk(few, dim);
         clamp(rhs, rhs);
         clamp_max(rhs);
@@ -208,6 +210,7 @@ operations! {
         cross(tensor, dim);
         cross_entropy(tensor);
         cross_entropy_with(tensor, cross_entropy_options);
+        ctc_loss(tensor, tensor, tensor, ctc_options);
         cummax(dim);
         cummin(dim);
         cumprod(dim);
@@ -223,9 +226,14 @@ operations! {
         div_rounded(rhs, rounding);
         div_trunc(rhs);
         dot(tensor);
+        dropout(float, flag);
+        dropout1d(float, flag);
+        dropout2d(float, flag);
+        dropout3d(float, flag);
         dsplit(few);
         elu(float);
         embedding(tensor);
+        embedding_bag(tensor, bag_options);
         eq(rhs);
         erf();
         erfc();
@@ -234,6 +242,8 @@ operations! {
         exp2();
         expand(dims);
         expm1();
+        feature_alpha_dropout(float, flag);
+        feature_dropout(float, flag);
         flatten(dim, dim);
         flatten_from(dim);
         flip(dims);
@@ -250,6 +260,7 @@ operations! {
         gelu();
         gelu_tanh();
         glu(dim);
+        grid_sample(tensor, grid_options);
         group_norm(few, option, option, float);
         gt(rhs);
         hardshrink(float);
@@ -268,6 +279,8 @@ operations! {
         index_select(dim, tensor);
         inner(tensor);
         instance_norm(batch_norm_options);
+        interpolate(list_of_sizes, resampling);
+        interpolate_with(interpolate_options);
         isclose(tensor, float, float, flag);
         isfinite();
         isin(tensor);
@@ -344,8 +357,11 @@ operations! {
         one_hot(size);
         ones_like();
         outer(tensor);
+        pad(list_of_dims, pad_mode);
         pairwise_distance(tensor, float, float, flag);
         permute(dims);
+        pixel_shuffle(few);
+        pixel_unshuffle(few);
         polygamma(int);
         pow(rhs);
         powf(float);
@@ -455,6 +471,7 @@ operations! {
         scaled_dot_product_attention_with(tensor, tensor, attention_options);
     }
     functions {
+        affine_grid(tensor, shape, flag);
         arange(progression, target);
         bernoulli(shape, float, target);
         bernoulli_of(tensor);

@@ -348,6 +348,7 @@ impl Op {
                     weight,
                     ignore_index: *ignore_index,
                     reduction: *reduction,
+                    ..Default::default()
                 };
                 x.cross_entropy_with(tensor(1), options)
             }

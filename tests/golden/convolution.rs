@@ -17,9 +17,9 @@ pub fn sizes<const N: usize>(args: &Args<'_>, name: &str, usual: usize) -> [usiz
 
 fn options<const N: usize>(args: &Args<'_>) -> ConvOptions<N> {
     let padding = match args.has("padding") {
-        true if args.opt_str("padding") == Some("same") => Padding::Same,
-        true => Padding::Zeros(sizes(args, "padding", 0)),
-        false => Padding::Valid,
+        true if args.opt_str("padding") == Some("same") => ConvPadding::Same,
+        true => ConvPadding::Zeros(sizes(args, "padding", 0)),
+        false => ConvPadding::Valid,
     };
     ConvOptions {
         stride: sizes(args, "stride", 1),

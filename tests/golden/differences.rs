@@ -21,7 +21,8 @@ fn is_rough(op: &str) -> bool {
 /// Whether an operand has no derivative, as in torch: class weights, running statistics.
 fn is_constant(case: &Case, operand: usize) -> bool {
     match case.op.as_str() {
-        "cross_entropy_with" | "nll_loss_with" => operand > 0,
+        // Of probabilities the second operand has one.
+        "cross_entropy_with" | "nll_loss_with" => operand > 1,
         "batch_norm" | "instance_norm" => case.has("running") && matches!(operand, 1 | 2),
         _ => false,
     }

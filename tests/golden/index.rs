@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use wgrad::prelude::*;
-use wgrad::{Index, ScatterReduce};
+use wgrad::{BagMode, EmbeddingBagOptions, Index, ScatterReduce};
 
 use super::manifest::Args;
 
@@ -14,6 +14,7 @@ pub fn apply(op: &str, x: &[Tensor], args: &Args<'_>) -> Option<Vec<Tensor>> {
         "take" => x[0].take(&x[1]),
         "take_along_dim" => x[0].take_along_dim(&x[1], args.opt_isize("dim")),
         "embedding" => x[0].embedding(&x[1]),
+        "embedding_bag" => x[0].embedding_bag(&x[1], bag_options(x, args)),
         "masked_fill" => match x.get(2) {
             Some(value) => x[0].masked_fill(&x[1], value),
             None => x[0].masked_fill(&x[1], args.scalar("value")),
@@ -72,4 +73,21 @@ fn list(x: &[Tensor], args: &Args<'_>) -> Vec<Index> {
         number => Index::At(number.as_i64().expect("a position") as isize),
     };
     args.values("list").iter().map(entry).collect()
+}
+
+/// Operands by flags: offsets, weights.
+fn bag_options(x: &[Tensor], args: &Args<'_>) -> EmbeddingBagOptions {
+    let mut rest = x[2..].iter().cloned();
+    let flag = |name: &str| args.has(name) && args.bool(name);
+    EmbeddingBagOptions {
+        offsets: flag("offsets").then(|| rest.next().expect("offsets")),
+        include_last_offset: flag("last"),
+        mode: match args.str("mode") {
+            "sum" => BagMode::Sum,
+            "max" => BagMode::Max,
+            _ => BagMode::Mean,
+        },
+        per_sample_weights: flag("weights").then(|| rest.next().expect("weights")),
+        padding_index: args.opt_isize("padding").map(|at| at as i64),
+    }
 }

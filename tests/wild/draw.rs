@@ -5,8 +5,10 @@ use std::fmt::{Debug, Write};
 use half::{bf16, f16};
 use wgrad::prelude::*;
 use wgrad::{
-    AttentionOptions, BatchNormOptions, CellWeights, Index, Indexing, Interpolation,
-    RecurrenceOptions, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce, Slice,
+    AttentionOptions, BagMode, BatchNormOptions, CellWeights, CtcOptions, EmbeddingBagOptions,
+    GridOptions, GridPadding, GridSampling, Index, Indexing, InterpolateOptions, Interpolation,
+    PadMode, RecurrenceOptions, Resampling, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce,
+    Slice,
 };
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
@@ -363,9 +365,9 @@ impl<'a> Wild<'a> {
         ConvOptions {
             stride: self.per_dimension(),
             padding: match self.below(4) {
-                0 => Padding::Same,
-                1 => Padding::Valid,
-                _ => Padding::Zeros(self.per_dimension()),
+                0 => ConvPadding::Same,
+                1 => ConvPadding::Valid,
+                _ => ConvPadding::Zeros(self.per_dimension()),
             },
             dilation: self.per_dimension(),
             groups: self.below(4),
@@ -413,6 +415,74 @@ impl<'a> Wild<'a> {
             stride: self.optional_sizes(),
             padding: self.per_dimension(),
             size: self.optional_sizes(),
+        }
+    }
+
+    pub fn pad_mode(&mut self) -> PadMode {
+        let number = PadMode::Constant(self.scalar());
+        let value = self.pick(&[
+            number,
+            PadMode::ZERO,
+            PadMode::Reflect,
+            PadMode::Replicate,
+            PadMode::Circular,
+        ]);
+        self.noted(value)
+    }
+
+    pub fn resampling(&mut self) -> Resampling {
+        let value = self.pick(&[
+            Resampling::Nearest,
+            Resampling::NearestExact,
+            Resampling::Linear,
+            Resampling::Bicubic,
+            Resampling::Area,
+        ]);
+        self.noted(value)
+    }
+
+    pub fn interpolate_options(&mut self) -> InterpolateOptions {
+        let factors = |w: &mut Self| (0..w.below(3)).map(|_| w.float()).collect();
+        InterpolateOptions {
+            size: (self.below(4) == 1).then(|| self.list_of_sizes()),
+            scale_factor: (self.below(4) != 1).then(|| factors(self)),
+            mode: self.resampling(),
+            align_corners: self.flag(),
+            recompute_scale_factor: self.flag(),
+        }
+    }
+
+    pub fn grid_options(&mut self) -> GridOptions {
+        GridOptions {
+            mode: self.pick(&[
+                GridSampling::Bilinear,
+                GridSampling::Nearest,
+                GridSampling::Bicubic,
+            ]),
+            padding: self.pick(&[
+                GridPadding::Zeros,
+                GridPadding::Border,
+                GridPadding::Reflection,
+            ]),
+            align_corners: self.flag(),
+        }
+    }
+
+    pub fn ctc_options(&mut self) -> CtcOptions {
+        CtcOptions {
+            blank: self.below(3),
+            reduction: self.pick(&[Reduction::Mean, Reduction::Sum, Reduction::None]),
+            zero_infinity: self.flag(),
+        }
+    }
+
+    pub fn bag_options(&mut self) -> EmbeddingBagOptions {
+        EmbeddingBagOptions {
+            offsets: self.option(),
+            include_last_offset: self.flag(),
+            mode: self.pick(&[BagMode::Sum, BagMode::Mean, BagMode::Max]),
+            per_sample_weights: self.option(),
+            padding_index: (self.below(2) == 1).then(|| self.pick(&INTEGERS)),
         }
     }
 
@@ -472,6 +542,10 @@ impl<'a> Wild<'a> {
             weight: self.option(),
             ignore_index: (self.below(2) == 1).then(|| self.pick(&INTEGERS)),
             reduction: self.pick(&[Reduction::Mean, Reduction::Sum, Reduction::None]),
+            label_smoothing: match self.below(2) {
+                0 => 0.0,
+                _ => self.float(),
+            },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use wgrad::nn::{Linear, Module};
 use wgrad::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Optimizer};
-use wgrad::{ConvOptions, Device, Padding, Result, Tensor};
+use wgrad::{ConvOptions, ConvPadding, Device, Result, Tensor};
 
 use crate::inputs::{integers, rsqrt, tensor};
 use crate::measure::{Bench, Line, Schedule};
@@ -82,7 +82,7 @@ pub fn cnn_step(b: &Bench, case: &str) -> Result<()> {
     let parameters = parameters.chain(layers.iter().flat_map(Module::parameters));
     let mut adam = Adam::new(parameters.collect(), AdamOptions::default());
     let options = ConvOptions {
-        padding: Padding::Same,
+        padding: ConvPadding::Same,
         ..ConvOptions::default()
     };
     let loss = || {

@@ -49,8 +49,10 @@ pub use ops::rearrange::Indexing;
 pub use ops::recurrence::{CellWeights, RecurrenceOptions};
 pub use ops::rotary::RotaryOptions;
 pub use ops::{
-    AvgPoolOptions, BatchNorm, BatchNormOptions, ConvOptions, ConvTransposeOptions, Interpolation,
-    LpPoolOptions, MaxPoolOptions, Padding, Unique, UnpoolOptions,
+    AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, ConvOptions, ConvPadding,
+    ConvTransposeOptions, CtcOptions, EmbeddingBagOptions, GridOptions, GridPadding, GridSampling,
+    InterpolateOptions, Interpolation, LpPoolOptions, MaxPoolOptions, PadMode, Resampling, Unique,
+    UnpoolOptions,
 };
 pub use tensor::create::{Data, Generator, Progression, RandomState};
 pub use tensor::device::{Device, Target};

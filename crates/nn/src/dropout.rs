@@ -1,6 +1,6 @@
 //! Dropout.
 
-use wgrad_core::{Error, Place, Result, Tensor};
+use wgrad_core::{Result, Tensor};
 
 use crate::forward::Forward;
 use crate::module::Module;
@@ -64,23 +64,6 @@ impl Module for Dropout {
 impl Forward for Dropout {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let place = Place::caller();
-        if !(0.0..=1.0).contains(&self.p) {
-            return Err(Error::Value {
-                op: "dropout",
-                problem: format!("the probability must be within 0 and 1, not {}", self.p),
-                place,
-            });
-        }
-        if !self.training.get() || self.p == 0.0 {
-            return x.clone().checked();
-        }
-        place.hold(|| {
-            let keep = 1.0 - self.p;
-            // With p = 1 nothing is kept, so the scale does not matter but must be finite.
-            let scale = if keep > 0.0 { 1.0 / keep } else { 0.0 };
-            let kept = Tensor::bernoulli(x.shape()?, keep, x.device());
-            kept.where_cond(x * scale, 0.0).checked()
-        })
+        x.dropout(self.p, self.training.get()).checked()
     }
 }

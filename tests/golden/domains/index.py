@@ -2,7 +2,7 @@
 
 import torch
 
-from cases import FLOATS, INTEGERS, Input, laid, numbers, special
+from cases import FLOATS, INTEGERS, Input, coarse, laid, numbers, special
 
 TYPES = [*FLOATS, "i64", "i32", "u8", "bool"]
 
@@ -13,6 +13,7 @@ def cases(d):
     lists(d)
     scatters(d)
     slices(d)
+    bags(d)
 
 
 def forms(shape, seed=1):
@@ -197,3 +198,49 @@ def slices(d):
             d.case("select_scatter", lambda x, s, dim, index: torch.select_scatter(x, s, dim, index), [x, s(shape)], {"dim": dim, "index": index})
         for dim, start, end, step, shape in [(0, 1, 3, 1, (2, 5)), (1, 0, 5, 2, (4, 3)), (-1, -3, -1, 1, (4, 2)), (0, 2, 2, 1, (0, 5))]:
             d.case("slice_scatter", lambda x, s, dim, start, end, step: torch.slice_scatter(x, s, dim, start, end, step), [x, s(shape)], {"dim": dim, "start": start, "end": end, "step": step})
+
+
+def bags(d):
+    """Operands by flags: the table, the positions, offsets, weights."""
+
+    def f(table, index, *rest, mode="mean", offsets=False, weights=False, padding=None, last=False):
+        rest = list(rest)
+        starts = rest.pop(0).long() if offsets else None
+        factors = rest.pop(0) if weights else None
+        if weights and not offsets:
+            # torch's own has no second derivative by the weights.
+            return (torch.nn.functional.embedding(index.long(), table) * factors[..., None]).sum(1)
+        bag = torch.nn.functional.embedding_bag
+        return bag(
+            index.long(),
+            table,
+            starts,
+            mode=mode,
+            per_sample_weights=factors,
+            padding_idx=padding,
+            include_last_offset=last,
+        )
+
+    case = lambda inputs, **args: d.case("embedding_bag", f, inputs, args, second=twice(args), **rough)
+    twice = lambda args: args["mode"] != "max" and not (args.get("weights") and args.get("offsets"))
+    ints = lambda *v: torch.tensor(v, dtype=torch.int32)
+    for dtype in FLOATS:
+        rough = coarse(dtype, {"coarse": True})
+        table = numbers((6, 3), 31, -3, 3, dtype)
+        for mode in ["sum", "mean", "max"]:
+            case([table, at((2, 4), 6)], mode=mode)
+            case([table, at((7,), 6), ints(0, 2, 2, 5)], mode=mode, offsets=True)
+        case([table, at((2, 4), 6), numbers((2, 4), 32, -2, 2, dtype)], mode="sum", weights=True)
+    rough = {}
+    table, index = numbers((6, 3), 33), at((7,), 6, 2)
+    for mode in ["sum", "mean", "max"]:
+        for padding in [1, -2]:
+            case([table, at((3, 4), 6, 3)], mode=mode, padding=padding)
+            case([table, index, ints(0, 0, 3, 7)], mode=mode, padding=padding, offsets=True)
+        # A bag of padding alone, and one of the same row three times.
+        case([table, ints(1, 1, 2, 2, 2), ints(0, 2)], mode=mode, padding=1, offsets=True)
+        case([table, index, ints(0, 3, 5, 7)], mode=mode, offsets=True, last=True)
+        case([table, at((0,), 6), ints(0, 0)], mode=mode, offsets=True)
+        for form in laid(table):
+            case([form, at((2, 4), 6, 4)], mode=mode)
+    case([table, index, ints(0, 2, 5), numbers((7,), 34)], mode="sum", offsets=True, weights=True, padding=0)

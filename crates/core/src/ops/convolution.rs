@@ -6,7 +6,7 @@ mod options;
 use smallvec::SmallVec;
 
 use self::faces::{Face, Geometry};
-pub use self::options::{ConvOptions, ConvTransposeOptions, Padding};
+pub use self::options::{ConvOptions, ConvPadding, ConvTransposeOptions};
 use crate::ops::elementwise::promote_values;
 use crate::ops::windows::{Windows, span};
 use crate::tensor::{Tensor, Value, same_device};
@@ -80,7 +80,7 @@ convolutions! {
          # Ok::<(), Error>(())\n```",
         "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
          let x = Tensor::new([[[1.0, 2.0, 4.0, 8.0]]], &dev);\n\
-         let options = ConvOptions { padding: Padding::Same, ..Default::default() };\n\
+         let options = ConvOptions { padding: ConvPadding::Same, ..Default::default() };\n\
          let y = x.conv1d_with(&Tensor::ones([1, 1, 3], &dev), None, options);\n\
          assert_eq!(y.to_vec::<f32>()?, [3.0, 7.0, 14.0, 12.0]);\n\
          # Ok::<(), Error>(())\n```",
@@ -103,7 +103,7 @@ convolutions! {
          # Ok::<(), Error>(())\n```",
         "```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\n\
          let (x, w) = (Tensor::ones([1, 2, 5, 5], &dev), Tensor::ones([2, 2, 3, 3], &dev));\n\
-         let options = ConvOptions { stride: [2, 2], padding: Padding::Zeros([1, 1]), ..Default::default() };\n\
+         let options = ConvOptions { stride: [2, 2], padding: ConvPadding::Zeros([1, 1]), ..Default::default() };\n\
          let y = x.conv2d_with(&w, None, options);\n\
          assert_eq!(y.to_vec::<f32>()?[..4], [8.0, 12.0, 8.0, 12.0]);\n\
          # Ok::<(), Error>(())\n```",
@@ -260,7 +260,7 @@ fn convolve<const N: usize>(
         let mut padded: SmallVec<[usize; 3]> = SmallVec::new();
         for d in 0..N {
             let (before, behind) = options.padding.of(d, span(kernel[d], dilation[d]));
-            if options.padding == Padding::Same && stride[d] != 1 {
+            if options.padding == ConvPadding::Same && stride[d] != 1 {
                 let problem = format!("padding \"same\" with stride {stride:?}");
                 return Err(Error::value(name, place, problem));
             }

@@ -1,5 +1,7 @@
 //! Softmax cross-entropy against class targets.
 
+mod soft;
+
 use smallvec::SmallVec;
 
 use crate::operation::{AnyOperation, Derivative, Operation, Spec, apply, apply_part};
@@ -32,6 +34,9 @@ pub struct CrossEntropyOptions {
     pub ignore_index: Option<i64>,
     /// What becomes of the rows' losses.
     pub reduction: Reduction,
+    /// The part of each target, within 0 and 1, that is spread over all classes
+    /// ([Szegedy et al. 2015](https://arxiv.org/abs/1512.00567)).
+    pub label_smoothing: f64,
 }
 
 /// Torch's default for `ignore_index`.
@@ -57,9 +62,12 @@ impl Tensor {
         self.cross_entropy_with(targets, CrossEntropyOptions::default())
     }
 
-    /// [`Tensor::cross_entropy`] with class weights, an ignored class, and the choice of
-    /// reduction. The mean divides by the sum of the weights of the targets that count; where
-    /// none does it is NaN, as in torch.
+    /// [`Tensor::cross_entropy`] with class weights, an ignored class, the choice of reduction, and smoothed targets.
+    /// The mean divides by the sum of the weights of the targets that count; where none does it is NaN, as in torch.
+    ///
+    /// Logits may be `[n, classes, ..]` for targets `[n, ..]`. Targets may be probabilities: floats of the logits' shape,
+    /// which have a derivative, too; then nothing is ignored, the result is of the type that both promote to, and the
+    /// mean divides by the number of rows.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -98,22 +106,18 @@ impl Tensor {
     }
 }
 
-fn nll_loss(
+/// Rows of classes of `[n, classes, ..]`, and a target for each.
+fn as_rows(
+    name: &'static str,
     x: &Value,
     targets: &Tensor,
-    options: &CrossEntropyOptions,
     place: Place,
-) -> Result<Tensor> {
-    let name = "nll_loss";
-    let dtype = x.dtype();
+) -> Result<(Tensor, Tensor)> {
     let shape = targets.shape()?;
-    // [n, classes, ..] as rows of classes.
     let rows = match x.shape().rank() {
         0 | 1 => x.clone().into_tensor(),
         rank => {
             let classes = x.shape()[1];
-            let last = x.clone().into_tensor().unsqueeze(rank as isize);
-            let rows = last.transpose(1, -1).squeeze(1);
             let fits = shape.rank() == rank - 1
                 && shape[0] == x.shape()[0]
                 && shape[1..] == x.shape()[2..];
@@ -121,6 +125,8 @@ fn nll_loss(
                 let problem = format!("targets of shape {shape} for shape {}", x.shape());
                 return Err(Error::shape(name, place, problem));
             }
+            let last = x.clone().into_tensor().unsqueeze(rank as isize);
+            let rows = last.transpose(1, -1).squeeze(1);
             rows.reshape([shape.numel(), classes])
         }
     };
@@ -128,14 +134,33 @@ fn nll_loss(
         0 => targets.clone(),
         _ => targets.reshape([shape.numel()]),
     };
-    let (x, operands) = checked(name, &rows.capture()?, &targets, options, place)?;
-    let (losses, weights) = picked(name, &x.into_tensor(), &operands, place)?;
-    let result = match options.reduction {
-        Reduction::Mean => mean(&losses.sum(), &weights.sum()),
-        Reduction::Sum => total(&losses.sum(), &weights.sum()),
-        Reduction::None => losses.reshape(&shape),
-    };
-    Ok(result.to_dtype(dtype))
+    Ok((rows, targets))
+}
+
+fn nll_loss(
+    x: &Value,
+    targets: &Tensor,
+    options: &CrossEntropyOptions,
+    place: Place,
+) -> Result<Tensor> {
+    let name = "nll_loss";
+    if options.label_smoothing != 0.0 {
+        let problem = "targets are smoothed where there are logits, in cross_entropy";
+        return Err(Error::value(name, place, problem));
+    }
+    let (rows, classes) = as_rows(name, x, targets, place)?;
+    let (rows, operands) = checked(name, &rows.capture()?, &classes, options, place)?;
+    let (losses, weights) = picked(name, &rows.into_tensor(), &operands, place)?;
+    let result = soft::reduced(losses, &weights, options.reduction);
+    Ok(shaped(result, targets, options)?.to_dtype(x.dtype()))
+}
+
+/// Losses that are not reduced in the targets' shape.
+fn shaped(result: Tensor, targets: &Tensor, options: &CrossEntropyOptions) -> Result<Tensor> {
+    Ok(match options.reduction {
+        Reduction::None => result.reshape(targets.shape()?),
+        _ => result,
+    })
 }
 
 /// The operands of the kernel, checked.
@@ -152,16 +177,27 @@ fn cross_entropy(
     options: &CrossEntropyOptions,
     place: Place,
 ) -> Result<Tensor> {
-    let (rank, dtype) = (x.shape().rank(), x.dtype());
-    let (x, operands) = checked("cross_entropy", x, targets, options, place)?;
-    let (losses, weights) = rows(&x, &operands, place)?;
-    let result = match options.reduction {
-        Reduction::Mean => mean(&losses.sum(), &weights.sum()),
-        Reduction::Sum => total(&losses.sum(), &weights.sum()),
-        Reduction::None if rank == 1 => losses.squeeze(0),
-        Reduction::None => losses,
+    let name = "cross_entropy";
+    let part = options.label_smoothing;
+    if !(0.0..=1.0).contains(&part) {
+        let problem = format!("a label smoothing of {part} is not within 0 and 1");
+        return Err(Error::value(name, place, problem));
+    }
+    if targets.dtype()?.is_float() && x.dtype().is_float() {
+        return soft::probable(x, &targets.capture()?, options, place);
+    }
+    let (logits, classes) = match x.shape().rank() {
+        // Their errors are those of the kernel's operands.
+        0..=2 => (x.clone().into_tensor(), targets.clone()),
+        _ => as_rows(name, x, targets, place)?,
     };
-    Ok(result.to_dtype(dtype))
+    let (logits, operands) = checked(name, &logits.capture()?, &classes, options, place)?;
+    let (losses, weights) = match part {
+        0.0 => rows(&logits, &operands, place)?,
+        _ => soft::smoothed(&logits, &operands, options, place)?,
+    };
+    let result = soft::reduced(losses, &weights, options.reduction);
+    Ok(shaped(result, targets, options)?.to_dtype(x.dtype()))
 }
 
 /// The mean of the rows from their sum and their weights' sum: NaN where none counts, as in torch, but

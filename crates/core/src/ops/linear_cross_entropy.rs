@@ -48,7 +48,7 @@ impl Tensor {
     }
 
     /// [`Tensor::linear_cross_entropy`] with the options of [`Tensor::cross_entropy_with`].
-    /// Without a reduction, all logits are computed at once.
+    /// Without a reduction or with smoothed targets, all logits are computed at once.
     ///
     /// ```
     /// # use wgrad::prelude::*;
@@ -103,6 +103,8 @@ impl Tensor {
                 .map_or([0], |shape| [shape.first().copied().unwrap_or(0)]);
             let chunked = (1..n).contains(&rows)
                 && options.reduction != Reduction::None
+                && options.label_smoothing == 0.0
+                && targets.dtype().is_ok_and(|dtype| !dtype.is_float())
                 && self.device().fusion()
                 && one(self, 2)
                 && one(weight, 2)

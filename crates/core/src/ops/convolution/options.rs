@@ -2,7 +2,7 @@
 
 /// How many zeros stand around the input of a convolution.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Padding<const N: usize> {
+pub enum ConvPadding<const N: usize> {
     /// So many on both sides of each dimension.
     Zeros([usize; N]),
     /// So many that the result is as large as the input; the one that cannot be shared stands behind. The stride is
@@ -12,16 +12,16 @@ pub enum Padding<const N: usize> {
     Valid,
 }
 
-impl<const N: usize> Padding<N> {
+impl<const N: usize> ConvPadding<N> {
     /// Before and behind dimension `d`, along which a kernel spans so many elements.
     pub(super) fn of(&self, d: usize, span: usize) -> (usize, usize) {
         match self {
-            Padding::Zeros(sizes) => (sizes[d], sizes[d]),
-            Padding::Same => {
+            ConvPadding::Zeros(sizes) => (sizes[d], sizes[d]),
+            ConvPadding::Same => {
                 let all = span.saturating_sub(1);
                 (all / 2, all - all / 2)
             }
-            Padding::Valid => (0, 0),
+            ConvPadding::Valid => (0, 0),
         }
     }
 }
@@ -32,7 +32,7 @@ impl<const N: usize> Padding<N> {
 /// # use wgrad::prelude::*;
 /// # let dev = wgrad::cpu();
 /// let (x, w) = (Tensor::ones([1, 4, 8, 8], &dev), Tensor::ones([4, 1, 3, 3], &dev));
-/// let options = ConvOptions { padding: Padding::Zeros([1, 1]), groups: 4, ..Default::default() };
+/// let options = ConvOptions { padding: ConvPadding::Zeros([1, 1]), groups: 4, ..Default::default() };
 /// let y = x.conv2d_with(&w, None, options); // each channel by itself
 /// assert_eq!(y.shape()?, [1, 4, 8, 8]);
 /// assert_eq!(y.to_vec::<f32>()?[..3], [4.0, 6.0, 6.0]);
@@ -43,7 +43,7 @@ pub struct ConvOptions<const N: usize> {
     /// Distance between the windows, 1 by default.
     pub stride: [usize; N],
     /// Zeros around the input, none by default.
-    pub padding: Padding<N>,
+    pub padding: ConvPadding<N>,
     /// Distance between the elements of a window, 1 by default.
     pub dilation: [usize; N],
     /// Into how many parts channels and results are divided, 1 by default.
@@ -54,7 +54,7 @@ impl<const N: usize> Default for ConvOptions<N> {
     fn default() -> ConvOptions<N> {
         ConvOptions {
             stride: [1; N],
-            padding: Padding::Valid,
+            padding: ConvPadding::Valid,
             dilation: [1; N],
             groups: 1,
         }
