@@ -186,7 +186,7 @@ impl Operation for SumPool {
             let each = g
                 .into_tensor()
                 .reshape(Shape::from(apart))
-                .expand(&Shape::from(dims));
+                .expand(Shape::from(dims));
             let fold = Fold {
                 windows: self.windows.clone(),
                 to: SmallVec::from_slice(&x.shape[x.shape.rank() - rank..]),

@@ -93,9 +93,8 @@ impl FewRows<'_> {
                             part[j] = a3.mul_add(b3[j], a2.mul_add(b2[j], sum));
                         }
                     }
-                    for p in fours..end {
-                        let (x, row) = (factors[p], row(p));
-                        for (sum, &y) in part.iter_mut().zip(row) {
+                    for (p, x) in (fours..end).zip(&factors[fours..end]) {
+                        for (sum, &y) in part.iter_mut().zip(row(p)) {
                             *sum = x.mul_add(y, *sum);
                         }
                     }

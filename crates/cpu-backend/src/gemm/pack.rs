@@ -144,8 +144,9 @@ unsafe fn turn<T: Copy>(column: impl Fn(usize) -> *const T, into: *mut T) {
     unsafe {
         let block: [[T; LANES]; LANES] =
             std::array::from_fn(|j| column(j).cast::<[T; LANES]>().read_unaligned());
-        for r in 0..LANES {
-            let row: [T; LANES] = std::array::from_fn(|j| block[j][r]);
+        let turned: [[T; LANES]; LANES] =
+            std::array::from_fn(|r| std::array::from_fn(|j| block[j][r]));
+        for (r, row) in turned.into_iter().enumerate() {
             into.add(r * WIDTH)
                 .cast::<[T; LANES]>()
                 .write_unaligned(row);
