@@ -266,6 +266,14 @@ fn what_does_not_fit_is_said() {
     );
     refused(x.adaptive_avg_pool2d([0, 2]), &["adaptive_avg_pool2d"]);
     refused(
+        x.adaptive_avg_pool2d([1 << 40, 3]),
+        &["adaptive_avg_pool2d", "[1099511627776, 3]"],
+    );
+    refused(
+        x.adaptive_max_pool2d([usize::MAX, 3]),
+        &["adaptive_max_pool2d"],
+    );
+    refused(
         x.max_unpool2d(&tensor(1, &[1], &dev).to_dtype(DType::I32), [2, 2]),
         &["max_unpool2d", "[1]"],
     );

@@ -97,7 +97,7 @@ macro_rules! pools {
                     };
                     let mean = avg_pool(stringify!($lp), &self.pow(p), &kernel, &options, place);
                     let mean = Tensor::or_fail(self.device(), mean);
-                    let sum = mean.sign() * mean.abs().relu() * kernel.iter().product::<usize>() as f64;
+                    let sum = mean.sign() * mean.abs().relu() * kernel.iter().map(|&k| k as f64).product::<f64>();
                     sum.pow(1.0 / p)
                 })
             }
@@ -435,7 +435,7 @@ fn avg_pool<const N: usize>(
     };
     let sums = apply(AnyOperation::new(op), &[&wide], &[0], place)?.remove(0);
     let mut mean = sums;
-    let mut whole = 1;
+    let mut whole = 1.0;
     for d in 0..N {
         if options.divisor.is_some() {
             break;
@@ -445,7 +445,7 @@ fn avg_pool<const N: usize>(
         let end = elements[d] + 2 * padding;
         let clipped = (counts[d] - 1) * step + size > end;
         if !clipped && (padding == 0 || options.count_include_pad) {
-            whole *= size;
+            whole *= size as f64;
             continue;
         }
         let mut dims = Dims::from_elem(1, N);
@@ -461,10 +461,10 @@ fn avg_pool<const N: usize>(
         };
         mean = mean / count.to_dtype(wide.dtype()).reshape(Shape::from(dims));
     }
-    let whole = options.divisor.unwrap_or(whole);
-    let mean = match whole {
-        1 => mean,
-        _ => mean / whole as f64,
+    let whole = options.divisor.map_or(whole, |divisor| divisor as f64);
+    let mean = match whole == 1.0 {
+        true => mean,
+        false => mean / whole,
     };
     mean.to_dtype(dtype).checked()
 }
@@ -502,7 +502,10 @@ fn unpool<const N: usize>(
         };
         to.push(size);
     }
-    let plane: usize = to[lead..].iter().product();
+    let Some(plane) = Shape::new(&to[lead..]).checked_numel() else {
+        let problem = format!("too many elements: {}", Shape::from(to));
+        return Err(Error::shape(name, place, problem));
+    };
     let mut flat = Dims::from_slice(&shape[..lead]);
     flat.push(plane);
     let zeros = Tensor::zeros(Shape::from(flat), (value.dtype(), &value.node.device));

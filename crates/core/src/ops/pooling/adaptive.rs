@@ -1,15 +1,25 @@
 //! Pools of a given number of windows, which may differ in size by one element and overlap by one.
 
 use super::{AvgPoolOptions, MaxPoolOptions, avg_pool, max_pool, operand};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, Value};
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
 
-fn check(name: &'static str, size: &[usize], place: Place) -> Result<()> {
-    match size.contains(&0) {
-        true => Err(Error::value(name, place, format!("{size:?} windows"))),
-        false => Ok(()),
+/// More windows along a dimension are taken for a mistake: where they begin is counted one by one.
+const MOST_WINDOWS: usize = 1 << 24;
+
+/// The operand, if there may be so many windows.
+fn operand_of<const N: usize>(
+    name: &'static str,
+    x: &Tensor,
+    size: &[usize; N],
+    place: Place,
+) -> Result<Value> {
+    let value = operand(name, x, N, place)?;
+    if size.contains(&0) || size.iter().any(|&count| count > MOST_WINDOWS) {
+        return Err(Error::value(name, place, format!("{size:?} windows")));
     }
+    Ok(value)
 }
 
 /// The size of windows that are all of one and do not overlap, if they are.
@@ -72,8 +82,7 @@ pub(super) fn avg<const N: usize>(
     size: &[usize; N],
     place: Place,
 ) -> Result<Tensor> {
-    check(name, size, place)?;
-    let value = operand(name, x, N, place)?;
+    let value = operand_of(name, x, size, place)?;
     let lead = value.shape().rank() - N;
     if let Some(kernel) = even(&value.shape()[lead..], size) {
         return avg_pool(name, x, &kernel, &AvgPoolOptions::default(), place);
@@ -103,8 +112,7 @@ pub(super) fn max<const N: usize>(
     size: &[usize; N],
     place: Place,
 ) -> Result<(Tensor, Tensor)> {
-    check(name, size, place)?;
-    let value = operand(name, x, N, place)?;
+    let value = operand_of(name, x, size, place)?;
     let lead = value.shape().rank() - N;
     if let Some(kernel) = even(&value.shape()[lead..], size) {
         let (values, at) = max_pool(name, x, &kernel, &MaxPoolOptions::default(), true, place)?;
