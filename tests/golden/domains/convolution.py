@@ -95,3 +95,12 @@ def cases(d):
             out = w[1] * args.get("groups", 1)
             for dtype in FLOATS if i < 2 else ["f32"]:
                 d.case(op, transposed, operands(x, w, out, dtype, i % 2 == 0), args, second=i < 2, **tolerance(dtype))
+    # Of few elements, for differences.
+    for n, x, w, args in [
+        (3, (1, 1, 3, 3, 3), (2, 1, 2, 2, 2), {}),
+        (3, (1, 1, 3, 3, 3), (2, 1, 2, 2, 2), {"stride": [2, 1, 2], "padding": [1, 0, 1]}),
+        (2, (1, 2, 4, 4), (2, 2, 2, 2), {"stride": [2, 1], "padding": [1, 1]}),
+    ]:
+        d.case(f"conv{n}d_with" if args else f"conv{n}d", conv, operands(x, w, w[0], "f64", True), args)
+    for n, x, w, args in [(2, (1, 2, 3, 3), (2, 2, 2, 2), {}), (2, (1, 2, 2, 3), (2, 2, 3, 2), {"stride": [2, 1], "padding": [1, 0]}), (3, (1, 1, 2, 2, 2), (1, 2, 2, 2, 2), {})]:
+        d.case(f"conv_transpose{n}d_with" if args else f"conv_transpose{n}d", transposed, operands(x, w, w[1], "f64", True), args)

@@ -13,6 +13,7 @@ def cases(d):
     maxima(d)
     means(d)
     adaptive(d)
+    small(d)
 
 
 def narrow(dtype, atol=None):
@@ -136,3 +137,25 @@ def adaptive(d):
                     d.case(f"adaptive_max_pool{n}d", lambda x, size, f=most: f(x, size), [x], {"size": size}, **narrow(dtype))
             for x in inputs(n):
                 d.case(f"adaptive_max_pool{n}d_with_indices", lambda x, size, f=most: to_i32(f(x, size, return_indices=True)), [x], {"size": size})
+
+
+def small(d):
+    """Cases of few elements, for differences."""
+    for n in (1, 2, 3):
+        x = numbers([(1, 2, 7), (1, 1, 5, 6), (1, 1, 3, 3, 4)][n - 1], 31, 0.3, 1.9, "f64")
+        name = lambda kind: getattr(F, f"{kind}_pool{n}d")
+        most, mean, power = name("max"), name("avg"), name("lp")
+        d.case(f"max_pool{n}d", lambda x, kernel: most(x, kernel), [x], {"kernel": [2] * n})
+        form = {"kernel": [3] * n, "stride": [2] * n, "padding": [1] * n}
+        d.case(f"max_pool{n}d_with", lambda x, kernel, stride, padding: most(x, kernel, stride, padding), [x], form)
+        d.case(f"max_pool{n}d_with_indices", lambda x, kernel, stride, padding: to_i32(most(x, kernel, stride, padding, return_indices=True)), [x], form)
+        d.case(f"avg_pool{n}d", lambda x, kernel: mean(x, kernel), [x], {"kernel": [2] * n})
+        d.case(f"avg_pool{n}d_with", lambda x, kernel, stride, padding: mean(x, kernel, stride, padding), [x], form)
+        for p in [2.0, 3.0]:
+            d.case(f"lp_pool{n}d", lambda x, p, kernel: power(x, p, *one(kernel)), [x], {"p": p, "kernel": [2] * n})
+            d.case(f"lp_pool{n}d_with", lambda x, p, kernel, stride: power(x, p, *one(kernel, stride)), [x], {"p": p, "kernel": [2] * n, "stride": [1] * n})
+        size = [2, 3, 2][:n]
+        d.case(f"adaptive_avg_pool{n}d", lambda x, size: getattr(F, f"adaptive_avg_pool{n}d")(x, size), [x], {"size": size})
+        largest = getattr(F, f"adaptive_max_pool{n}d")
+        d.case(f"adaptive_max_pool{n}d", lambda x, size: largest(x, size), [x], {"size": size})
+        d.case(f"adaptive_max_pool{n}d_with_indices", lambda x, size: to_i32(largest(x, size, return_indices=True)), [x], {"size": size})
