@@ -21,8 +21,8 @@ macro_rules! convolutions {
             #[doc = concat!("The convolution of `", $x, "` with the weight `", $w, "` (as `torch.nn.functional.",
                 stringify!($conv), "`, a cross-correlation): at each place the sum over the channels and a window of ",
                 "products with the weight, plus `bias` of `[out]`. The result has the type that the operands promote to.\n\n",
-                "    y[n, o, p] = bias[o] + sum over c, t of x[n, c, p + t] w[o, c, t]\n\n",
-                "Without the dimension of the batch, so is the result. ", $example)]
+                "```text\ny[n, o, p] = bias[o] + sum over c, t of x[n, c, p + t] w[o, c, t]\n```\n\n",
+                "Without the dimension of the batch, so is the result.\n\n", $example)]
             #[track_caller]
             pub fn $conv(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
                 let place = Place::caller();

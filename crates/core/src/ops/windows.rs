@@ -130,7 +130,7 @@ pub(crate) fn span(size: usize, dilation: usize) -> usize {
 impl Tensor {
     /// All windows of `size` elements along `dim`, each `step` from the last, as `torch.Tensor.unfold`: dimension
     /// `dim` counts the windows, and a last dimension is added for their elements. A view: windows may overlap, and
-    /// no bytes are moved. The derivative adds up what the windows share ([`Tensor::fold`]).
+    /// no bytes are moved. The derivative adds up what the windows share.
     ///
     /// `[.., s, ..]` becomes `[.., (s - size) / step + 1, .., size]`.
     ///
