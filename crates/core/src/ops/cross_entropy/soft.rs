@@ -44,7 +44,8 @@ pub(super) fn probable(
     let shape = x.shape();
     if targets.shape() != shape {
         let problem = format!(
-            "probabilities of shape {} for logits of shape {shape}",
+            "targets of {} are probabilities, of the logits' shape {shape} and not {}; classes are integers",
+            targets.dtype(),
             targets.shape()
         );
         return Err(Error::shape(name, place, problem));
