@@ -228,7 +228,7 @@ fn of_soft_targets() {
             x.cross_entropy_with(&classes, smoothed(1.5)),
         ),
         (
-            "cross_entropy: probabilities of shape [3] for logits of shape [2, 3]",
+            "cross_entropy: targets of f32 are probabilities, of the logits' shape [2, 3] and not [3]; classes are integers",
             x.cross_entropy(&Tensor::ones([3], &dev)),
         ),
         (
