@@ -40,6 +40,8 @@ impl Fold {
 
 impl Operation for Fold {
     const NAME: &'static str = "fold";
+    // Its reference goes over all elements of a window, of which there may be billions in padding.
+    const PRIMITIVE: bool = true;
 
     fn results(&self, operands: &[Spec]) -> Result<Vec<Spec>, String> {
         let rank = self.rank();

@@ -75,6 +75,8 @@ const RESULTS_OF_MAX: usize = 2;
 
 impl Operation for MaxPool {
     const NAME: &'static str = "max_pool";
+    // Its reference goes over all elements of a window, of which there may be billions in padding.
+    const PRIMITIVE: bool = true;
     const RESULTS: usize = RESULTS_OF_MAX;
 
     fn results(&self, operands: &[Spec]) -> Result<Vec<Spec>, String> {
@@ -148,6 +150,8 @@ impl Operation for MaxPool {
 
 impl Operation for SumPool {
     const NAME: &'static str = "sum_pool";
+    // Its reference goes over all elements of a window, of which there may be billions in padding.
+    const PRIMITIVE: bool = true;
 
     fn results(&self, operands: &[Spec]) -> Result<Vec<Spec>, String> {
         Ok(vec![pooled(&self.windows, &self.counts, operands)?])

@@ -133,27 +133,24 @@ impl Folded {
     /// `x` is a plane of the checked operand.
     unsafe fn add<T: Copy + std::ops::AddAssign>(&self, x: *const T, y: &mut [T]) {
         let Loops {
-            size,
             counts,
             elements,
             step,
+            dilation,
+            low,
             ..
         } = self.loops;
         let along = |strides: [isize; 3], at: [usize; 3]| -> isize {
             strides.iter().zip(at).map(|(s, i)| s * i as isize).sum()
         };
         for o0 in 0..counts[0] {
-            for t0 in 0..size[0] {
-                let Some(s0) = self.loops.at(0, o0, t0) else {
-                    continue;
-                };
+            for t0 in self.loops.elements_of(0, o0) {
+                let s0 = o0 * step[0] + t0 * dilation[0] - low[0];
                 for o1 in 0..counts[1] {
-                    for t1 in 0..size[1] {
-                        let Some(s1) = self.loops.at(1, o1, t1) else {
-                            continue;
-                        };
+                    for t1 in self.loops.elements_of(1, o1) {
+                        let s1 = o1 * step[1] + t1 * dilation[1] - low[1];
                         let row = (s0 * elements[1] + s1) * elements[2];
-                        for t2 in 0..size[2] {
+                        for t2 in self.loops.elements_of_any() {
                             let (windows, s2) = self.loops.inside(t2);
                             let from = along(self.outer, [o0, o1, windows.start])
                                 + along(self.inner, [t0, t1, t2]);

@@ -48,13 +48,6 @@ impl Loops {
         self.counts.iter().product()
     }
 
-    /// Where element `t` of window `o` lies along dimension `d`, if it lies within.
-    pub fn at(&self, d: usize, o: usize, t: usize) -> Option<usize> {
-        let at = o * self.step[d] + t * self.dilation[d];
-        at.checked_sub(self.low[d])
-            .filter(|&at| at < self.elements[d])
-    }
-
     /// The elements of window `o` along dimension `d` that lie within.
     pub fn elements_of(&self, d: usize, o: usize) -> Range<usize> {
         let (begin, dilation) = (o * self.step[d], self.dilation[d]);
