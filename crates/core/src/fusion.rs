@@ -6,6 +6,7 @@
 //! kernel of rows of it: such a kernel takes in further maps and reductions of the space, in as many
 //! stages as they need. Grouping depends on nothing but the list of nodes: same program, same kernels, same bits.
 
+mod assembly;
 pub(crate) mod graph;
 mod relocation;
 mod space;
@@ -148,6 +149,7 @@ impl Grouping<'_> {
                 }
                 if self.of[i] == own {
                     self.absorb(i);
+                    self.join_alike(i);
                 }
             }
             Op::Operation { .. } => {
@@ -508,6 +510,28 @@ impl Grouping<'_> {
             }
             if let Some(own) = self.groups[own].as_mut() {
                 own.prologue.push((r, group.members));
+            }
+        }
+    }
+
+    /// Lets a reduction run beside another over the same space that reads one of its operands, which so is read
+    /// once: the gradients of a norm's weight and bias.
+    fn join_alike(&mut self, r: usize) {
+        let Some(group) = self.get(self.of[r]) else {
+            return;
+        };
+        let operands = group.all().flat_map(|i| &self.graph.items[i].inputs);
+        let items = operands.filter_map(|input| match input {
+            Input::Item(p, _) => Some(*p),
+            _ => None,
+        });
+        let users = items.flat_map(|p| self.users[p].iter().copied());
+        let mut others: Vec<usize> = users.filter(|&u| u < r).map(|u| self.of[u]).collect();
+        others.sort_unstable();
+        others.dedup();
+        for g in others {
+            if self.get(g).is_some_and(|g| g.kind == Kind::Reduce) {
+                self.try_merge(g, self.of[r]);
             }
         }
     }
