@@ -514,18 +514,14 @@ impl Grouping<'_> {
         }
     }
 
-    /// Lets a reduction run beside another over the same space that reads one of its operands, which so is read
-    /// once: the gradients of a norm's weight and bias.
+    /// Lets a reduction run beside another over the same space that reads what it reads, or what that was computed
+    /// of: the gradients of a norm's weight and bias.
     fn join_alike(&mut self, r: usize) {
-        let Some(group) = self.get(self.of[r]) else {
-            return;
-        };
-        let operands = group.all().flat_map(|i| &self.graph.items[i].inputs);
-        let items = operands.filter_map(|input| match input {
-            Input::Item(p, _) => Some(*p),
-            _ => None,
-        });
-        let users = items.flat_map(|p| self.users[p].iter().copied());
+        let own = self.of[r];
+        let read = self.operands(own);
+        let nearest = read.iter().flat_map(|&p| self.operands(self.of[p]));
+        let read: Vec<usize> = read.iter().copied().chain(nearest).collect();
+        let users = read.iter().flat_map(|&p| self.users[p].iter().copied());
         let mut others: Vec<usize> = users.filter(|&u| u < r).map(|u| self.of[u]).collect();
         others.sort_unstable();
         others.dedup();
@@ -534,6 +530,17 @@ impl Grouping<'_> {
                 self.try_merge(g, self.of[r]);
             }
         }
+    }
+
+    /// The items that a group reads, each as often as it does.
+    fn operands(&self, g: usize) -> Vec<usize> {
+        let items = self.get(g).into_iter().flat_map(Group::all);
+        let inputs = items.flat_map(|i| &self.graph.items[i].inputs);
+        let operands = inputs.filter_map(|input| match input {
+            Input::Item(p, _) => Some(*p),
+            _ => None,
+        });
+        operands.collect()
     }
 
     /// The groups in topological order, each as early as its last member allows.
