@@ -66,6 +66,22 @@ fn parts_that_fill_a_whole_are_one_join() {
 }
 
 #[test]
+fn many_parts_are_joined_in_steps() {
+    let steps = |x: &Tensor| (0..300).map(|i| x.select(1, i)).collect();
+    assert_gradient(&[4, 300, 3], steps, None);
+    for dev in all().into_iter().filter(Device::fusion) {
+        let x = tensor(1, &[100, 8], &dev).requires_grad();
+        let sum = (0..100).fold(Tensor::zeros((), &dev), |sum, i| {
+            sum + (x.select(0, i) * i as f64).sum()
+        });
+        dev.synchronize().unwrap();
+        let count = launches(&dev, || sum.backward().unwrap());
+        // A kernel for each part's slope at most, and fewer than those for the joins.
+        assert!(count < 150, "{count} kernels");
+    }
+}
+
+#[test]
 fn other_parts_are_added_up() {
     let overlapping = |x: &Tensor| vec![x.narrow(0, 0, 4), x.narrow(0, 3, 4)];
     assert_gradient(&[7, 3], overlapping, None);

@@ -44,6 +44,10 @@ const DIRECT_B_SHALLOW: usize = 64 * 1024;
 const SHALLOW_ROWS: usize = 24;
 /// Up to so many rows a product is a sum of B's rows, or dot products with its columns.
 pub(crate) const VECTOR_ROWS: usize = 2;
+/// The same where B is the windows of something smaller, whose packing makes many elements of few, and so many of
+/// them lie next to each other.
+const WINDOW_ROWS: usize = 8;
+const WINDOW_RUN: usize = 12;
 /// A product `C = A B`, or the part of one from depth `start` on.
 #[derive(Clone, Copy)]
 pub(crate) struct Gemm<'a> {
@@ -134,12 +138,24 @@ impl Gemm<'_> {
         self.a.strides.is_none() || self.n >= PACK_A_COLUMNS && self.m > VECTOR_ROWS
     }
 
+    /// Whether it is sums of B's rows, or dot products with its columns.
+    fn is_of_few_rows(&self) -> bool {
+        let run = self.b.columns.dense();
+        let windows = self.b.strides.is_none() && run >= WINDOW_RUN;
+        let fits = match self.m {
+            0..=VECTOR_ROWS => run.max(self.b.rows.dense()) > 1,
+            m => m <= WINDOW_ROWS && windows && run >= self.b.rows.dense(),
+        };
+        fits && !self.adds && self.a.dtype == DType::F32 && self.b.dtype == DType::F32
+    }
+
     /// Whether B is to be packed before blocks of C are computed.
     pub fn packs_b(&self) -> bool {
         let size = self.k * self.n;
-        let direct = if self.m <= VECTOR_ROWS {
-            let dense = self.b.rows.dense().max(self.b.columns.dense());
-            self.a.dtype == DType::F32 && self.b.dtype == DType::F32 && dense > 1
+        let direct = if self.is_of_few_rows() {
+            true
+        } else if self.m <= VECTOR_ROWS {
+            false
         } else {
             self.b.strides.is_some_and(|(_, along)| along == 1)
                 && (size <= DIRECT_B || (self.m <= SHALLOW_ROWS && size <= DIRECT_B_SHALLOW))
@@ -229,7 +245,7 @@ impl WithSimd for Block<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if let (Source::Direct(b), true) = (self.b, self.gemm.m <= VECTOR_ROWS) {
+        if let (Source::Direct(b), true) = (self.b, self.gemm.is_of_few_rows()) {
             let few = FewRows {
                 gemm: self.gemm,
                 a: self.a,
@@ -237,7 +253,7 @@ impl WithSimd for Block<'_> {
                 c: self.c,
             };
             // SAFETY: `block`'s caller's promise; B is direct only where it is dense one way.
-            return unsafe { few.compute(simd, self.rows, self.columns) };
+            return unsafe { few.compute(simd, self.rows, self.columns, self.scratch) };
         }
         // SAFETY: `block`'s caller's promise.
         unsafe { self.run::<S, HEIGHT>(simd) };

@@ -20,62 +20,101 @@ use crate::types::shape::Shape;
 type Part = (usize, Input);
 
 impl Graph {
-    /// The graph with joins in place of sums of at most `most` parts that lie side by side.
-    pub fn join_parts(mut self, most: usize) -> Graph {
-        if !self.items.iter().any(|item| placed(item).is_some()) {
+    /// The graph with joins in place of sums of parts that lie side by side. More than `most` parts are joined in
+    /// steps, neighbours first.
+    pub fn join_parts(self, most: usize) -> Graph {
+        if most < 2 || !self.items.iter().any(|item| placed(item).is_some()) {
             return self;
         }
         let users = self.users();
         let only = |i: usize, user: usize| users[i][..] == [user];
-        // Larger sums before those in them.
-        for i in (0..self.items.len()).rev() {
-            let mut parts = Vec::new();
-            let sum = self.items[i].op == Op::Map(MapOp::Add);
-            if sum && let Some(dim) = self.parts(i, &only, &mut parts) {
-                let shape = self.items[i].shape.clone();
-                self.items[i].join(parts, dim, shape, most);
+        let sums = self.sums(&only);
+        let join_of = |i: usize| {
+            let dim = sums[i]?;
+            let inner = users[i].len() == 1 && sums[users[i][0]].is_some() && !self.items[i].root;
+            let parts = (!inner).then(|| self.parts(i, &sums))?;
+            Some((side_by_side(parts, dim, self.items[i].shape[dim])?, dim))
+        };
+        let mut items: Vec<Item> = Vec::with_capacity(self.items.len());
+        let mut moved = Vec::with_capacity(self.items.len());
+        for (i, item) in self.items.iter().enumerate() {
+            let mut item = item.clone();
+            if let Some((parts, dim)) = join_of(i) {
+                item.op = joined(dim);
+                item.inputs = parts.into();
             }
+            for input in &mut item.inputs {
+                if let Input::Item(p, _) = input {
+                    *p = moved[*p];
+                }
+            }
+            while let (true, Some(dim)) = (item.inputs.len() > most, join_dim(&item.op)) {
+                let steps = item.inputs.chunks(most).map(|part| item.part(part, dim));
+                let steps: Vec<Item> = steps.collect();
+                item.inputs = SmallVec::new();
+                for step in steps {
+                    let whole = Layout::contiguous(step.shape.clone());
+                    item.inputs.push(Input::Item(items.len(), whole));
+                    items.push(step);
+                }
+            }
+            moved.push(items.len());
+            items.push(item);
         }
-        for i in 0..self.items.len() {
-            self.join_in_order(i, &only);
+        let mut graph = Graph {
+            items,
+            leaves: self.leaves,
+        };
+        let users = graph.users();
+        let only = |i: usize, user: usize| users[i][..] == [user];
+        for i in 0..graph.items.len() {
+            graph.join_in_order(i, &only);
         }
-        self.without_dead()
+        graph.without_dead()
     }
 
-    /// Collects the parts that sum `i` consists of; the dimension along which they lie.
-    fn parts(
-        &self,
-        i: usize,
-        only: &impl Fn(usize, usize) -> bool,
-        parts: &mut Vec<Part>,
-    ) -> Option<usize> {
-        let mut along = None;
-        for input in &self.items[i].inputs {
-            let Input::Item(p, layout) = input else {
-                return None;
-            };
-            let term = &self.items[*p];
-            let shape = &self.items[i].shape;
-            if !only(*p, i) || term.root || !layout.is_whole() || term.shape != *shape {
-                return None;
-            }
-            let dim = match (placed(term), &term.op) {
-                (Some(place), _) => {
-                    let (Input::Item(_, layout) | Input::Leaf(_, layout)) = &term.inputs[0] else {
-                        return None;
-                    };
-                    let dim = only_dim(place, &layout.shape)?;
-                    parts.push((place.start[dim], term.inputs[0].clone()));
-                    dim
+    /// For each item that is a sum of nothing but parts, which nothing else uses, the dimension along which they lie.
+    fn sums(&self, only: &impl Fn(usize, usize) -> bool) -> Vec<Option<usize>> {
+        let mut sums: Vec<Option<usize>> = Vec::with_capacity(self.items.len());
+        for (i, item) in self.items.iter().enumerate() {
+            let along = |input: &Input| {
+                let Input::Item(p, layout) = input else {
+                    return None;
+                };
+                let term = &self.items[*p];
+                if !only(*p, i) || term.root || !layout.is_whole() || term.shape != item.shape {
+                    return None;
                 }
-                (None, Op::Map(MapOp::Add)) => self.parts(*p, only, parts)?,
-                _ => return None,
+                match placed(term) {
+                    Some(place) => only_dim(place, &term.inputs[0].layout()?.shape),
+                    None => sums[*p],
+                }
             };
-            if *along.get_or_insert(dim) != dim {
-                return None;
+            let dim = match (&item.op, &item.inputs[..]) {
+                (Op::Map(MapOp::Add), [a, b]) => along(a).filter(|_| along(a) == along(b)),
+                _ => None,
+            };
+            sums.push(dim);
+        }
+        sums
+    }
+
+    /// The parts that sum `i` consists of.
+    fn parts(&self, i: usize, sums: &[Option<usize>]) -> Vec<Part> {
+        let (mut parts, mut left) = (Vec::new(), vec![i]);
+        while let Some(i) = left.pop() {
+            for input in &self.items[i].inputs {
+                let Input::Item(p, _) = input else { continue };
+                match placed(&self.items[*p]) {
+                    Some(place) => {
+                        let dim = sums[i].unwrap_or(0);
+                        parts.push((place.start[dim], self.items[*p].inputs[0].clone()));
+                    }
+                    None => left.push(*p),
+                }
             }
         }
-        along
+        parts
     }
 
     /// Makes item `i` a join where it is the copy of one, used by nothing else, with its dimensions in another order.
@@ -86,10 +125,7 @@ impl Graph {
             return;
         };
         let from = &self.items[*p];
-        let Op::Operation { op, .. } = &from.op else {
-            return;
-        };
-        let Some(&Concat { dim }) = op.downcast_ref() else {
+        let Some(dim) = join_dim(&from.op) else {
             return;
         };
         let Some(order) = order_of(layout, &from.shape) else {
@@ -109,23 +145,39 @@ impl Graph {
 }
 
 impl Item {
-    /// Becomes the join of parts, if they fill `shape` along `dim`.
-    fn join(&mut self, mut parts: Vec<Part>, dim: usize, shape: Shape, most: usize) {
-        parts.sort_by_key(|(start, _)| *start);
-        let mut end = 0;
-        for (start, input) in &parts {
-            let (Input::Item(_, layout) | Input::Leaf(_, layout)) = input else {
-                return;
-            };
-            if *start != end {
-                return;
-            }
-            end += layout.shape[dim];
+    /// The join of some of a join's parts.
+    fn part(&self, inputs: &[Input], dim: usize) -> Item {
+        let size = |input: &Input| input.layout().map_or(0, |layout| layout.shape[dim]);
+        let mut dims = self.shape.to_vec();
+        dims[dim] = inputs.iter().map(size).sum();
+        Item {
+            inputs: inputs.into(),
+            shape: Shape::from(dims),
+            root: false,
+            home: None,
+            ..self.clone()
         }
-        if end == shape[dim] && parts.len() <= most {
-            self.inputs = parts.into_iter().map(|(_, input)| input).collect();
-            self.op = joined(dim);
+    }
+}
+
+/// The parts in order, if they fill `size` elements along `dim`.
+fn side_by_side(mut parts: Vec<Part>, dim: usize, size: usize) -> Option<Vec<Input>> {
+    parts.sort_by_key(|(start, _)| *start);
+    let mut end = 0;
+    for (start, input) in &parts {
+        if *start != end {
+            return None;
         }
+        end += input.layout()?.shape[dim];
+    }
+    (end == size).then(|| parts.into_iter().map(|(_, input)| input).collect())
+}
+
+/// The dimension of a join.
+fn join_dim(op: &Op) -> Option<usize> {
+    match op {
+        Op::Operation { op, .. } => op.downcast_ref().map(|&Concat { dim }| dim),
+        _ => None,
     }
 }
 

@@ -209,6 +209,14 @@ fn is_linear(op: &Op) -> bool {
 }
 
 impl Input {
+    /// The view; `None` for a scalar.
+    pub fn layout(&self) -> Option<&Layout> {
+        match self {
+            Input::Item(_, layout) | Input::Leaf(_, layout) => Some(layout),
+            Input::Scalar(_) => None,
+        }
+    }
+
     /// The same operand through a layout made from its own; `None` for a scalar.
     pub fn with(&self, change: impl FnOnce(&Layout) -> Layout) -> Option<Input> {
         match self {

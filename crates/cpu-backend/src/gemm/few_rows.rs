@@ -1,4 +1,4 @@
-//! Products of one or two rows, which are bound by reading B: it is read where it lies.
+//! Products of few rows, which are bound by reading B: it is read where it lies.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use pulp::Simd;
 
 use super::{DEPTH, Gemm, Matrix};
 use crate::cursor::Cursor;
-use crate::scratch;
+use crate::scratch::Scratch;
 
 /// Elements of a dot product that are added up before their sum is added to the others.
 const DOT: usize = 16 * DEPTH;
@@ -22,88 +22,79 @@ pub(super) struct FewRows<'a> {
 }
 
 impl FewRows<'_> {
-    /// Computes `rows` and `columns` of C.
+    /// Computes `rows` and `columns` of C. Scratch comes from outside: a closure in here would be compiled without the
+    /// instructions of `S`.
     ///
     /// # Safety
     /// As for [`Gemm::block`]; columns or rows of B are dense.
     #[inline(always)]
-    pub unsafe fn compute<S: Simd>(&self, simd: S, rows: Range<usize>, columns: Range<usize>) {
+    pub unsafe fn compute<S: Simd>(
+        &self,
+        simd: S,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        scratch: &mut Scratch,
+    ) {
         let Gemm { k, start, a, b, .. } = *self.gemm;
-        scratch::with(|scratch| {
-            let factors = scratch.slice::<f32>(k);
-            for i in rows {
-                let mut cursor = Cursor::new(a.columns);
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let row = self.a.offset(a.rows.at(i) * 4);
-                    cursor.gather(row, 4, start, factors.as_mut_ptr().cast(), k);
-                    if b.columns.dense() >= b.rows.dense() {
-                        self.sum_of_rows(i, factors, columns.clone());
-                    } else {
-                        self.dots(simd, i, factors, columns.clone());
-                    }
+        let words = scratch.slice::<u64>(k + (rows.len() * k + STRIP).div_ceil(2));
+        let (starts, rest) = words.split_at_mut(k);
+        let starts: &mut [i64] = bytemuck::cast_slice_mut(starts);
+        let (factors, part) =
+            bytemuck::cast_slice_mut::<u64, f32>(rest).split_at_mut(rows.len() * k);
+        for (i, factors) in rows.clone().zip(factors.chunks_exact_mut(k)) {
+            let mut cursor = Cursor::new(a.columns);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let row = self.a.offset(a.rows.at(i) * 4);
+                cursor.gather(row, 4, start, factors.as_mut_ptr().cast(), k);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            if b.columns.dense() >= b.rows.dense() {
+                offsets(&mut Cursor::new(b.rows), start, starts);
+                self.sums_of_rows(rows, factors, starts, part, columns);
+            } else {
+                for (i, factors) in rows.zip(factors.chunks_exact(k)) {
+                    self.dots(simd, i, factors, columns.clone());
                 }
             }
-        });
+        }
     }
 
-    /// The sum of B's rows times `factors`, four at a time, along what of them lies next to each other.
+    /// The sums of B's rows, which begin at `starts`, times the factors of each row of A, along what of them lies next
+    /// to each other: that stays in the caches from one row of A to the next.
     ///
     /// # Safety
     /// As for [`FewRows::compute`].
     #[inline(always)]
-    unsafe fn sum_of_rows(&self, i: usize, factors: &[f32], columns: Range<usize>) {
-        let Gemm { n, k, start, .. } = *self.gemm;
-        let Matrix {
-            rows,
-            columns: across,
-            ..
-        } = self.gemm.b;
-        scratch::with_many(2, |scratch| {
-            let [starts, part] = scratch else { return };
-            let starts = starts.slice::<isize>(k);
-            let part = part.slice::<f32>(STRIP);
-            offsets(&mut Cursor::new(rows), start, starts);
-            let mut cursor = Cursor::new(across);
-            cursor.seek(columns.start);
-            while cursor.position() < columns.end {
-                let first = cursor.position();
-                let (at, _, count) = cursor.next_run(STRIP.min(columns.end - first));
+    unsafe fn sums_of_rows(
+        &self,
+        rows: Range<usize>,
+        factors: &[f32],
+        starts: &[i64],
+        part: &mut [f32],
+        columns: Range<usize>,
+    ) {
+        let Gemm { n, k, .. } = *self.gemm;
+        let mut cursor = Cursor::new(self.gemm.b.columns);
+        cursor.seek(columns.start);
+        while cursor.position() < columns.end {
+            let first = cursor.position();
+            let (at, _, count) = cursor.next_run(STRIP.min(columns.end - first));
+            let row = |p: usize| {
                 // SAFETY: the caller's promise.
-                let (row, c) = unsafe {
-                    let row = |p: usize| {
-                        let from = self.b.offset(starts[p] + at);
-                        std::slice::from_raw_parts(from, count)
-                    };
-                    let c = std::slice::from_raw_parts_mut(self.c.add(i * n + first), count);
-                    (row, c)
-                };
-                c.fill(0.0);
-                for from in (0..k).step_by(DEPTH) {
-                    let end = k.min(from + DEPTH);
-                    let fours = from + (end - from) / 4 * 4;
-                    let part = &mut part[..count];
-                    part.fill(0.0);
-                    for p in (from..fours).step_by(4) {
-                        let (b0, b1, b2, b3) = (row(p), row(p + 1), row(p + 2), row(p + 3));
-                        let (a0, a1) = (factors[p], factors[p + 1]);
-                        let (a2, a3) = (factors[p + 2], factors[p + 3]);
-                        for j in 0..count {
-                            let sum = a1.mul_add(b1[j], a0.mul_add(b0[j], part[j]));
-                            part[j] = a3.mul_add(b3[j], a2.mul_add(b2[j], sum));
-                        }
-                    }
-                    for (p, x) in (fours..end).zip(&factors[fours..end]) {
-                        for (sum, &y) in part.iter_mut().zip(row(p)) {
-                            *sum = x.mul_add(y, *sum);
-                        }
-                    }
-                    for (sum, &x) in c.iter_mut().zip(&*part) {
-                        *sum += x;
-                    }
+                unsafe {
+                    let from = self.b.offset(starts[p] as isize + at);
+                    std::slice::from_raw_parts(from, count)
                 }
+            };
+            for (i, factors) in rows.clone().zip(factors.chunks_exact(k)) {
+                // SAFETY: the caller's promise.
+                let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(i * n + first), count) };
+                sum_of_rows(row, factors, &mut part[..count], c);
             }
-        });
+        }
     }
 
     /// The dot products of `factors` with B's columns.
@@ -138,14 +129,48 @@ impl FewRows<'_> {
     }
 }
 
+/// The sum of rows times their factors, four at a time, as `c`.
+#[inline(always)]
+fn sum_of_rows<'a>(
+    row: impl Fn(usize) -> &'a [f32],
+    factors: &[f32],
+    part: &mut [f32],
+    c: &mut [f32],
+) {
+    let (k, count) = (factors.len(), part.len());
+    c.fill(0.0);
+    for from in (0..k).step_by(DEPTH) {
+        let end = k.min(from + DEPTH);
+        let fours = from + (end - from) / 4 * 4;
+        part.fill(0.0);
+        for p in (from..fours).step_by(4) {
+            let (b0, b1, b2, b3) = (row(p), row(p + 1), row(p + 2), row(p + 3));
+            let (a0, a1) = (factors[p], factors[p + 1]);
+            let (a2, a3) = (factors[p + 2], factors[p + 3]);
+            for j in 0..count {
+                let sum = a1.mul_add(b1[j], a0.mul_add(b0[j], part[j]));
+                part[j] = a3.mul_add(b3[j], a2.mul_add(b2[j], sum));
+            }
+        }
+        for (p, x) in (fours..end).zip(&factors[fours..end]) {
+            for (sum, &y) in part.iter_mut().zip(row(p)) {
+                *sum = x.mul_add(y, *sum);
+            }
+        }
+        for (sum, &x) in c.iter_mut().zip(&*part) {
+            *sum += x;
+        }
+    }
+}
+
 /// Where the elements from position `first` on lie.
-pub(super) fn offsets(cursor: &mut Cursor<'_>, first: usize, into: &mut [isize]) {
+pub(super) fn offsets(cursor: &mut Cursor<'_>, first: usize, into: &mut [i64]) {
     cursor.seek(first);
     let mut done = 0;
     while done < into.len() {
         let (at, stride, count) = cursor.next_run(into.len() - done);
         for (i, offset) in into[done..done + count].iter_mut().enumerate() {
-            *offset = at + i as isize * stride;
+            *offset = (at + i as isize * stride) as i64;
         }
         done += count;
     }

@@ -167,7 +167,7 @@ unsafe fn pack_views<T: Copy>(
     columns: Range<usize>,
     into: *mut T,
 ) {
-    let mut places = [0isize; WIDTH];
+    let mut places = [0i64; WIDTH];
     let count = columns.len();
     offsets(
         &mut Cursor::new(b.columns),
@@ -179,7 +179,7 @@ unsafe fn pack_views<T: Copy>(
     // Neighbouring columns that are neighbours in memory.
     let mut runs = [(0usize, 0isize, 0usize); WIDTH];
     let mut many = 0;
-    for (j, &place) in places.iter().enumerate() {
+    for (j, place) in places.iter().map(|&place| place as isize).enumerate() {
         match runs[..many].last_mut() {
             Some((first, start, length)) if place == *start + (j - *first) as isize => *length += 1,
             _ => {
@@ -200,11 +200,41 @@ unsafe fn pack_views<T: Copy>(
             for half in (0..WIDTH).step_by(LANES) {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let column = |j: usize| from.offset(places[half + j] + at + i as isize);
+                    let column =
+                        |j: usize| from.offset(places[half + j] as isize + at + i as isize);
                     turn(column, into.add((r + i) * WIDTH + half));
                 }
             }
             i += LANES;
+        }
+        // Whole vectors are copied for parts of one where there is something to read and the next parts, or the next
+        // row, overwrite what is too much.
+        let furthest = at + (stride * (length as isize - 1)).max(0);
+        let whole = runs
+            .iter()
+            .all(|(_, start, _)| start + furthest + WIDTH as isize <= b.end);
+        let last = if r + length == depths.len() {
+            length - 1
+        } else {
+            length
+        };
+        if whole && runs.len() <= 3 {
+            // SAFETY: the caller's promise, and `whole`.
+            unsafe {
+                let from = from.offset(at);
+                let into = into.add(r * WIDTH);
+                match *runs {
+                    [(_, one, _)] => copy_rows([(0, one)], from, stride, i..last, into),
+                    [(_, one, _), (two, other, _)] => {
+                        copy_rows([(0, one), (two, other)], from, stride, i..last, into);
+                    }
+                    _ => {
+                        let three = [0, 1, 2].map(|run| (runs[run].0, runs[run].1));
+                        copy_rows(three, from, stride, i..last, into);
+                    }
+                }
+            }
+            i = last.max(i);
         }
         for i in i..length {
             let row = at + i as isize * stride;
@@ -214,7 +244,7 @@ unsafe fn pack_views<T: Copy>(
                 let target = into.add((r + i) * WIDTH);
                 if runs.len() > WIDTH / 2 {
                     for (j, &place) in places.iter().enumerate() {
-                        *target.add(j) = *from.offset(place + row);
+                        *target.add(j) = *from.offset(place as isize + row);
                     }
                     continue;
                 }
@@ -231,6 +261,30 @@ unsafe fn pack_views<T: Copy>(
             }
         }
         r += length;
+    }
+}
+
+/// Copies `rows` of a sliver that each consist of runs, which begin at a column and lie at an offset.
+///
+/// # Safety
+/// Whole vectors are readable there, and writable behind `into` but for the last row.
+#[inline(always)]
+unsafe fn copy_rows<T: Copy, const RUNS: usize>(
+    runs: [(usize, isize); RUNS],
+    from: *const T,
+    stride: isize,
+    rows: Range<usize>,
+    into: *mut T,
+) {
+    for i in rows {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (from, into) = (from.offset(i as isize * stride), into.add(i * WIDTH));
+            for (first, start) in runs {
+                let vector = from.offset(start).cast::<[T; WIDTH]>().read_unaligned();
+                into.add(first).cast::<[T; WIDTH]>().write_unaligned(vector);
+            }
+        }
     }
 }
 
@@ -324,7 +378,7 @@ unsafe fn pack_rows_of_views<T: Copy, const MR: usize>(
     columns: &mut [[T; MR]],
 ) {
     const { assert!(MR <= HEIGHT) };
-    let mut places = [0isize; MR];
+    let mut places = [0i64; MR];
     offsets(
         &mut Cursor::new(a.rows),
         rows.start,
@@ -340,7 +394,7 @@ unsafe fn pack_rows_of_views<T: Copy, const MR: usize>(
         for (i, column) in columns[done..done + length].iter_mut().enumerate() {
             let at = at + i as isize * stride;
             // SAFETY: the caller's promise.
-            *column = std::array::from_fn(|r| unsafe { *from.offset(places[r] + at) });
+            *column = std::array::from_fn(|r| unsafe { *from.offset(places[r] as isize + at) });
         }
         done += length;
     }
