@@ -131,22 +131,50 @@ fn sgd() {
     elementwise(
         "sgd",
         with!(SgdOptions { lr: 0.05 }),
-        with!(SgdOptions { lr: 0.05, weight_decay: 0.1 }),
+        with!(SgdOptions {
+            lr: 0.05,
+            weight_decay: 0.1
+        }),
     );
     elementwise(
         "sgd_momentum",
-        with!(SgdOptions { lr: 0.05, momentum: 0.9 }),
-        with!(SgdOptions { lr: 0.03, momentum: 0.8, dampening: 0.3, weight_decay: 0.01 }),
+        with!(SgdOptions {
+            lr: 0.05,
+            momentum: 0.9
+        }),
+        with!(SgdOptions {
+            lr: 0.03,
+            momentum: 0.8,
+            dampening: 0.3,
+            weight_decay: 0.01
+        }),
     );
     elementwise(
         "sgd_nesterov",
-        with!(SgdOptions { lr: 0.05, momentum: 0.9, nesterov: true }),
-        with!(SgdOptions { lr: 0.05, momentum: 0.5, nesterov: true, weight_decay: 0.2 }),
+        with!(SgdOptions {
+            lr: 0.05,
+            momentum: 0.9,
+            nesterov: true
+        }),
+        with!(SgdOptions {
+            lr: 0.05,
+            momentum: 0.5,
+            nesterov: true,
+            weight_decay: 0.2
+        }),
     );
     elementwise(
         "sgd_maximize",
-        with!(SgdOptions { lr: 0.01, momentum: 0.9, maximize: true }),
-        with!(SgdOptions { lr: 0.02, maximize: true, weight_decay: 0.1 }),
+        with!(SgdOptions {
+            lr: 0.01,
+            momentum: 0.9,
+            maximize: true
+        }),
+        with!(SgdOptions {
+            lr: 0.02,
+            maximize: true,
+            weight_decay: 0.1
+        }),
     );
 }
 
@@ -155,27 +183,59 @@ fn adam() {
     elementwise(
         "adam",
         with!(AdamOptions { lr: 0.01 }),
-        with!(AdamOptions { lr: 0.02, betas: (0.8, 0.99), eps: 1e-4, weight_decay: 0.1 }),
+        with!(AdamOptions {
+            lr: 0.02,
+            betas: (0.8, 0.99),
+            eps: 1e-4,
+            weight_decay: 0.1
+        }),
     );
     elementwise(
         "adam_amsgrad",
-        with!(AdamOptions { lr: 0.01, amsgrad: true }),
-        with!(AdamOptions { lr: 0.02, betas: (0.8, 0.9), amsgrad: true, weight_decay: 0.1 }),
+        with!(AdamOptions {
+            lr: 0.01,
+            amsgrad: true
+        }),
+        with!(AdamOptions {
+            lr: 0.02,
+            betas: (0.8, 0.9),
+            amsgrad: true,
+            weight_decay: 0.1
+        }),
     );
     elementwise(
         "adam_maximize",
-        with!(AdamOptions { lr: 0.01, maximize: true }),
-        with!(AdamOptions { lr: 0.02, maximize: true, weight_decay: 0.1 }),
+        with!(AdamOptions {
+            lr: 0.01,
+            maximize: true
+        }),
+        with!(AdamOptions {
+            lr: 0.02,
+            maximize: true,
+            weight_decay: 0.1
+        }),
     );
     elementwise(
         "adamw",
         with!(AdamWOptions { lr: 0.01 }),
-        with!(AdamWOptions { lr: 0.02, weight_decay: 0.3 }),
+        with!(AdamWOptions {
+            lr: 0.02,
+            weight_decay: 0.3
+        }),
     );
     elementwise(
         "adamw_amsgrad_maximize",
-        with!(AdamWOptions { lr: 0.01, amsgrad: true, maximize: true }),
-        with!(AdamWOptions { lr: 0.02, betas: (0.5, 0.9), amsgrad: true, maximize: true }),
+        with!(AdamWOptions {
+            lr: 0.01,
+            amsgrad: true,
+            maximize: true
+        }),
+        with!(AdamWOptions {
+            lr: 0.02,
+            betas: (0.5, 0.9),
+            amsgrad: true,
+            maximize: true
+        }),
     );
 }
 
@@ -184,12 +244,20 @@ fn adamax() {
     elementwise(
         "adamax",
         with!(AdamaxOptions { lr: 0.01 }),
-        with!(AdamaxOptions { lr: 0.02, betas: (0.8, 0.9), eps: 1e-3, weight_decay: 0.1 }),
+        with!(AdamaxOptions {
+            lr: 0.02,
+            betas: (0.8, 0.9),
+            eps: 1e-3,
+            weight_decay: 0.1
+        }),
     );
     elementwise(
         "adamax_maximize",
         with!(AdamaxOptions { maximize: true }),
-        with!(AdamaxOptions { lr: 0.03, maximize: true }),
+        with!(AdamaxOptions {
+            lr: 0.03,
+            maximize: true
+        }),
     );
 }
 
@@ -199,18 +267,35 @@ fn nadam() {
         "nadam",
         with!(NAdamOptions { lr: 0.01 }),
         with!(NAdamOptions {
-            lr: 0.02, betas: (0.8, 0.99), eps: 1e-4, weight_decay: 0.1, momentum_decay: 0.02,
+            lr: 0.02,
+            betas: (0.8, 0.99),
+            eps: 1e-4,
+            weight_decay: 0.1,
+            momentum_decay: 0.02,
         }),
     );
     elementwise(
         "nadam_decoupled",
-        with!(NAdamOptions { lr: 0.01, decoupled_weight_decay: true, weight_decay: 0.1 }),
-        with!(NAdamOptions { lr: 0.02, decoupled_weight_decay: true }),
+        with!(NAdamOptions {
+            lr: 0.01,
+            decoupled_weight_decay: true,
+            weight_decay: 0.1
+        }),
+        with!(NAdamOptions {
+            lr: 0.02,
+            decoupled_weight_decay: true
+        }),
     );
     elementwise(
         "nadam_maximize",
-        with!(NAdamOptions { lr: 0.01, maximize: true }),
-        with!(NAdamOptions { maximize: true, weight_decay: 0.1 }),
+        with!(NAdamOptions {
+            lr: 0.01,
+            maximize: true
+        }),
+        with!(NAdamOptions {
+            maximize: true,
+            weight_decay: 0.1
+        }),
     );
 }
 
@@ -219,17 +304,36 @@ fn radam() {
     elementwise(
         "radam",
         with!(RAdamOptions { lr: 0.01 }),
-        with!(RAdamOptions { lr: 0.02, betas: (0.8, 0.99), eps: 1e-4, weight_decay: 0.1 }),
+        with!(RAdamOptions {
+            lr: 0.02,
+            betas: (0.8, 0.99),
+            eps: 1e-4,
+            weight_decay: 0.1
+        }),
     );
     elementwise(
         "radam_decoupled",
-        with!(RAdamOptions { lr: 0.01, decoupled_weight_decay: true, weight_decay: 0.1 }),
-        with!(RAdamOptions { lr: 0.02, betas: (0.7, 0.5), decoupled_weight_decay: true }),
+        with!(RAdamOptions {
+            lr: 0.01,
+            decoupled_weight_decay: true,
+            weight_decay: 0.1
+        }),
+        with!(RAdamOptions {
+            lr: 0.02,
+            betas: (0.7, 0.5),
+            decoupled_weight_decay: true
+        }),
     );
     elementwise(
         "radam_maximize",
-        with!(RAdamOptions { lr: 0.01, maximize: true }),
-        with!(RAdamOptions { maximize: true, weight_decay: 0.1 }),
+        with!(RAdamOptions {
+            lr: 0.01,
+            maximize: true
+        }),
+        with!(RAdamOptions {
+            maximize: true,
+            weight_decay: 0.1
+        }),
     );
 }
 
@@ -239,13 +343,20 @@ fn adagrad() {
         "adagrad",
         with!(AdagradOptions { lr: 0.1 }),
         with!(AdagradOptions {
-            lr: 0.1, lr_decay: 0.1, weight_decay: 0.1, initial_accumulator_value: 0.5, eps: 1e-3,
+            lr: 0.1,
+            lr_decay: 0.1,
+            weight_decay: 0.1,
+            initial_accumulator_value: 0.5,
+            eps: 1e-3,
         }),
     );
     elementwise(
         "adagrad_maximize",
         with!(AdagradOptions { maximize: true }),
-        with!(AdagradOptions { lr: 0.1, maximize: true }),
+        with!(AdagradOptions {
+            lr: 0.1,
+            maximize: true
+        }),
     );
 }
 
@@ -254,12 +365,21 @@ fn adadelta() {
     elementwise(
         "adadelta",
         AdadeltaOptions::default(),
-        with!(AdadeltaOptions { lr: 0.5, rho: 0.8, eps: 1e-3, weight_decay: 0.1 }),
+        with!(AdadeltaOptions {
+            lr: 0.5,
+            rho: 0.8,
+            eps: 1e-3,
+            weight_decay: 0.1
+        }),
     );
     elementwise(
         "adadelta_maximize",
         with!(AdadeltaOptions { maximize: true }),
-        with!(AdadeltaOptions { rho: 0.0, eps: 1e-2, maximize: true }),
+        with!(AdadeltaOptions {
+            rho: 0.0,
+            eps: 1e-2,
+            maximize: true
+        }),
     );
 }
 
@@ -268,27 +388,58 @@ fn rmsprop() {
     elementwise(
         "rmsprop",
         RmsPropOptions::default(),
-        with!(RmsPropOptions { lr: 0.02, alpha: 0.9, eps: 1e-3, weight_decay: 0.1 }),
+        with!(RmsPropOptions {
+            lr: 0.02,
+            alpha: 0.9,
+            eps: 1e-3,
+            weight_decay: 0.1
+        }),
     );
     elementwise(
         "rmsprop_momentum",
         with!(RmsPropOptions { momentum: 0.9 }),
-        with!(RmsPropOptions { lr: 0.005, alpha: 0.9 }),
+        with!(RmsPropOptions {
+            lr: 0.005,
+            alpha: 0.9
+        }),
     );
     elementwise(
         "rmsprop_centered",
-        with!(RmsPropOptions { lr: 1e-3, centered: true, eps: 0.1 }),
-        with!(RmsPropOptions { lr: 0.02, alpha: 0.9, centered: true, eps: 0.01 }),
+        with!(RmsPropOptions {
+            lr: 1e-3,
+            centered: true,
+            eps: 0.1
+        }),
+        with!(RmsPropOptions {
+            lr: 0.02,
+            alpha: 0.9,
+            centered: true,
+            eps: 0.01
+        }),
     );
     elementwise(
         "rmsprop_centered_momentum",
-        with!(RmsPropOptions { lr: 1e-3, centered: true, momentum: 0.5, eps: 0.1 }),
-        with!(RmsPropOptions { lr: 0.01, alpha: 0.9, centered: true, momentum: 0.9, eps: 0.01 }),
+        with!(RmsPropOptions {
+            lr: 1e-3,
+            centered: true,
+            momentum: 0.5,
+            eps: 0.1
+        }),
+        with!(RmsPropOptions {
+            lr: 0.01,
+            alpha: 0.9,
+            centered: true,
+            momentum: 0.9,
+            eps: 0.01
+        }),
     );
     elementwise(
         "rmsprop_maximize",
         with!(RmsPropOptions { maximize: true }),
-        with!(RmsPropOptions { maximize: true, weight_decay: 0.1 }),
+        with!(RmsPropOptions {
+            maximize: true,
+            weight_decay: 0.1
+        }),
     );
 }
 
@@ -297,12 +448,19 @@ fn rprop() {
     elementwise(
         "rprop",
         RpropOptions::default(),
-        with!(RpropOptions { lr: 0.1, etas: (0.7, 1.5), step_sizes: (1e-2, 0.5) }),
+        with!(RpropOptions {
+            lr: 0.1,
+            etas: (0.7, 1.5),
+            step_sizes: (1e-2, 0.5)
+        }),
     );
     elementwise(
         "rprop_maximize",
         with!(RpropOptions { maximize: true }),
-        with!(RpropOptions { maximize: true, lr: 0.5 }),
+        with!(RpropOptions {
+            maximize: true,
+            lr: 0.5
+        }),
     );
 }
 
@@ -311,12 +469,21 @@ fn asgd() {
     elementwise(
         "asgd",
         AsgdOptions::default(),
-        with!(AsgdOptions { lr: 0.1, lambd: 0.01, alpha: 0.5, t0: 20.0, weight_decay: 0.1 }),
+        with!(AsgdOptions {
+            lr: 0.1,
+            lambd: 0.01,
+            alpha: 0.5,
+            t0: 20.0,
+            weight_decay: 0.1
+        }),
     );
     elementwise(
         "asgd_maximize",
         with!(AsgdOptions { maximize: true }),
-        with!(AsgdOptions { t0: 0.0, maximize: true }),
+        with!(AsgdOptions {
+            t0: 0.0,
+            maximize: true
+        }),
     );
 }
 
@@ -334,13 +501,21 @@ fn adafactor() {
         "adafactor",
         AdafactorOptions::default(),
         with!(AdafactorOptions {
-            lr: 0.1, beta2_decay: -0.5, eps1: 1e-6, eps2: 1e-2, d: 0.5, weight_decay: 0.1,
+            lr: 0.1,
+            beta2_decay: -0.5,
+            eps1: 1e-6,
+            eps2: 1e-2,
+            d: 0.5,
+            weight_decay: 0.1,
         }),
     );
     layerwise(
         "adafactor_maximize",
         with!(AdafactorOptions { maximize: true }),
-        with!(AdafactorOptions { lr: 0.05, maximize: true }),
+        with!(AdafactorOptions {
+            lr: 0.05,
+            maximize: true
+        }),
     );
 }
 
@@ -440,7 +615,13 @@ fn lamb() {
     // Nothing is 0 times as long.
     let dev = devices::cpu();
     let w = Tensor::zeros([3], &dev).requires_grad();
-    let mut lamb = Lamb::new(vec![w.clone()], LambOptions { lr: 0.5, ..Default::default() });
+    let mut lamb = Lamb::new(
+        vec![w.clone()],
+        LambOptions {
+            lr: 0.5,
+            ..Default::default()
+        },
+    );
     w.set_grad(&Tensor::ones([3], &dev)).unwrap();
     lamb.step().unwrap();
     close(&values(&w), &[-0.5; 3], 1e-5, "from zero");
@@ -478,14 +659,22 @@ fn muon() {
             let mut u = Vec::new();
             for j in 0..p.len() {
                 b[j] = 0.95 * b[j] + 0.05 * g[j];
-                u.push(if nesterov { 0.95 * b[j] + 0.05 * g[j] } else { b[j] });
+                u.push(if nesterov {
+                    0.95 * b[j] + 0.05 * g[j]
+                } else {
+                    b[j]
+                });
             }
             let norm = length(&u);
             let mut x: Vec<f64> = u.iter().map(|x| x / norm).collect();
             for _ in 0..5 {
                 let a = product(&x, &transposed(&x, 3, 5), 3, 5, 3);
                 let aa = product(&a, &a, 3, 3, 3);
-                let poly: Vec<f64> = a.iter().zip(&aa).map(|(a, b)| -4.775 * a + 2.0315 * b).collect();
+                let poly: Vec<f64> = a
+                    .iter()
+                    .zip(&aa)
+                    .map(|(a, b)| -4.775 * a + 2.0315 * b)
+                    .collect();
                 let next = product(&poly, &x, 3, 3, 5);
                 x = x.iter().zip(next).map(|(x, y)| 3.4445 * x + y).collect();
             }
@@ -499,7 +688,10 @@ fn muon() {
     let dev = devices::cpu();
     let wide = Tensor::from_vec(numbers(7, 0), [3, 5], &dev);
     let high = wide.transpose(0, 1).contiguous();
-    let options = MuonOptions { weight_decay: 0.0, ..Default::default() };
+    let options = MuonOptions {
+        weight_decay: 0.0,
+        ..Default::default()
+    };
     let mut steps = Vec::new();
     for grad in [&wide, &high] {
         let w = grad.zeros_like().requires_grad();
@@ -511,8 +703,14 @@ fn muon() {
     let turned = values(&(steps[1].transpose(0, 1) * (0.6f64).sqrt()).contiguous());
     close(&turned, &values(&steps[0]), 1e-6, "turned");
     let vector = Tensor::zeros([3], &dev).requires_grad();
-    let error = Muon::new(vec![vector], options).step().unwrap_err().to_string();
-    assert!(error.contains("Muon takes matrices") && error.contains("optimizers.rs"), "{error}");
+    let error = Muon::new(vec![vector], options)
+        .step()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("Muon takes matrices") && error.contains("optimizers.rs"),
+        "{error}"
+    );
 }
 
 fn rosenbrock(x: &Tensor, y: &Tensor) -> Tensor {
@@ -523,16 +721,37 @@ fn rosenbrock(x: &Tensor, y: &Tensor) -> Tensor {
 fn lbfgs() {
     let strong = LineSearch::StrongWolfe;
     let cases = [
-        ("lbfgs", with!(LbfgsOptions { lr: 0.01, max_iter: 4 })),
+        (
+            "lbfgs",
+            with!(LbfgsOptions {
+                lr: 0.01,
+                max_iter: 4
+            }),
+        ),
         (
             "lbfgs_history",
-            with!(LbfgsOptions { lr: 0.02, max_iter: 6, history_size: 2, tolerance_change: 0.0 }),
+            with!(LbfgsOptions {
+                lr: 0.02,
+                max_iter: 6,
+                history_size: 2,
+                tolerance_change: 0.0
+            }),
         ),
-        ("lbfgs_strong_wolfe", with!(LbfgsOptions { max_iter: 5, line_search: strong })),
+        (
+            "lbfgs_strong_wolfe",
+            with!(LbfgsOptions {
+                max_iter: 5,
+                line_search: strong
+            }),
+        ),
         (
             "lbfgs_strong_wolfe_evals",
             with!(LbfgsOptions {
-                lr: 0.5, max_iter: 20, max_eval: Some(9), history_size: 3, line_search: strong,
+                lr: 0.5,
+                max_iter: 20,
+                max_eval: Some(9),
+                history_size: 3,
+                line_search: strong,
             }),
         ),
     ];
@@ -541,7 +760,9 @@ fn lbfgs() {
         for dev in devices::all().into_iter().filter(Device::is_cpu) {
             let start = |seed| {
                 let values = Tensor::from_vec(devices::fill(seed, 3, 1.0), [3], &dev);
-                (values.to_dtype(DType::F64) * 1.5).contiguous().requires_grad()
+                (values.to_dtype(DType::F64) * 1.5)
+                    .contiguous()
+                    .requires_grad()
             };
             let (x, y) = (start(1), start(2));
             let mut lbfgs = Lbfgs::new(vec![x.clone(), y.clone()], options);

@@ -43,8 +43,8 @@ mod options;
 mod radam;
 mod rmsprop;
 mod rprop;
-mod sgd;
 pub mod schedule;
+mod sgd;
 mod state;
 
 pub use adafactor::{Adafactor, AdafactorOptions};

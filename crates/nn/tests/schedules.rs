@@ -106,7 +106,9 @@ fn torch_schedules() -> Result<()> {
     let cosine = |t_max, eta_min| CosineAnnealingLr { t_max, eta_min };
     check("cosine", &|| Box::new(cosine(20, 0.0)))?;
     check("cosine_eta", &|| Box::new(cosine(13, 0.01)))?;
-    check("restarts", &|| Box::new(CosineAnnealingWarmRestarts::default()))?;
+    check("restarts", &|| {
+        Box::new(CosineAnnealingWarmRestarts::default())
+    })?;
     check("restarts_mult", &|| {
         Box::new(CosineAnnealingWarmRestarts {
             t_0: 5,
@@ -154,7 +156,9 @@ fn torch_schedules() -> Result<()> {
     })?;
     check("lambda", &|| Box::new(LambdaLr(|t| 1.0 / (1 + t) as f64)))?;
     check("multiplicative", &|| {
-        Box::new(MultiplicativeLr::new(|t| if t % 2 == 1 { 0.9 } else { 0.8 }))
+        Box::new(MultiplicativeLr::new(
+            |t| if t % 2 == 1 { 0.9 } else { 0.8 },
+        ))
     })
 }
 
@@ -344,7 +348,9 @@ fn wrong_options_are_named() -> Result<()> {
         total_steps: 3,
         ..Default::default()
     };
-    let error = Scheduler::new(&mut adagrad, cycle.clone()).map(|_| ()).unwrap_err();
+    let error = Scheduler::new(&mut adagrad, cycle.clone())
+        .map(|_| ())
+        .unwrap_err();
     assert!(error.to_string().contains("cycle_momentum"), "{error}");
     let mut scheduler = Scheduler::new(&mut *sgd, cycle)?;
     for _ in 0..3 {

@@ -143,7 +143,9 @@ impl<S: Schedule> Scheduler<S> {
                 continue;
             };
             let names = ["momentum", "beta1"].into_iter();
-            let name = names.into_iter().find(|n| optimizer.hyperparameter(group, n).is_some());
+            let name = names
+                .into_iter()
+                .find(|n| optimizer.hyperparameter(group, n).is_some());
             let Some(name) = name else {
                 let problem = "cycle_momentum needs an optimizer with momentum or betas";
                 return Err(value(problem.into(), place));
@@ -193,7 +195,9 @@ impl<S: Schedule> Scheduler<S> {
 fn whole(state: &OptimizerState, name: &str) -> Result<u64> {
     let whole = |n: &f64| *n >= 0.0 && n.fract() == 0.0 && *n <= 2f64.powi(53);
     let found = state.numbers.get(name).copied().filter(whole);
-    found.map(|n| n as u64).ok_or_else(|| Error::Load(format!("missing: {name}")))
+    found
+        .map(|n| n as u64)
+        .ok_or_else(|| Error::Load(format!("missing: {name}")))
 }
 
 fn value(problem: String, place: Place) -> Error {

@@ -30,12 +30,16 @@ impl Schedule for SequentialLr {
     fn check(&self) -> Result<(), String> {
         let (schedules, milestones) = (self.schedules.len(), self.milestones.len());
         if schedules != milestones + 1 {
-            return Err(format!("{schedules} schedules need one milestone less, not {milestones}"));
+            return Err(format!(
+                "{schedules} schedules need one milestone less, not {milestones}"
+            ));
         }
         if self.milestones.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err("milestones must ascend".into());
         }
-        self.schedules.iter().try_for_each(|schedule| schedule.check())
+        self.schedules
+            .iter()
+            .try_for_each(|schedule| schedule.check())
     }
 
     fn at(&self, step: u64, group: usize, base: f64) -> Result<Setting, String> {

@@ -104,7 +104,10 @@ impl Schedule for OneCycleLr {
             ("max_momentum", self.max_momentum),
         ])?;
         if !(0.0..=1.0).contains(&self.pct_start) {
-            return Err(format!("pct_start must be in [0, 1], not {}", self.pct_start));
+            return Err(format!(
+                "pct_start must be in [0, 1], not {}",
+                self.pct_start
+            ));
         }
         for (name, factor) in [
             ("div_factor", self.div_factor),
@@ -132,7 +135,11 @@ impl Schedule for OneCycleLr {
         let phases = if self.three_phase {
             vec![
                 (up, (begin, high), (fast, slow)),
-                (2.0 * self.pct_start * total - 2.0, (high, begin), (slow, fast)),
+                (
+                    2.0 * self.pct_start * total - 2.0,
+                    (high, begin),
+                    (slow, fast),
+                ),
                 (total - 1.0, (begin, end), (fast, fast)),
             ]
         } else {
@@ -146,7 +153,11 @@ impl Schedule for OneCycleLr {
         for (i, &(to, lr, momentum)) in phases.iter().enumerate() {
             if t <= to || i + 1 == phases.len() {
                 // A phase of no length is at its end.
-                let share = if to > from { (t - from) / (to - from) } else { 1.0 };
+                let share = if to > from {
+                    (t - from) / (to - from)
+                } else {
+                    1.0
+                };
                 let momentum = self.anneal.between(momentum.0, momentum.1, share);
                 return Ok(Setting {
                     lr: self.anneal.between(lr.0, lr.1, share),

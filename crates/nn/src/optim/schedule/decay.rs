@@ -115,10 +115,16 @@ impl Schedule for LinearLr {
     fn check(&self) -> Result<(), String> {
         positive("total_iters", self.total_iters)?;
         if !(self.start_factor > 0.0 && self.start_factor <= 1.0) {
-            return Err(format!("start_factor must be in (0, 1], not {}", self.start_factor));
+            return Err(format!(
+                "start_factor must be in (0, 1], not {}",
+                self.start_factor
+            ));
         }
         if !(0.0..=1.0).contains(&self.end_factor) {
-            return Err(format!("end_factor must be in [0, 1], not {}", self.end_factor));
+            return Err(format!(
+                "end_factor must be in [0, 1], not {}",
+                self.end_factor
+            ));
         }
         Ok(())
     }

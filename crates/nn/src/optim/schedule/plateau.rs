@@ -91,7 +91,9 @@ impl ReduceLrOnPlateau {
             let count = self.min_lr.len();
             return Err(format!("min_lr has {count} values for {groups} groups"));
         }
-        self.min_lr.iter().try_for_each(|&lr| not_negative(&[("min_lr", lr)]))
+        self.min_lr
+            .iter()
+            .try_for_each(|&lr| not_negative(&[("min_lr", lr)]))
     }
 
     fn is_better(&self, metric: f64) -> bool {
@@ -114,7 +116,8 @@ impl ReduceLrOnPlateau {
     pub fn step<O: Optimizer + ?Sized>(&mut self, optimizer: &mut O, metric: f64) -> Result<()> {
         let place = Place::caller();
         let groups = optimizer.group_count();
-        self.check(groups).map_err(|problem| value(problem, place))?;
+        self.check(groups)
+            .map_err(|problem| value(problem, place))?;
         if self.is_better(metric) {
             self.best = Some(metric);
             self.bad_steps = 0;
