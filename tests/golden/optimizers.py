@@ -10,6 +10,8 @@ import pathlib
 
 import torch
 
+# Otherwise some of torch's states are rounded to f32.
+torch.set_default_dtype(torch.float64)
 SHAPES = [(3, 5), (), (70,), (2, 2, 2)]
 CHECKED = (1, 10, 100)
 MASK = (1 << 64) - 1
@@ -50,7 +52,8 @@ CASES = {
     "radam": (o.RAdam, dict(lr=0.01), dict(lr=0.02, betas=(0.8, 0.99), eps=1e-4, weight_decay=0.1)),
     "radam_decoupled": (o.RAdam, dict(lr=0.01, decoupled_weight_decay=True, weight_decay=0.1), dict(lr=0.02, betas=(0.7, 0.5), decoupled_weight_decay=True)),
     "radam_maximize": (o.RAdam, dict(lr=0.01, maximize=True), dict(maximize=True, weight_decay=0.1)),
-    "adagrad": (o.Adagrad, dict(lr=0.1), dict(lr=0.1, lr_decay=0.1, weight_decay=0.1, initial_accumulator_value=0.5, eps=1e-3)),
+    "adagrad": (o.Adagrad, dict(lr=0.1), dict(lr=0.1, lr_decay=0.1, weight_decay=0.1, eps=1e-3)),
+    "adagrad_initial": (o.Adagrad, dict(lr=0.1, initial_accumulator_value=0.5), dict(lr=0.2, initial_accumulator_value=0.5)),
     "adagrad_maximize": (o.Adagrad, dict(maximize=True), dict(lr=0.1, maximize=True)),
     "adadelta": (o.Adadelta, dict(), dict(lr=0.5, rho=0.8, eps=1e-3, weight_decay=0.1)),
     "adadelta_maximize": (o.Adadelta, dict(maximize=True), dict(rho=0.0, eps=1e-2, maximize=True)),
@@ -76,7 +79,9 @@ def adafactor():
 
 def run(kind, first, second):
     params = [tensor(i, shape).requires_grad_() for i, shape in enumerate(SHAPES)]
-    optimizer = kind([dict(params=params[:2], **first), dict(params=params[2:], **second)])
+    # torch takes Adagrad's first sum from the optimizer, not from the group.
+    own = {k: v for k, v in first.items() if k == "initial_accumulator_value"}
+    optimizer = kind([dict(params=params[:2], **first), dict(params=params[2:], **second)], **own)
     lines = []
     for step in range(max(CHECKED)):
         for i, p in enumerate(params):
