@@ -1,6 +1,6 @@
 //! The calls of losses other than cross-entropies.
 
-use wgrad::loss::{self, *};
+use wgrad::nn::loss::{self, *};
 use wgrad::prelude::*;
 
 use super::manifest::Args;
