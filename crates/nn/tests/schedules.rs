@@ -324,7 +324,7 @@ fn wrong_options_are_named() -> Result<()> {
             ..Default::default()
         })
     });
-    refused("max_lr", Box::new(OneCycleLr::default()));
+    refused("max_lr", Box::<OneCycleLr>::default());
     refused("milestones", {
         let one = || Box::new(ExponentialLr { gamma: 0.5 });
         Box::new(SequentialLr {

@@ -137,11 +137,11 @@ impl<O: LayerwiseRule> Optimizer for Layerwise<O> {
         place.hold(|| {
             no_grad(|| {
                 for (i, param) in self.params.iter().enumerate() {
-                    if !param.needs_grad() {
-                        // A failed tensor, or one that is no variable.
-                        let _ = param.grad()?;
-                    }
-                    let Ok(grad) = param.grad() else { continue };
+                    let Ok(grad) = param.grad() else {
+                        // A variable takes its own value; what has failed, or is none, does not.
+                        param.assign(&param.detach())?;
+                        continue;
+                    };
                     let options = &self.groups[self.group_of[i]];
                     let states = self.states_of(i)?;
                     let (p, g) = (param.detach(), grad.detach());
@@ -195,7 +195,7 @@ impl<O: LayerwiseRule> Optimizer for Layerwise<O> {
         for (i, &steps) in self.steps.iter().enumerate().filter(|(_, n)| **n > 0) {
             state.numbers.insert(format!("{i}.step"), steps as f64);
             let options = &self.groups[self.group_of[i]];
-            let names = options.states(&*self.params[i].shape()?);
+            let names = options.states(&self.params[i].shape()?);
             for ((name, _), kept) in names.iter().zip(&self.states[i]) {
                 state.tensors.insert(format!("{i}.{name}"), kept.clone());
             }
@@ -227,7 +227,7 @@ impl<O: LayerwiseRule> Optimizer for Layerwise<O> {
                 return Err(Error::Load(format!("{i}.step is {step}")));
             }
             steps[i] = step as u64;
-            for (name, shape) in groups[self.group_of[i]].states(&*param.shape()?) {
+            for (name, shape) in groups[self.group_of[i]].states(&param.shape()?) {
                 let full = format!("{i}.{name}");
                 let Some(kept) = tensors.remove(&full) else {
                     return Err(Error::Load(format!("missing: {full}")));
