@@ -195,7 +195,7 @@ fn muon() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("Muon takes matrices") && error.contains("optimizers.rs"),
+        error.contains("Muon takes matrices") && error.contains("formulas.rs"),
         "{error}"
     );
 }

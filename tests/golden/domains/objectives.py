@@ -185,8 +185,11 @@ def divergences(d):
         d.case("poisson_nll_loss", poisson, [positive, t], {**args, "log_input": False, "eps": 1e-3}, second=False)
         d.case("poisson_nll_loss", poisson, [numbers((4, 5), 6), t], {**args, "full": True}, second=False)
         d.case("gaussian_nll_loss", gaussian, [numbers((4, 5), 7), numbers((4, 5), 8), v], args, second=False)
-        d.case("gaussian_nll_loss", gaussian, [numbers((4, 5), 7), numbers((4, 5), 8), v], {**args, "full": True, "eps": 0.7}, second=False)
+        d.case("gaussian_nll_loss", gaussian, [numbers((4, 5), 7), numbers((4, 5), 8), v], {**args, "full": True}, second=False)
         d.case("gaussian_nll_loss", gaussian, [numbers((4, 5), 7), numbers((4, 5), 8), v[:, :1]], args, second=False)
+    # The derivative passes the least variance, and so is not the limit of differences: too many elements for these.
+    many = [numbers((9, 10), 7), numbers((9, 10), 8), numbers((9, 10), 5, 0.2, 2)]
+    d.case("gaussian_nll_loss", gaussian, many, {"eps": 0.7}, second=False)
     for form in laid(x):
         d.case("kl_div", kl, [form, p], second=False)
     for dtype in ["f64", "f32"]:

@@ -152,7 +152,8 @@ fn key(program: &Program, constants: &[f64]) -> Vec<u64> {
         Arg::Acc(i) => u64::from(i) << 2 | 2,
         Arg::Instr(i) => u64::from(i) << 2 | 3,
     };
-    let mut words = vec![program.inputs.len() as u64, program.scalars.len() as u64];
+    let counts = [program.inputs.len(), program.scalars.len(), constants.len()];
+    let mut words: Vec<u64> = counts.iter().map(|&count| count as u64).collect();
     for instr in &program.instrs {
         words.push((instr.op as u64) << 8 | instr.args.len() as u64);
         words.extend(instr.args.iter().map(|&arg| place(arg)));
