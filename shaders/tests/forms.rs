@@ -348,6 +348,7 @@ fn order() {
 #[test]
 fn optimizers() {
     let update = |segments, keep, states, program: &str, values: &[&str]| {
+        let values: Vec<String> = values.iter().map(ToString::to_string).collect();
         context! { segments, keep, numbers => 2, states, program, values }
     };
     let plain = update(1, false, 0, "let v0 = n0 * g;", &["p - v0"]);
