@@ -114,6 +114,8 @@ pub struct Descent<O: Hyperparameters> {
     kept: Vec<f64>,
     /// What the updater was made for.
     form: Result<O::Form, String>,
+    /// Whether a parameter is given twice.
+    twice: bool,
 }
 
 impl<O: Hyperparameters> Descent<O> {
@@ -132,6 +134,7 @@ impl<O: Hyperparameters> Descent<O> {
             steps: Vec::new(),
             kept: Vec::new(),
             form: Err(String::new()),
+            twice: false,
         };
         let mut params = Vec::new();
         for group in groups {
@@ -184,7 +187,10 @@ impl<O: Hyperparameters> Descent<O> {
         self.steps.resize(self.group_of.len(), 0);
         let fresh = || O::KEPT.iter().map(|(_, initial)| *initial);
         self.kept.extend(group.params.iter().flat_map(|_| fresh()));
-        params.extend(group.params);
+        for param in group.params {
+            self.twice |= params.iter().any(|known| known.is_same(&param));
+            params.push(param);
+        }
     }
 
     /// The hyperparameters of each group.
@@ -214,7 +220,7 @@ impl<O: Hyperparameters> Descent<O> {
 
     /// Whether all options are valid and fit the updater.
     fn check(&mut self) -> Result<(), String> {
-        if self.has_duplicates() {
+        if self.twice {
             return Err("a parameter is given twice".into());
         }
         if self.form.is_err() && self.steps.iter().all(|&n| n == 0) {
@@ -233,11 +239,6 @@ impl<O: Hyperparameters> Descent<O> {
             }
         }
         Ok(())
-    }
-
-    fn has_duplicates(&self) -> bool {
-        let params = self.updater.params();
-        (1..params.len()).any(|i| params[..i].iter().any(|p| p.is_same(&params[i])))
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Layerwise<O> {
     steps: Vec<u64>,
     /// Empty before a parameter's first step.
     states: Vec<Vec<Tensor>>,
+    /// Whether a parameter is given twice.
+    twice: bool,
 }
 
 impl<O: LayerwiseRule> Layerwise<O> {
@@ -58,6 +60,7 @@ impl<O: LayerwiseRule> Layerwise<O> {
             group_of: Vec::new(),
             steps: Vec::new(),
             states: Vec::new(),
+            twice: false,
         };
         for group in groups {
             optimizer.add_group(group);
@@ -68,6 +71,7 @@ impl<O: LayerwiseRule> Layerwise<O> {
     /// Adds parameters that begin to be updated now.
     pub fn add_group(&mut self, group: Group<O>) {
         for param in group.params {
+            self.twice |= self.params.iter().any(|known| known.is_same(&param));
             self.params.push(param);
             self.group_of.push(self.groups.len());
             self.steps.push(0);
@@ -96,10 +100,10 @@ impl<O: LayerwiseRule> Layerwise<O> {
         for options in &self.groups {
             options.check()?;
         }
+        if self.twice {
+            return Err("a parameter is given twice".into());
+        }
         for (i, param) in self.params.iter().enumerate() {
-            if self.params[..i].iter().any(|p| p.is_same(param)) {
-                return Err("a parameter is given twice".into());
-            }
             if let Ok(shape) = param.shape() {
                 let wrong = |problem| format!("parameter {i}: {problem}");
                 self.groups[self.group_of[i]].takes(&shape).map_err(wrong)?;
