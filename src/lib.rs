@@ -38,13 +38,13 @@ pub use wgrad_core::{
     AnyOperation, AttentionOptions, AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, Category,
     CellWeights, Coefficients, ConvOptions, ConvPadding, ConvTransposeOptions, CpuKernel,
     CpuOperand, CpuResult, CrossEntropyOptions, CtcOptions, DType, Data, Derivative, Device,
-    DimList, Element, Ellipsis, EmbeddingBagOptions, Error, FloatInfo, Generator, GradOptions,
-    GridOptions, GridPadding, GridSampling, Index, IndexList, Indexing, IntegerInfo,
+    DimList, Element, Ellipsis, EmbeddingBagOptions, Error, FloatInfo, Formula, Generator,
+    GradOptions, GridOptions, GridPadding, GridSampling, Index, IndexList, Indexing, IntegerInfo,
     InterpolateOptions, Interpolation, KvCache, Limits, LpPoolOptions, MaxPoolOptions, NewAxis,
-    Operation, PadMode, Place, Profile, Progression, RandomState, RecurrenceOptions, Reduction,
-    Resampling, ReshapeTo, Result, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce, Shape,
-    Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UnpoolOptions, UpdateRule,
-    Updater, Wgsl, WgslVariable, no_grad, result_type, s,
+    Number, Operation, PadMode, Place, Profile, Progression, RandomState, RecurrenceOptions,
+    Reduction, Resampling, ReshapeTo, Result, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce,
+    Shape, Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UnpoolOptions,
+    UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
@@ -60,9 +60,9 @@ pub mod backend {
     #[doc(hidden)]
     pub use wgrad_core::apply_row;
     pub use wgrad_core::{
-        Accumulator, Arg, Backend, Binding, BoxFuture, Buffer, BufferSpec, Executable, Fault,
-        Instr, Kernel, Launch, Layout, MapOp, Operand, Output, Plan, Program, RawBuffer, ReadBack,
-        ReduceOp, ScalarBits, Strides, collapse, ops, random,
+        Accumulator, Arg, Backend, Binding, BoxFuture, Buffer, BufferSpec, CompiledUpdate,
+        Executable, Fault, Instr, Kernel, Launch, Layout, MapOp, Operand, Output, Plan, Program,
+        RawBuffer, ReadBack, ReduceOp, ScalarBits, Strides, UpdateBlock, collapse, ops, random,
     };
 }
 

@@ -28,6 +28,8 @@ mod losses;
 mod manifest;
 #[path = "golden/normalisation.rs"]
 mod normalisation;
+#[path = "golden/objectives.rs"]
+mod objectives;
 #[path = "golden/order.rs"]
 mod order;
 #[path = "golden/pictures.rs"]
@@ -87,6 +89,7 @@ domains!(
     creation,
     losses,
     normalisation,
+    objectives,
     pictures
 );
 

@@ -18,7 +18,6 @@ macro_rules! files {
 
 /// Every template, by the name of its file; in folders the parts that kernels include.
 const TEMPLATES: &[(&str, &str)] = files![
-    "adam.wgsl",
     "attention.wgsl",
     "concat.wgsl",
     "cross_entropy.wgsl",
@@ -39,8 +38,8 @@ const TEMPLATES: &[(&str, &str)] = files![
     "scan.wgsl",
     "scatter_sort.wgsl",
     "search_sorted.wgsl",
-    "sgd.wgsl",
     "sort.wgsl",
+    "update.wgsl",
     "matmul/beside.wgsl",
     "matmul/depth.wgsl",
     "matmul/place.wgsl",
@@ -218,10 +217,10 @@ impl Templates {
 /// ```
 /// use wgrad_shaders::{context, render};
 /// let variables = context! {
-///     segments => 1, keep => false, maximize => false, momentum => false, nesterov => false,
+///     segments => 1, keep => false, numbers => 1, states => 0, program => "", values => ["p - n0 * g"],
 /// };
-/// let kernel = render("sgd.wgsl", &variables)?;
-/// assert!(kernel.text.contains("store4_goal(i, p - s.lr * g);"));
+/// let kernel = render("update.wgsl", &variables)?;
+/// assert!(kernel.text.contains("store4_goal(i, p - n0 * g);"));
 /// # Ok::<(), wgrad_shaders::TemplateError>(())
 /// ```
 ///
@@ -264,9 +263,9 @@ mod tests {
     #[test]
     fn lines_know_where_they_come_from() {
         let text = "// one\n#for i in range(2)\nlet a{{i}} = {{i}}u;\n#endfor\nlast();\n";
-        let folder = folder("wgrad-lines", "adam.wgsl", text);
+        let folder = folder("wgrad-lines", "map.wgsl", text);
         let templates = Templates::new(Some(&folder)).unwrap();
-        let rendering = templates.render("adam.wgsl", &context! {}).unwrap();
+        let rendering = templates.render("map.wgsl", &context! {}).unwrap();
         assert_eq!(
             rendering.text,
             "// one\nlet a0 = 0u;\nlet a1 = 1u;\nlast();\n"
@@ -277,27 +276,27 @@ mod tests {
         assert_eq!(origins, [1, 3, 3, 5]);
         assert_eq!(rendering.origin(5), None);
         // What the folder lacks is the program's own.
-        assert!(templates.0.get_template("sgd.wgsl").is_ok());
+        assert!(templates.0.get_template("sort.wgsl").is_ok());
         std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn parts_and_texts_are_indented_and_known() {
-        let text = "fn f() {\n{{text}}\n{{nothing}}\n#include \"sgd.wgsl\"\n}\n";
-        let folder = folder("wgrad-parts", "adam.wgsl", text);
-        std::fs::write(folder.join("sgd.wgsl"), "if x { // (\ninner();\n}\n").unwrap();
+        let text = "fn f() {\n{{text}}\n{{nothing}}\n#include \"sort.wgsl\"\n}\n";
+        let folder = folder("wgrad-parts", "map.wgsl", text);
+        std::fs::write(folder.join("sort.wgsl"), "if x { // (\ninner();\n}\n").unwrap();
         let templates = Templates::new(Some(&folder)).unwrap();
         let variables = context! { text => "a(\nb,\n);\n", nothing => "" };
-        let rendering = templates.render("adam.wgsl", &variables).unwrap();
+        let rendering = templates.render("map.wgsl", &variables).unwrap();
         let want = [
-            ("fn f() {", "adam.wgsl", 1),
-            ("    a(", "adam.wgsl", 2),
-            ("        b,", "adam.wgsl", 2),
-            ("    );", "adam.wgsl", 2),
-            ("    if x { // (", "sgd.wgsl", 1),
-            ("        inner();", "sgd.wgsl", 2),
-            ("    }", "sgd.wgsl", 3),
-            ("}", "adam.wgsl", 5),
+            ("fn f() {", "map.wgsl", 1),
+            ("    a(", "map.wgsl", 2),
+            ("        b,", "map.wgsl", 2),
+            ("    );", "map.wgsl", 2),
+            ("    if x { // (", "sort.wgsl", 1),
+            ("        inner();", "sort.wgsl", 2),
+            ("    }", "sort.wgsl", 3),
+            ("}", "map.wgsl", 5),
         ];
         let got: Vec<_> = rendering
             .text
@@ -312,15 +311,15 @@ mod tests {
 
     #[test]
     fn errors_name_file_and_line() {
-        let folder_of = |text| folder("wgrad-errors", "sgd.wgsl", text);
+        let folder_of = |text| folder("wgrad-errors", "sort.wgsl", text);
         let folder = folder_of("// one\n{{missing}}\n");
         let templates = Templates::new(Some(&folder)).unwrap();
         let error = templates
-            .render("sgd.wgsl", &context! {})
+            .render("sort.wgsl", &context! {})
             .unwrap_err()
             .to_string();
         assert!(
-            error.starts_with("sgd.wgsl, line 2: undefined value"),
+            error.starts_with("sort.wgsl, line 2: undefined value"),
             "{error}"
         );
         folder_of("// one\n// two\n#if\n");
@@ -330,7 +329,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .starts_with("sgd.wgsl, line 3: syntax error"),
+                .starts_with("sort.wgsl, line 3: syntax error"),
             "{error}"
         );
         std::fs::remove_dir_all(folder).unwrap();

@@ -347,27 +347,12 @@ fn order() {
 
 #[test]
 fn optimizers() {
-    let adam = |maximize, decoupled, amsgrad, segments, keep| {
-        context! { maximize, decoupled, amsgrad, segments, keep }
+    let update = |segments, keep, states, program: &str, values: &[&str]| {
+        let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+        context! { segments, keep, numbers => 2, states, program, values }
     };
-    snapshot("adam", "adam.wgsl", &adam(false, false, false, 1, false));
-    snapshot(
-        "adamw_amsgrad_maximize",
-        "adam.wgsl",
-        &adam(true, true, true, 2, true),
-    );
-    let sgd = |maximize, momentum, nesterov, segments, keep| {
-        context! { maximize, momentum, nesterov, segments, keep }
-    };
-    snapshot("sgd", "sgd.wgsl", &sgd(false, false, false, 1, false));
-    snapshot(
-        "sgd_momentum",
-        "sgd.wgsl",
-        &sgd(false, true, false, 1, false),
-    );
-    snapshot(
-        "sgd_nesterov_maximize",
-        "sgd.wgsl",
-        &sgd(true, true, true, 3, true),
-    );
+    let plain = update(1, false, 0, "let v0 = n0 * g;", &["p - v0"]);
+    snapshot("update", "update.wgsl", &plain);
+    let states = update(2, true, 2, "let v0 = n0 * g;", &["p - v0", "x1", "x0"]);
+    snapshot("update_states_elsewhere", "update.wgsl", &states);
 }

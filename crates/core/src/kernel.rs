@@ -5,6 +5,7 @@
 //! when it is run.
 
 pub(crate) mod backend;
+pub(crate) mod formula;
 pub(crate) mod profile;
 pub(crate) mod program;
 pub mod random;
@@ -14,6 +15,7 @@ mod table;
 use std::fmt;
 use std::ops::Range;
 
+use crate::kernel::formula::CompiledUpdate;
 use crate::kernel::program::Program;
 use crate::operation::{AnyOperation, Operation};
 use crate::types::dtype::DType;
@@ -180,26 +182,20 @@ pub enum Kernel {
         /// How much.
         bytes: usize,
     },
-    /// Adam or AdamW over whole arenas ([Kingma and Ba 2014](https://arxiv.org/abs/1412.6980),
-    /// [Loshchilov and Hutter 2017](https://arxiv.org/abs/1711.05101)), for each element `i` of a
-    /// segment:
+    /// An optimizer's step over whole arenas (see [`UpdateRule`](crate::UpdateRule)): for each element of a
+    /// segment the program of the parameter, its gradient and the states, which gives the new parameter and the
+    /// new states.
     ///
-    /// ```text
-    /// g = maximize ? -grad : grad
-    /// decoupled:   p = p * decay                   (decay = 1 - lr * weight_decay)
-    /// otherwise:   g = g + decay * p               (decay = weight_decay)
-    /// m = beta1 m + (1 - beta1) g
-    /// v = beta2 v + (1 - beta2) g^2
-    /// u = amsgrad ? (vmax = max(vmax, v)) : v
-    /// p = p - step * m / (sqrt(u) * scale + eps)   (step = lr / (1 - beta1^t),
-    ///                                               scale = 1 / sqrt(1 - beta2^t))
-    /// ```
-    ///
-    /// Scalars per segment: [`Kernel::ADAM_SCALARS`]. Elements outside all segments keep their
-    /// values (where `target` is not `param`, they are copied).
-    Adam {
-        /// Floats f32 or f64.
-        dtype: DType,
+    /// Scalars per segment: `start` and `end`, the element range (multiples of 4), then those of the program.
+    /// Elements outside all segments keep their values (where `target` is not `param`, they are copied).
+    Update {
+        /// What it is called.
+        name: &'static str,
+        /// What is computed. Inputs: parameter, gradient, states; outputs: parameter, states; all of the same
+        /// type, f32 or f64.
+        program: Program,
+        /// The same as loops, without the program's constants: scalars beyond the step's numbers.
+        compiled: CompiledUpdate,
         /// Elements in each arena, a multiple of 4.
         len: usize,
         /// Parameters.
@@ -208,46 +204,8 @@ pub enum Kernel {
         target: usize,
         /// Gradients.
         grad: usize,
-        /// First moments, updated in place.
-        m: usize,
-        /// Second moments, updated in place.
-        v: usize,
-        /// Running maxima of the second moments (amsgrad), updated in place.
-        vmax: Option<usize>,
-        /// Weight decay of AdamW rather than Adam.
-        decoupled: bool,
-        /// Ascend instead of descend.
-        maximize: bool,
-        /// How many segments.
-        segments: usize,
-    },
-    /// Stochastic gradient descent over whole arenas, as `torch.optim.SGD`:
-    ///
-    /// ```text
-    /// g = (maximize ? -grad : grad) + weight_decay p
-    /// with momentum:  b = first ? g : momentum b + (1 - dampening) g
-    ///                 g = nesterov ? g + momentum b : b
-    /// p = p - lr g
-    /// ```
-    ///
-    /// Scalars per segment: [`Kernel::SGD_SCALARS`].
-    Sgd {
-        /// Floats f32 or f64.
-        dtype: DType,
-        /// Elements in each arena, a multiple of 4.
-        len: usize,
-        /// Parameters.
-        param: usize,
-        /// New parameters, as in `Adam`.
-        target: usize,
-        /// Gradients.
-        grad: usize,
-        /// Momentum buffers, updated in place.
-        momentum: Option<usize>,
-        /// Nesterov's form.
-        nesterov: bool,
-        /// Ascend instead of descend.
-        maximize: bool,
+        /// What else is kept, updated in place.
+        states: Vec<usize>,
         /// How many segments.
         segments: usize,
     },
@@ -269,31 +227,6 @@ impl Kernel {
 
     /// Most dimensions of a product's `k`.
     pub const MOST_INNER: usize = 4;
-
-    /// Scalars of one `Adam` segment, in this order: `start`, `end` (element range, multiples of
-    /// 4, as u32), `decay`, `beta1`, `beta2`, `step`, `scale`, `eps` (f64).
-    pub const ADAM_SCALARS: [DType; 8] = [
-        DType::U32,
-        DType::U32,
-        DType::F64,
-        DType::F64,
-        DType::F64,
-        DType::F64,
-        DType::F64,
-        DType::F64,
-    ];
-
-    /// Scalars of one `Sgd` segment, in this order: `start`, `end` (u32), `lr`, `weight_decay`,
-    /// `momentum`, `dampening` (f64), `first` (u32, 0 or 1).
-    pub const SGD_SCALARS: [DType; 7] = [
-        DType::U32,
-        DType::U32,
-        DType::F64,
-        DType::F64,
-        DType::F64,
-        DType::F64,
-        DType::U32,
-    ];
 }
 
 /// A short name for a person: the kind, the sizes, and how many operations are fused into it.
@@ -346,8 +279,7 @@ impl fmt::Display for Kernel {
                 Ok(())
             }
             Kernel::Copy { bytes, .. } => write!(f, "copy {bytes} bytes"),
-            Kernel::Adam { len, .. } => write!(f, "adam {len}"),
-            Kernel::Sgd { len, .. } => write!(f, "sgd {len}"),
+            Kernel::Update { name, len, .. } => write!(f, "{name} {len}"),
         }
     }
 }

@@ -33,6 +33,7 @@ mod update;
 pub use autograd::gradcheck::{gradcheck, gradgradcheck};
 pub use autograd::{GradOptions, no_grad};
 pub use kernel::backend::*;
+pub use kernel::formula::{CompiledUpdate, Formula, Number, UpdateBlock};
 pub use kernel::profile::{Profile, Span};
 pub use kernel::program::{Arg, Instr, MapOp, Program};
 pub use kernel::*;

@@ -2,6 +2,7 @@
 
 pub(crate) mod arena;
 mod reference;
+mod rule;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,42 +14,7 @@ use crate::tensor::device::Open;
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Result};
 
-/// Which update a step applies. Numbers (learning rate and so on) are data of each step.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum UpdateRule {
-    /// Adam and AdamW: see [`Kernel::Adam`].
-    Adam {
-        /// Weight decay apart from the gradient (AdamW).
-        decoupled: bool,
-        /// Keep the maximum of the second moments.
-        amsgrad: bool,
-        /// Ascend.
-        maximize: bool,
-    },
-    /// Stochastic gradient descent: see [`Kernel::Sgd`].
-    Sgd {
-        /// Whether there is a momentum buffer.
-        momentum: bool,
-        /// Nesterov's form.
-        nesterov: bool,
-        /// Ascend.
-        maximize: bool,
-    },
-}
-
-impl UpdateRule {
-    /// The states kept per element.
-    pub(crate) fn states(self) -> &'static [Role] {
-        match self {
-            UpdateRule::Adam { amsgrad: true, .. } => &[Role::First, Role::Second, Role::Largest],
-            UpdateRule::Adam { amsgrad: false, .. } => &[Role::First, Role::Second],
-            UpdateRule::Sgd { momentum: true, .. } => &[Role::First],
-            UpdateRule::Sgd {
-                momentum: false, ..
-            } => &[],
-        }
-    }
-}
+pub use rule::UpdateRule;
 
 /// What a buffer of an arena holds.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -56,9 +22,7 @@ pub(crate) enum Role {
     Param,
     Target,
     Grad,
-    First,
-    Second,
-    Largest,
+    State(usize),
 }
 
 /// A copy into the gradient arena.
@@ -109,13 +73,8 @@ impl ArenaUpdate {
         if let Some(target) = &self.target {
             roles.push((Role::Target, target.id()));
         }
-        roles.extend(
-            self.rule
-                .states()
-                .iter()
-                .zip(&self.states)
-                .map(|(&role, b)| (role, b.id())),
-        );
+        let states = self.states.iter().enumerate();
+        roles.extend(states.map(|(i, buffer)| (Role::State(i), buffer.id())));
         roles
     }
 
@@ -136,38 +95,17 @@ impl ArenaUpdate {
     pub fn kernel(&self, buffers: &HashMap<Role, usize>) -> Option<Kernel> {
         let (&param, &grad) = (buffers.get(&Role::Param)?, buffers.get(&Role::Grad)?);
         let target = buffers.get(&Role::Target).copied().unwrap_or(param);
-        let (dtype, len, segments) = (self.dtype, self.bytes / self.dtype.size(), self.segments);
-        Some(match self.rule {
-            UpdateRule::Adam {
-                decoupled,
-                maximize,
-                ..
-            } => Kernel::Adam {
-                dtype,
-                len,
-                param,
-                target,
-                grad,
-                m: *buffers.get(&Role::First)?,
-                v: *buffers.get(&Role::Second)?,
-                vmax: buffers.get(&Role::Largest).copied(),
-                decoupled,
-                maximize,
-                segments,
-            },
-            UpdateRule::Sgd {
-                nesterov, maximize, ..
-            } => Kernel::Sgd {
-                dtype,
-                len,
-                param,
-                target,
-                grad,
-                momentum: buffers.get(&Role::First).copied(),
-                nesterov,
-                maximize,
-                segments,
-            },
+        let states = (0..self.states.len()).map(|i| buffers.get(&Role::State(i)).copied());
+        Some(Kernel::Update {
+            name: self.rule.name(),
+            program: self.rule.program(self.dtype),
+            compiled: self.rule.compiled().clone(),
+            len: self.bytes / self.dtype.size(),
+            param,
+            target,
+            grad,
+            states: states.collect::<Option<_>>()?,
+            segments: self.segments,
         })
     }
 }
@@ -233,12 +171,11 @@ impl Update {
 
     pub fn binding(&self, arena: usize, role: Role) -> Option<Binding> {
         let arena = self.arenas.get(arena)?;
-        let state = |role: Role| arena.rule.states().iter().position(|r| *r == role);
         let buffer = match role {
             Role::Param => &arena.param,
             Role::Grad => &arena.grad,
             Role::Target => arena.target.as_ref()?,
-            other => arena.states.get(state(other)?)?,
+            Role::State(i) => arena.states.get(i)?,
         };
         Some(Binding {
             buffer: buffer.clone(),
@@ -260,21 +197,9 @@ impl Update {
         mut allocation: impl FnMut(u64) -> u64,
     ) {
         for arena in &self.arenas {
-            let (kind, flags) = match arena.rule {
-                UpdateRule::Adam {
-                    decoupled,
-                    amsgrad,
-                    maximize,
-                } => (1, [decoupled, amsgrad, maximize]),
-                UpdateRule::Sgd {
-                    momentum,
-                    nesterov,
-                    maximize,
-                } => (2, [momentum, nesterov, maximize]),
-            };
-            let flags = flags.iter().fold(0, |f, &b| f << 1 | u64::from(b));
             let fresh = u64::from(arena.fresh);
-            key.push(1 << 62 | kind << 16 | flags << 8 | fresh << 4 | arena.dtype as u64);
+            key.push(1 << 62 | fresh << 4 | arena.dtype as u64);
+            key.extend_from_slice(arena.rule.key());
             key.extend([arena.bytes as u64, arena.segments as u64]);
             key.extend([allocation(arena.param.id()), allocation(arena.grad.id())]);
             for ((grad, offset, bytes), placed) in arena.grads.iter().zip(&arena.placed) {

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 use wgrad_core::{
-    Accumulator, Arg, Backend, Binding, BufferSpec, DType, Instr, Kernel, Launch, Layout, MapOp,
-    Operand, Output, Plan, Program, ReduceOp, ScalarBits, Shape,
+    Accumulator, Arg, Backend, Binding, BufferSpec, DType, Formula, Instr, Kernel, Launch, Layout,
+    MapOp, Number, Operand, Output, Plan, Program, ReduceOp, ScalarBits, Shape, UpdateRule,
 };
 use wgrad_cpu_backend::{CpuBackend, CpuOptions};
 
@@ -220,6 +220,18 @@ fn multiply_adds() {
     println!("{name:30} {best:7.1} GFLOP/s");
 }
 
+#[derive(Clone, Copy)]
+struct Adam;
+
+impl Formula<2, 7> for Adam {
+    fn apply<X: Number>(self, p: X, g: X, [m, v]: [X; 2], numbers: [X; 7]) -> (X, [X; 2]) {
+        let [b1, r1, b2, r2, step, scale, eps] = numbers;
+        let m = b1 * m + r1 * g;
+        let v = b2 * v + r2 * g.sqr();
+        (p - step * m / (v.sqrt() * scale + eps), [m, v])
+    }
+}
+
 fn main() {
     let n = 4 << 20;
     let x = Arg::Input(0);
@@ -289,21 +301,20 @@ fn main() {
     map("add 1000", 1000, &[], vec![instr(MapOp::Add, &[x, x])]);
 
     let len = 10_000_000;
-    let adam = Kernel::Adam {
-        dtype: DType::F32,
+    let rule = UpdateRule::new("adam", ["exp_avg", "exp_avg_sq"], Adam);
+    let adam = Kernel::Update {
+        name: rule.name(),
+        program: rule.program(DType::F32),
+        compiled: rule.compiled().clone(),
         len,
         param: 0,
         target: 0,
         grad: 1,
-        m: 2,
-        v: 3,
-        vmax: None,
-        decoupled: true,
-        maximize: false,
+        states: vec![2, 3],
         segments: 1,
     };
     let mut scalars = vec![ScalarBits::integer(0), ScalarBits::integer(len as i64)];
-    scalars.extend([0.999, 0.9, 0.999, 1e-3, 1.0, 1e-8].map(ScalarBits::float));
+    scalars.extend([0.9, 0.1, 0.999, 0.001, 1e-3, 1.0, 1e-8].map(ScalarBits::float));
     time("adam 10M", &[len * 4; 4], &scalars, adam);
 
     let (rows, classes) = (4096, 1000);

@@ -20,7 +20,7 @@ use crate::interpreter::Bound;
 use crate::map::Map;
 use crate::matmul::MatMul;
 use crate::ops;
-use crate::optimizer::{Adam, Sgd};
+use crate::optimizer::Optimizer;
 use crate::parallel;
 use crate::pool::{CpuBuffer, Pool};
 use crate::recorder::Recorder;
@@ -445,8 +445,7 @@ fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>
             (*target, *target_offset),
             *bytes,
         )?),
-        Kernel::Adam { .. } => Box::new(Adam::new(checker, kernel)?),
-        Kernel::Sgd { .. } => Box::new(Sgd::new(checker, kernel)?),
+        Kernel::Update { .. } => Box::new(Optimizer::new(checker, kernel)?),
     })
 }
 

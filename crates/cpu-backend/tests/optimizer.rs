@@ -1,9 +1,9 @@
-//! Adam and SGD against their formulas in `f64`.
+//! Steps of optimizers against their formulas in `f64`.
 
 mod harness;
 
 use harness::*;
-use wgrad_core::{DType, Kernel, ScalarBits};
+use wgrad_core::{DType, Formula, Kernel, Number, ScalarBits, UpdateRule};
 
 const SEGMENTS: [(usize, usize); 3] = [(0, 400), (400, 1004), (1100, 50_000)];
 const LEN: usize = 50_004;
@@ -24,140 +24,153 @@ fn bench(arenas: &[Data]) -> Bench {
     bench
 }
 
-fn segment_of(i: usize) -> Option<usize> {
-    SEGMENTS.iter().position(|&(a, b)| a <= i && i < b)
-}
+/// A decaying mean and mean square, and the largest of the latter.
+#[derive(Clone, Copy)]
+struct Three;
 
-#[test]
-fn adam() {
-    let arenas = [arenas(DType::F32, 6), arenas(DType::F64, 6)];
-    for case in 0..32 {
-        let flag = |bit: usize| case >> bit & 1 == 1;
-        let (decoupled, maximize, amsgrad, elsewhere) = (flag(0), flag(1), flag(2), flag(3));
-        let dtype = if flag(4) { DType::F64 } else { DType::F32 };
-        // Parameters, gradients, m, v, vmax, and another arena.
-        let mut bench = bench(&arenas[usize::from(flag(4))]);
-        let hyper: Vec<[f64; 6]> = (0..SEGMENTS.len())
-            .map(|s| {
-                let s = s as f64;
-                let decay = if decoupled { 0.99 - 0.01 * s } else { 0.1 * s };
-                [decay, 0.9 - 0.1 * s, 0.99, 0.01, 1.5, 1e-3]
-            })
-            .collect();
-        for (&(a, b), h) in SEGMENTS.iter().zip(&hyper) {
-            bench.scalars.push(ScalarBits::integer(a as i64));
-            bench.scalars.push(ScalarBits::integer(b as i64));
-            bench.scalars.extend(h.map(ScalarBits::float));
-        }
-        let target = if elsewhere { 5 } else { 0 };
-        let (after, _) = bench.run_all(Kernel::Adam {
-            dtype,
-            len: LEN,
-            param: 0,
-            target,
-            grad: 1,
-            m: 2,
-            v: 3,
-            vmax: amsgrad.then_some(4),
-            decoupled,
-            maximize,
-            segments: SEGMENTS.len(),
-        });
-        let before: Vec<_> = bench.inputs.iter().map(|d| &d.1[..]).collect();
-        let mut want: Vec<Vec<f64>> = before.iter().map(|b| b.to_vec()).collect();
-        want[target] = before[0].to_vec();
-        for i in 0..LEN {
-            let Some(s) = segment_of(i) else { continue };
-            let [decay, b1, b2, step, scale, eps] = hyper[s];
-            let mut p = before[0][i];
-            let mut g = if maximize {
-                -before[1][i]
-            } else {
-                before[1][i]
-            };
-            if decoupled {
-                p *= decay;
-            } else {
-                g += decay * p;
-            }
-            let m = b1 * before[2][i] + (1.0 - b1) * g;
-            let v = b2 * before[3][i] + (1.0 - b2) * g * g;
-            let vmax = before[4][i].max(v);
-            let u = if amsgrad { vmax } else { v };
-            want[2][i] = m;
-            want[3][i] = v;
-            if amsgrad {
-                want[4][i] = vmax;
-            }
-            want[target][i] = p - step * m / (u.sqrt() * scale + eps);
-        }
-        let tolerance = if dtype == DType::F64 { 1e-14 } else { 1e-6 };
-        for (got, want) in after.iter().zip(&want) {
-            assert_near(got, want, tolerance);
-        }
+impl Formula<3, 4> for Three {
+    fn apply<X: Number>(self, p: X, g: X, [m, v, most]: [X; 3], numbers: [X; 4]) -> (X, [X; 3]) {
+        let [b, r, step, eps] = numbers;
+        let m = b * m + r * g;
+        let v = b * v + r * g.sqr();
+        let most = most.maximum(v);
+        (p - step * m / (most.sqrt() + eps), [m, v, most])
     }
 }
 
-#[test]
-fn sgd() {
-    let arenas = [arenas(DType::F32, 4), arenas(DType::F64, 4)];
-    for case in 0..64 {
-        let flag = |bit: usize| case >> bit & 1 == 1;
-        let (with_momentum, nesterov, maximize) = (flag(0), flag(1), flag(2));
-        let (elsewhere, first) = (flag(3), flag(4));
-        let dtype = if flag(5) { DType::F64 } else { DType::F32 };
-        let mut bench = bench(&arenas[usize::from(flag(5))]);
-        if first {
-            // What the momentum buffer holds before the first step does not matter.
-            bench.inputs[2].1[7] = f64::NAN;
-        }
-        let hyper: Vec<[f64; 4]> = (0..SEGMENTS.len())
-            .map(|s| [0.1, 0.01 * s as f64, 0.9, 0.2 * s as f64])
-            .collect();
-        for (&(a, b), h) in SEGMENTS.iter().zip(&hyper) {
+/// Exchanges its states, with a branch and a constant.
+#[derive(Clone, Copy)]
+struct Swap;
+
+impl Formula<2, 1> for Swap {
+    fn apply<X: Number>(self, p: X, g: X, [a, b]: [X; 2], [limit]: [X; 1]) -> (X, [X; 2]) {
+        let two = p.constant(2.0);
+        (X::select(a.gt(limit), p * two, -g), [b, a])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Plain;
+
+impl Formula<0, 1> for Plain {
+    fn apply<X: Number>(self, p: X, g: X, []: [X; 0], [lr]: [X; 1]) -> (X, [X; 0]) {
+        (p - lr * g, [])
+    }
+}
+
+/// The kernel of a rule whose states are the buffers from 2 on.
+fn kernel(rule: &UpdateRule, dtype: DType, target: usize, segments: usize) -> Kernel {
+    Kernel::Update {
+        name: rule.name(),
+        program: rule.program(dtype),
+        compiled: rule.compiled().clone(),
+        len: LEN,
+        param: 0,
+        target,
+        grad: 1,
+        states: (2..2 + rule.states().len()).collect(),
+        segments,
+    }
+}
+
+/// Runs the rule over `segments`, whose numbers `hyper` are, and compares each element with `formula`, which
+/// takes parameter, gradient and states.
+fn follow<const N: usize, const S: usize>(
+    rule: &UpdateRule,
+    segments: &[(usize, usize)],
+    hyper: &[[f64; N]],
+    formula: impl Fn(f64, f64, [f64; S], [f64; N]) -> (f64, [f64; S]),
+) {
+    for (dtype, tolerance) in [(DType::F64, 1e-14), (DType::F32, 1e-6)] {
+        // Parameters, gradients, states, and another arena.
+        let mut bench = bench(&arenas(dtype, 3 + S));
+        for (&(a, b), h) in segments.iter().zip(hyper) {
             bench.scalars.push(ScalarBits::integer(a as i64));
             bench.scalars.push(ScalarBits::integer(b as i64));
             bench.scalars.extend(h.map(ScalarBits::float));
-            bench.scalars.push(ScalarBits::integer(first.into()));
+            let constants = rule.constants().iter();
+            bench
+                .scalars
+                .extend(constants.map(|&c| ScalarBits::float(c)));
         }
-        let target = if elsewhere { 3 } else { 0 };
-        let (after, _) = bench.run_all(Kernel::Sgd {
-            dtype,
-            len: LEN,
-            param: 0,
-            target,
-            grad: 1,
-            momentum: with_momentum.then_some(2),
-            nesterov,
-            maximize,
-            segments: SEGMENTS.len(),
-        });
-        let before: Vec<_> = bench.inputs.iter().map(|d| &d.1[..]).collect();
-        let mut want: Vec<Vec<f64>> = before.iter().map(|b| b.to_vec()).collect();
-        want[target] = before[0].to_vec();
-        for i in 0..LEN {
-            let Some(s) = segment_of(i) else { continue };
-            let [lr, decay, momentum, dampening] = hyper[s];
-            let p = before[0][i];
-            let mut g = if maximize {
-                -before[1][i]
-            } else {
-                before[1][i]
-            } + decay * p;
-            if with_momentum {
-                let b = if first {
-                    g
-                } else {
-                    momentum * before[2][i] + (1.0 - dampening) * g
+        for target in [0, 2 + S] {
+            let (after, _) = bench.run_all(kernel(rule, dtype, target, segments.len()));
+            let before: Vec<_> = bench.inputs.iter().map(|d| &d.1[..]).collect();
+            let mut want: Vec<Vec<f64>> = before.iter().map(|b| b.to_vec()).collect();
+            want[target] = before[0].to_vec();
+            for i in 0..LEN {
+                let Some(s) = segments.iter().position(|&(a, b)| a <= i && i < b) else {
+                    continue;
                 };
-                want[2][i] = b;
-                g = if nesterov { g + momentum * b } else { b };
+                let states = std::array::from_fn(|k| before[2 + k][i]);
+                let (p, new) = formula(before[0][i], before[1][i], states, hyper[s]);
+                want[target][i] = p;
+                for (k, state) in new.into_iter().enumerate() {
+                    want[2 + k][i] = state;
+                }
             }
-            want[target][i] = p - lr * g;
-        }
-        let tolerance = if dtype == DType::F64 { 1e-14 } else { 1e-6 };
-        for (got, want) in after.iter().zip(&want) {
-            assert_near(got, want, tolerance);
+            for (got, want) in after.iter().zip(&want) {
+                assert_near(got, want, tolerance);
+            }
         }
     }
+}
+
+#[test]
+fn states_and_parameters_are_updated_in_place_or_elsewhere() {
+    let rule = UpdateRule::new("three", ["m", "v", "most"], Three);
+    let hyper: Vec<[f64; 4]> = (0..SEGMENTS.len())
+        .map(|s| [0.9 - 0.1 * s as f64, 0.1 + 0.1 * s as f64, 0.01, 1e-3])
+        .collect();
+    let formula = |p, g, [m, v, most]: [f64; 3], [b, r, step, eps]: [f64; 4]| {
+        let m = b * m + r * g;
+        let v = b * v + r * g * g;
+        let most = most.max(v);
+        (p - step * m / (most.sqrt() + eps), [m, v, most])
+    };
+    follow(&rule, &SEGMENTS, &hyper, formula);
+    // Segments may stand in any order.
+    let turned: Vec<_> = SEGMENTS.iter().rev().copied().collect();
+    follow(&rule, &turned, &hyper, formula);
+}
+
+#[test]
+fn states_may_exchange_their_values_and_branch() {
+    let rule = UpdateRule::new("swap", ["a", "b"], Swap);
+    let hyper = [[0.1], [-0.2], [0.3]];
+    follow(&rule, &SEGMENTS, &hyper, |p, g, [a, b], [limit]| {
+        (if a > limit { p * 2.0 } else { -g }, [b, a])
+    });
+    let plain = UpdateRule::new("plain", [], Plain);
+    follow(&plain, &SEGMENTS, &hyper, |p, g, [], [lr]| (p - lr * g, []));
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let rule = UpdateRule::new("plain", [], Plain);
+    let mut bench = bench(&arenas(DType::F32, 2));
+    bench.scalars = [0, LEN as i64].map(ScalarBits::integer).to_vec();
+    bench.scalars.push(ScalarBits::float(0.1));
+    let good = kernel(&rule, DType::F32, 0, 1);
+    let refused = |change: &dyn Fn(&mut Kernel)| {
+        let mut kernel = good.clone();
+        change(&mut kernel);
+        assert!(!bench.compiles(kernel));
+    };
+    assert!(bench.compiles(good.clone()));
+    refused(&|kernel| {
+        if let Kernel::Update { len, .. } = kernel {
+            *len += 4;
+        }
+    });
+    refused(&|kernel| {
+        if let Kernel::Update { states, .. } = kernel {
+            states.push(0);
+        }
+    });
+    refused(&|kernel| {
+        if let Kernel::Update { program, .. } = kernel {
+            *program = rule.program(DType::F64);
+        }
+    });
 }

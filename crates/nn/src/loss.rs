@@ -15,7 +15,44 @@
 //! # }
 //! ```
 
-use wgrad_core::{CrossEntropyOptions, Error, Place, Reduction, Result, Tensor};
+mod binary;
+mod divergence;
+mod embedding;
+mod impurity;
+mod margin;
+mod penalty;
+mod regression;
+
+use wgrad_core::{CrossEntropyOptions, Device, Error, Place, Reduction, Result, Shape, Tensor};
+
+pub use binary::{
+    BceLogitsOptions, BceOptions, FocalOptions, binary_cross_entropy, binary_cross_entropy_with,
+    binary_cross_entropy_with_logits, binary_cross_entropy_with_logits_with, dice_loss,
+    dice_loss_with, focal_loss, focal_loss_with,
+};
+pub use divergence::{
+    GaussianNllOptions, KlDivOptions, KlReduction, PoissonNllOptions, gaussian_nll_loss,
+    gaussian_nll_loss_with, kl_div, kl_div_with, poisson_nll_loss, poisson_nll_loss_with,
+};
+pub use embedding::{
+    CosineEmbeddingOptions, TripletMarginOptions, cosine_embedding_loss,
+    cosine_embedding_loss_with, info_nce, triplet_margin_loss, triplet_margin_loss_with,
+};
+pub use impurity::{entropy, gini_impurity, information_gain, within_cluster_sum_of_squares};
+pub use margin::{
+    HingeEmbeddingOptions, MarginRankingOptions, MultiMarginOptions, MultilabelOptions,
+    exponential_loss, exponential_loss_with, hinge_embedding_loss, hinge_embedding_loss_with,
+    hinge_loss, hinge_loss_with, margin_ranking_loss, margin_ranking_loss_with, multi_margin_loss,
+    multi_margin_loss_with, multilabel_margin_loss, multilabel_margin_loss_with,
+    multilabel_soft_margin_loss, multilabel_soft_margin_loss_with, soft_margin_loss,
+    soft_margin_loss_with, squared_hinge_loss, squared_hinge_loss_with,
+};
+pub use penalty::{elastic_net_penalty, l1_penalty, l2_penalty};
+pub use regression::{
+    HuberOptions, SmoothL1Options, huber_loss, huber_loss_with, l1_loss, l1_loss_with,
+    log_cosh_loss, log_cosh_loss_with, mse_loss, mse_loss_with, rmse_loss, smooth_l1_loss,
+    smooth_l1_loss_with,
+};
 
 /// The mean cross-entropy of logits `[n, classes]` against integer classes `[n]`:
 /// [`Tensor::cross_entropy`].
@@ -82,92 +119,7 @@ pub fn nll_loss_with(
     log_probabilities.nll_loss_with(targets, options)
 }
 
-/// The mean of `(input - target)^2`. Both have one shape.
-#[track_caller]
-pub fn mse_loss(input: &Tensor, target: &Tensor) -> Tensor {
-    mse_loss_with(input, target, Reduction::Mean)
-}
-
-/// [`mse_loss`] with another reduction.
-#[track_caller]
-pub fn mse_loss_with(input: &Tensor, target: &Tensor, reduction: Reduction) -> Tensor {
-    paired("mse_loss", input, target, reduction, |x, t| (x - t).sqr())
-}
-
-/// The mean of `|input - target|`. Both have one shape.
-#[track_caller]
-pub fn l1_loss(input: &Tensor, target: &Tensor) -> Tensor {
-    l1_loss_with(input, target, Reduction::Mean)
-}
-
-/// [`l1_loss`] with another reduction.
-#[track_caller]
-pub fn l1_loss_with(input: &Tensor, target: &Tensor, reduction: Reduction) -> Tensor {
-    paired("l1_loss", input, target, reduction, |x, t| (x - t).abs())
-}
-
-/// The mean of `-(t ln p + (1 - t) ln(1 - p))` for probabilities `p` within 0 and 1. Both have
-/// one shape. Logarithms are at least -100 and slopes at most 1e12, as in torch, so that a wrong
-/// certainty costs much but not infinitely much.
-///
-/// Where the probabilities come from a sigmoid, [`binary_cross_entropy_with_logits`] is more
-/// precise.
-#[track_caller]
-pub fn binary_cross_entropy(probabilities: &Tensor, targets: &Tensor) -> Tensor {
-    binary_cross_entropy_with(probabilities, targets, Reduction::Mean)
-}
-
-/// [`binary_cross_entropy`] with another reduction.
-#[track_caller]
-pub fn binary_cross_entropy_with(
-    probabilities: &Tensor,
-    targets: &Tensor,
-    reduction: Reduction,
-) -> Tensor {
-    let name = "binary_cross_entropy";
-    paired(name, probabilities, targets, reduction, |p, t| {
-        let rest = 1.0 - p;
-        let hit = bounded_ln(p, |regular| regular.where_cond(p, 1.0).ln());
-        let miss = bounded_ln(&rest, |regular| regular.where_cond(p.neg(), 0.0).log1p());
-        ((t * hit) + (1.0 - t) * miss).neg()
-    })
-}
-
-/// The mean of `-(t ln s(x) + (1 - t) ln(1 - s(x)))` for logits `x`, where `s` is the sigmoid, in
-/// the form `t softplus(-x) + (1 - t) softplus(x)`: nothing in it or in its derivative cancels. Both
-/// have one shape.
-#[track_caller]
-pub fn binary_cross_entropy_with_logits(logits: &Tensor, targets: &Tensor) -> Tensor {
-    binary_cross_entropy_with_logits_with(logits, targets, Reduction::Mean)
-}
-
-/// [`binary_cross_entropy_with_logits`] with another reduction.
-#[track_caller]
-pub fn binary_cross_entropy_with_logits_with(
-    logits: &Tensor,
-    targets: &Tensor,
-    reduction: Reduction,
-) -> Tensor {
-    let name = "binary_cross_entropy_with_logits";
-    paired(name, logits, targets, reduction, |x, t| {
-        t * x.neg().softplus() + (1.0 - t) * x.softplus()
-    })
-}
-
-/// `max(ln x, -100)` with the slope `1 / max(x, 1e-12)`: where x is all but zero, a straight line
-/// of that slope through the value stands for the logarithm, whose own slope would be infinite.
-/// `ln` gives the logarithm where it is told that x is regular, and anything without NaN in value or
-/// slope elsewhere, so that none spreads.
-fn bounded_ln(x: &Tensor, ln: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
-    const SMALL: f64 = 1e-12;
-    let regular = x.gt(SMALL);
-    let here = x.detach();
-    let line = here.ln().maximum(-100.0) + (x - &here) * (1.0 / SMALL);
-    regular.where_cond(ln(&regular), line)
-}
-
-/// A loss of two operands of equal shape: torch only warns where they broadcast, which hides
-/// mistakes.
+/// The losses of two operands of equal shape, reduced: torch only warns where they broadcast, which hides mistakes.
 #[track_caller]
 fn paired(
     op: &'static str,
@@ -177,33 +129,100 @@ fn paired(
     loss: impl FnOnce(&Tensor, &Tensor) -> Tensor,
 ) -> Tensor {
     let place = Place::caller();
+    computed(op, place, &[input, target], |operands| {
+        let [x, t] = operands else {
+            return Ok(Vec::new());
+        };
+        same_shapes(op, x, t, place)?;
+        Ok(vec![reduce(&loss(x, t), reduction)])
+    })
+}
+
+/// Computes a loss of floats in the type that 16-bit floats compute in, until the mean is taken: squares of 300 are
+/// beyond f16's range, and so are sums. `loss` gives one tensor, which becomes the operands' type.
+fn computed(
+    op: &'static str,
+    place: Place,
+    operands: &[&Tensor],
+    loss: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
+) -> Tensor {
     place.hold(|| {
-        let result = check_shapes(op, input, target, place).and_then(|()| {
-            let dtype = input.dtype()?.promote(target.dtype()?);
+        let result = (|| {
+            let mut dtype = None;
+            for operand in operands {
+                let own = operand.dtype()?;
+                dtype = Some(dtype.map_or(own, |known: wgrad_core::DType| known.promote(own)));
+            }
+            let dtype = dtype.unwrap_or(wgrad_core::DType::F32);
             if !dtype.is_float() {
                 let problem = format!("takes floats, not {dtype}; convert them with to_dtype");
                 return Err(Error::DType { op, problem, place });
             }
-            // In the type that 16-bit floats compute in until the mean is taken: squares of 300 are
-            // beyond f16's range, and so are sums.
-            let [x, t] = [input, target].map(|t| t.to_dtype(dtype.compute()));
-            let result = reduce(&loss(&x, &t), reduction);
-            result.to_dtype(dtype).checked()
-        });
-        result.unwrap_or_else(|error| Tensor::zeros((), &wgrad_core::Device::failed(error)))
+            let wide = operands.iter().map(|x| x.to_dtype(dtype.compute()));
+            let results = loss(&wide.collect::<Vec<_>>())?;
+            let first = results.into_iter().next();
+            let empty = || shape_error(op, "there are no operands".into(), place);
+            first.ok_or_else(empty)?.to_dtype(dtype).checked()
+        })();
+        result.unwrap_or_else(failed)
     })
 }
 
-fn check_shapes(op: &'static str, input: &Tensor, target: &Tensor, place: Place) -> Result<()> {
+/// A tensor that carries an error.
+fn failed(error: Error) -> Tensor {
+    Tensor::zeros((), &Device::failed(error))
+}
+
+fn shape_error(op: &'static str, problem: String, place: Place) -> Error {
+    Error::Shape { op, problem, place }
+}
+
+fn value_error(op: &'static str, problem: String, place: Place) -> Error {
+    Error::Value { op, problem, place }
+}
+
+fn same_shapes(op: &'static str, input: &Tensor, target: &Tensor, place: Place) -> Result<()> {
     let (left, right) = (input.shape()?, target.shape()?);
     if left == right {
         return Ok(());
     }
-    Err(Error::Shape {
-        op,
-        problem: format!("input of shape {left}, target of shape {right}; they must be equal"),
-        place,
-    })
+    let problem = format!("input of shape {left}, target of shape {right}; they must be equal");
+    Err(shape_error(op, problem, place))
+}
+
+/// Whether `name` broadcasts to the shape of the input.
+fn broadcasts(
+    op: &'static str,
+    name: &str,
+    operand: &Tensor,
+    shape: &Shape,
+    place: Place,
+) -> Result<()> {
+    let own = operand.shape()?;
+    if own.broadcast(shape).as_ref() == Some(shape) {
+        return Ok(());
+    }
+    let problem = format!("{name} of shape {own} does not broadcast to the input's {shape}");
+    Err(shape_error(op, problem, place))
+}
+
+/// Integer targets of one dimension less than logits `[n, classes]`, or none for `[classes]`; the number of classes.
+fn classes(op: &'static str, logits: &Tensor, targets: &Tensor, place: Place) -> Result<usize> {
+    let (x, t) = (logits.shape()?, targets.shape()?);
+    let fits = match x.len() {
+        1 => t.is_empty(),
+        2 => *t == x[..1],
+        _ => false,
+    };
+    if !fits || x.last() == Some(&0) {
+        let problem = format!("logits of shape {x} and targets of shape {t}");
+        return Err(shape_error(op, problem, place));
+    }
+    if targets.dtype()?.is_float() {
+        let problem = format!("targets must be integers, not {}", targets.dtype()?);
+        return Err(Error::DType { op, problem, place });
+    }
+    Ok(x.last().copied().unwrap_or(0))
 }
 
 fn reduce(losses: &Tensor, reduction: Reduction) -> Tensor {

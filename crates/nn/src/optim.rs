@@ -25,16 +25,47 @@
 //! # }
 //! ```
 
+mod adafactor;
+mod adagrad;
 mod adam;
+mod adamax;
+mod asgd;
+mod averaging;
 mod clip;
 mod descent;
+mod lamb;
+mod layerwise;
+mod lbfgs;
+mod lion;
+mod muon;
+mod nadam;
+mod options;
+mod radam;
+mod rmsprop;
+mod rprop;
+pub mod schedule;
 mod sgd;
 mod state;
 
+pub use adafactor::{Adafactor, AdafactorOptions};
+pub use adagrad::{Adadelta, AdadeltaOptions, Adagrad, AdagradOptions};
 pub use adam::{Adam, AdamOptions, AdamW, AdamWOptions};
-pub use clip::clip_grad_norm;
+pub use adamax::{Adamax, AdamaxOptions};
+pub use asgd::{Asgd, AsgdOptions};
+pub use averaging::{AveragedModel, Averaging};
+pub use clip::{clip_grad_norm, clip_grad_value};
 pub use descent::{Descent, Group, Hyperparameters};
-pub use sgd::{Sgd, SgdOptions};
+pub use lamb::{Lamb, LambOptions};
+pub use layerwise::{Layerwise, LayerwiseRule};
+pub use lbfgs::{Lbfgs, LbfgsOptions, LineSearch};
+pub use lion::{Lion, LionOptions};
+pub use muon::{Muon, MuonOptions};
+pub use nadam::{NAdam, NAdamOptions};
+pub use options::Named;
+pub use radam::{RAdam, RAdamOptions};
+pub use rmsprop::{RmsProp, RmsPropForm, RmsPropOptions};
+pub use rprop::{Rprop, RpropOptions};
+pub use sgd::{Sgd, SgdForm, SgdOptions};
 pub use state::OptimizerState;
 
 use wgrad_core::{Result, Tensor};
@@ -56,11 +87,27 @@ pub trait Optimizer {
     /// The parameters, group after group.
     fn parameters(&self) -> &[Tensor];
 
+    /// How many groups of parameters there are.
+    fn group_count(&self) -> usize;
+
+    /// A hyperparameter of a group by its name, as in saved states: `lr`, `weight_decay`, `beta1` and so on.
+    /// `None` where there is none.
+    fn hyperparameter(&self, group: usize, name: &str) -> Option<f64>;
+
+    /// Sets a hyperparameter of a group. False where there is none of that name.
+    fn set_hyperparameter(&mut self, group: usize, name: &str, value: f64) -> bool;
+
     /// The learning rate of the first group; 0 where there is none.
-    fn lr(&self) -> f64;
+    fn lr(&self) -> f64 {
+        self.hyperparameter(0, "lr").unwrap_or(0.0)
+    }
 
     /// Sets the learning rate of all groups.
-    fn set_lr(&mut self, lr: f64);
+    fn set_lr(&mut self, lr: f64) {
+        for group in 0..self.group_count() {
+            self.set_hyperparameter(group, "lr", lr);
+        }
+    }
 
     /// Moments, step counts and hyperparameters of this moment.
     ///

@@ -10,6 +10,8 @@ use crate::source::{Convert, Source, register};
 pub(crate) struct Scope<'a> {
     /// Registers of the inputs.
     pub inputs: &'a [String],
+    /// Registers of the scalars, where they are no parameters of the kernel.
+    pub scalars: Option<&'a [String]>,
     /// Registers of the accumulators.
     pub accumulators: &'a [String],
     /// A `vec4<u32>`: the lanes' linear indices in the iteration space.
@@ -40,8 +42,8 @@ pub(crate) fn program(
     body: &mut String,
 ) -> Result<Vec<String>> {
     let prefix = scope.prefix;
-    let mut scalars = Vec::with_capacity(program.scalars.len());
-    for (i, &dtype) in program.scalars.iter().enumerate() {
+    let mut scalars = scope.scalars.unwrap_or_default().to_vec();
+    for (i, &dtype) in program.scalars.iter().enumerate().skip(scalars.len()) {
         let name = format!("{prefix}s{i}");
         let value = source.scalar(&name, scope.first_scalar + i, conversion(dtype));
         let t = register(dtype);

@@ -155,7 +155,7 @@ pub(crate) fn generate(
                 scratch,
             },
         )?,
-        Kernel::Adam { .. } | Kernel::Sgd { .. } => optimizer::generate(traits, buffers, kernel)?,
+        Kernel::Update { .. } => optimizer::generate(traits, buffers, kernel)?,
         // Copies are no kernels.
         Kernel::Copy { .. } => Vec::new(),
     })
@@ -531,7 +531,6 @@ fn make_uniforms(gpu: &Gpu, bytes: usize, window: usize) -> Uniforms {
 fn convert(bits: ScalarBits, how: Convert) -> u32 {
     match how {
         Convert::F32 => (bits.to_f64() as f32).to_bits(),
-        Convert::Complement => ((1.0 - bits.to_f64()) as f32).to_bits(),
         Convert::I32 => bits.to_i64() as u32,
         Convert::U32 => bits.to_i64() as u32,
         Convert::Bool => u32::from(bits.to_i64() != 0),

@@ -109,6 +109,7 @@ pub(crate) fn generate(
     let registers = loads(&mut source, shape, inputs, "i", &mut text);
     let scope = Scope {
         inputs: &registers,
+        scalars: None,
         accumulators: &[],
         index: "(vec4<u32>(i) + vec4<u32>(0u, 1u, 2u, 3u))",
         block: true,

@@ -445,6 +445,7 @@ impl Product<'_> {
         }
         let scope = Scope {
             inputs: &names,
+            scalars: None,
             accumulators: &["acc".to_string()],
             index: "(vec4<u32>(to) + vec4<u32>(0u, 1u, 2u, 3u))",
             block: whole,

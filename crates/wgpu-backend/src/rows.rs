@@ -263,6 +263,7 @@ impl Rows<'_> {
         let accumulators = self.values();
         let scope = Scope {
             inputs: &inputs,
+            scalars: None,
             accumulators: &accumulators,
             index: "(vec4<u32>(row * params.length + c) + vec4<u32>(0u, 1u, 2u, 3u))",
             block: self.length.is_multiple_of(4),
@@ -319,6 +320,7 @@ impl Rows<'_> {
         let accumulators = self.values();
         let scope = Scope {
             inputs: &names,
+            scalars: None,
             accumulators: &accumulators,
             index: "vec4<u32>(row)",
             block: false,

@@ -103,8 +103,6 @@ struct Access {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Convert {
     F32,
-    /// One minus the scalar, computed in f64.
-    Complement,
     I32,
     U32,
     Bool,
@@ -292,7 +290,7 @@ impl<'a> Source<'a> {
             return format!("params.{name}");
         }
         let word = match convert {
-            Convert::F32 | Convert::Complement => Word::F32,
+            Convert::F32 => Word::F32,
             Convert::I32 => Word::I32,
             Convert::U32 | Convert::Bool => Word::U32,
         };

@@ -1,8 +1,8 @@
 //! Representative kernels of every kind, for checks by other shader compilers.
 
 use wgrad_core::{
-    Accumulator, Arg, BufferSpec, DType, Instr, Kernel, Launch, Layout, MapOp, Operand, Output,
-    Plan, Program, ReduceOp, Result, Rows, Shape, Spec,
+    Accumulator, Arg, BufferSpec, DType, Formula, Instr, Kernel, Launch, Layout, MapOp, Number,
+    Operand, Output, Plan, Program, ReduceOp, Result, Rows, Shape, Spec, UpdateRule,
     ops::{self, Example},
 };
 
@@ -374,35 +374,46 @@ impl Draft {
                 for flag in [true, false] {
                     let param = self.buffer();
                     let target = if in_place { param } else { self.buffer() };
-                    let kernel = Kernel::Adam {
-                        dtype: DType::F32,
-                        len: 400,
-                        param,
-                        target,
-                        grad: self.buffer(),
-                        m: self.buffer(),
-                        v: self.buffer(),
-                        vmax: flag.then(|| self.buffer()),
-                        decoupled: flag,
-                        maximize: flag,
-                        segments,
+                    let rule = match flag {
+                        true => UpdateRule::new("adam", ["exp_avg", "exp_avg_sq"], Adam),
+                        false => UpdateRule::new("sgd", [], Plain),
                     };
-                    self.launch(kernel);
-                    let kernel = Kernel::Sgd {
-                        dtype: DType::F32,
+                    let kernel = Kernel::Update {
+                        name: rule.name(),
+                        program: rule.program(DType::F32),
+                        compiled: rule.compiled().clone(),
                         len: 400,
                         param,
                         target,
                         grad: self.buffer(),
-                        momentum: flag.then(|| self.buffer()),
-                        nesterov: flag,
-                        maximize: flag,
+                        states: rule.states().iter().map(|_| self.buffer()).collect(),
                         segments,
                     };
                     self.launch(kernel);
                 }
             }
         }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Adam;
+
+impl Formula<2, 7> for Adam {
+    fn apply<X: Number>(self, p: X, g: X, [m, v]: [X; 2], numbers: [X; 7]) -> (X, [X; 2]) {
+        let [b1, r1, b2, r2, step, scale, eps] = numbers;
+        let m = b1 * m + r1 * g;
+        let v = b2 * v + r2 * g.sqr();
+        (p - step * m / (v.sqrt() * scale + eps), [m, v])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Plain;
+
+impl Formula<0, 1> for Plain {
+    fn apply<X: Number>(self, p: X, g: X, []: [X; 0], [lr]: [X; 1]) -> (X, [X; 0]) {
+        (p - lr * g, [])
     }
 }
 

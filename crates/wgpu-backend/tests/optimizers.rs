@@ -1,182 +1,127 @@
-//! Optimizers' kernels.
+//! Steps of optimizers over arenas.
 
 mod harness;
 
 use harness::*;
 use wgrad_core::*;
 
-#[test]
-fn adam_in_every_form() {
+/// A decaying mean and mean square, and the largest of the latter.
+#[derive(Clone, Copy)]
+struct Three;
+
+impl Formula<3, 4> for Three {
+    fn apply<X: Number>(self, p: X, g: X, [m, v, most]: [X; 3], numbers: [X; 4]) -> (X, [X; 3]) {
+        let [b, r, step, eps] = numbers;
+        let m = b * m + r * g;
+        let v = b * v + r * g.sqr();
+        let most = most.maximum(v);
+        (p - step * m / (most.sqrt() + eps), [m, v, most])
+    }
+}
+
+/// Exchanges its states, with a branch and a constant.
+#[derive(Clone, Copy)]
+struct Swap;
+
+impl Formula<2, 1> for Swap {
+    fn apply<X: Number>(self, p: X, g: X, [a, b]: [X; 2], [limit]: [X; 1]) -> (X, [X; 2]) {
+        let two = p.constant(2.0);
+        (X::select(a.gt(limit), p * two, -g), [b, a])
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Plain;
+
+impl Formula<0, 1> for Plain {
+    fn apply<X: Number>(self, p: X, g: X, []: [X; 0], [lr]: [X; 1]) -> (X, [X; 0]) {
+        (p - lr * g, [])
+    }
+}
+
+/// Runs a rule over arenas of random values: some segments with gaps between them, in place or not.
+fn follow<const N: usize, const S: usize>(
+    rule: &UpdateRule,
+    hyper: impl Fn(usize) -> [f64; N],
+    formula: impl Fn(f64, f64, [f64; S], [f64; N]) -> (f64, [f64; S]),
+) {
     let mut rng = Rng(61);
     for gpu in gpus() {
-        for (segments, in_place, decoupled, maximize, amsgrad) in [
-            (1, true, false, false, false),
-            (2, false, true, false, true),
-            (11, false, false, true, true),
-            (11, true, true, false, false),
-        ] {
+        for (segments, in_place) in [(0, false), (1, true), (2, false), (11, false), (11, true)] {
             let len = 400;
-            let p = rng.values(DType::F32, len);
-            let g = rng.values(DType::F32, len);
-            let m = rng.values(DType::F32, len);
-            let v: Vec<f64> = rng.values(DType::F32, len).iter().map(|x| x * x).collect();
-            let vmax: Vec<f64> = v.iter().map(|x| x * 0.9).collect();
+            let arenas: Vec<Vec<f64>> = (0..2 + S)
+                .map(|_| rng.values(DType::F32, len))
+                .map(|values| values.iter().map(|x| x.abs()).collect())
+                .collect();
             let mut t = Trial::new(&gpu);
-            let [param, grad, mb, vb, xb] = [&p, &g, &m, &v, &vmax].map(|x| t.input(DType::F32, x));
-            let target = if in_place {
-                param
-            } else {
-                t.buffer(DType::F32, len)
+            let buffers: Vec<usize> = arenas.iter().map(|x| t.input(DType::F32, x)).collect();
+            let target = match in_place {
+                true => buffers[0],
+                false => t.buffer(DType::F32, len),
             };
             let mut scalars = Vec::new();
-            let (mut wp, mut wm, mut wv, mut wx) = (p.clone(), m.clone(), v.clone(), vmax.clone());
+            let mut want = arenas.clone();
             for s in 0..segments {
                 let (start, end) = (s * 32, s * 32 + 24);
-                let (decay, b1, b2, step, scale, eps) = (
-                    if decoupled { 0.99 } else { 0.01 },
-                    0.9,
-                    0.999,
-                    0.01 + s as f64 * 0.001,
-                    3.0,
-                    1e-8,
-                );
-                scalars.extend([
-                    ScalarBits::integer(start as i64),
-                    ScalarBits::integer(end as i64),
-                ]);
-                scalars.extend([decay, b1, b2, step, scale, eps].map(ScalarBits::float));
+                scalars.push(ScalarBits::integer(start as i64));
+                scalars.push(ScalarBits::integer(end as i64));
+                scalars.extend(hyper(s).map(ScalarBits::float));
+                let constants = rule.constants().iter();
+                scalars.extend(constants.map(|&c| ScalarBits::float(c)));
                 for i in start..end {
-                    let mut d = if maximize { -g[i] } else { g[i] };
-                    if decoupled {
-                        wp[i] *= decay
-                    } else {
-                        d += decay * wp[i]
+                    let states = std::array::from_fn(|k| arenas[2 + k][i]);
+                    let (p, new) = formula(arenas[0][i], arenas[1][i], states, hyper(s));
+                    want[0][i] = p;
+                    for (k, state) in new.into_iter().enumerate() {
+                        want[2 + k][i] = state;
                     }
-                    wm[i] = b1 * wm[i] + (1.0 - b1) * d;
-                    wv[i] = b2 * wv[i] + (1.0 - b2) * d * d;
-                    let mut u = wv[i];
-                    if amsgrad {
-                        wx[i] = wx[i].max(u);
-                        u = wx[i];
-                    }
-                    wp[i] -= step * wm[i] / (u.sqrt() * scale + eps);
                 }
             }
             t.launch(
-                Kernel::Adam {
-                    dtype: DType::F32,
+                Kernel::Update {
+                    name: rule.name(),
+                    program: rule.program(DType::F32),
+                    compiled: rule.compiled().clone(),
                     len,
-                    param,
+                    param: buffers[0],
                     target,
-                    grad,
-                    m: mb,
-                    v: vb,
-                    vmax: amsgrad.then_some(xb),
-                    decoupled,
-                    maximize,
+                    grad: buffers[1],
+                    states: buffers[2..].to_vec(),
                     segments,
                 },
                 &scalars,
             );
             t.run();
-            let what = format!("adam {segments} {in_place}");
-            for (buffer, want) in [(target, &wp), (mb, &wm), (vb, &wv), (xb, &wx)] {
-                close(
-                    &t.read(
-                        Output {
-                            buffer,
-                            dtype: DType::F32,
-                        },
-                        len,
-                    ),
-                    want,
-                    1e-6,
-                    1e-6,
-                    &what,
-                );
+            let what = format!("{} {segments} {in_place}", rule.name());
+            let read = [target].into_iter().chain(buffers[1..].iter().copied());
+            for (buffer, want) in read.zip(&want) {
+                let dtype = DType::F32;
+                let got = t.read(Output { buffer, dtype }, len);
+                close(&got, want, 1e-6, 1e-6, &what);
             }
         }
     }
 }
 
 #[test]
-fn sgd_in_every_form() {
-    let mut rng = Rng(71);
-    for gpu in gpus() {
-        for (segments, in_place, momentum, nesterov, maximize, first) in [
-            (1, true, false, false, false, 0),
-            (3, false, true, false, true, 0),
-            (9, true, true, true, false, 1),
-            (9, false, true, true, false, 0),
-        ] {
-            let len = 404;
-            let p = rng.values(DType::F32, len);
-            let g = rng.values(DType::F32, len);
-            // What the first step finds must not matter.
-            let b = if first == 1 {
-                vec![f64::NAN; len]
-            } else {
-                rng.values(DType::F32, len)
-            };
-            let mut t = Trial::new(&gpu);
-            let [param, grad, bb] = [&p, &g, &b].map(|x| t.input(DType::F32, x));
-            let target = if in_place {
-                param
-            } else {
-                t.buffer(DType::F32, len)
-            };
-            let mut scalars = Vec::new();
-            let mut wp = p.clone();
-            for s in 0..segments {
-                let (start, end) = (s * 40, s * 40 + 36);
-                let (lr, decay, mu, damp) = (0.1 + s as f64 * 0.01, 0.02, 0.9, 0.3);
-                scalars.extend([
-                    ScalarBits::integer(start as i64),
-                    ScalarBits::integer(end as i64),
-                ]);
-                scalars.extend([lr, decay, mu, damp].map(ScalarBits::float));
-                scalars.push(ScalarBits::integer(first));
-                for i in start..end {
-                    let mut d = if maximize { -g[i] } else { g[i] } + decay * p[i];
-                    if momentum {
-                        let buf = if first == 1 {
-                            d
-                        } else {
-                            mu * b[i] + (1.0 - damp) * d
-                        };
-                        d = if nesterov { d + mu * buf } else { buf };
-                    }
-                    wp[i] -= lr * d;
-                }
-            }
-            t.launch(
-                Kernel::Sgd {
-                    dtype: DType::F32,
-                    len,
-                    param,
-                    target,
-                    grad,
-                    momentum: momentum.then_some(bb),
-                    nesterov,
-                    maximize,
-                    segments,
-                },
-                &scalars,
-            );
-            t.run();
-            close(
-                &t.read(
-                    Output {
-                        buffer: target,
-                        dtype: DType::F32,
-                    },
-                    len,
-                ),
-                &wp,
-                1e-6,
-                1e-6,
-                &format!("sgd {segments} {in_place}"),
-            );
-        }
-    }
+fn states_and_parameters_are_updated_in_place_or_elsewhere() {
+    let rule = UpdateRule::new("three", ["m", "v", "most"], Three);
+    let hyper = |s| [0.9, 0.1, 0.01 + s as f64 * 0.001, 1e-3];
+    follow(&rule, hyper, |p, g, [m, v, most], [b, r, step, eps]| {
+        let m = b * m + r * g;
+        let v = b * v + r * g * g;
+        let most = most.max(v);
+        (p - step * m / (most.sqrt() + eps), [m, v, most])
+    });
+}
+
+#[test]
+fn states_may_exchange_their_values_and_branch() {
+    let rule = UpdateRule::new("swap", ["a", "b"], Swap);
+    let hyper = |s| [0.1 + 0.1 * s as f64];
+    follow(&rule, hyper, |p, g, [a, b], [limit]| {
+        (if a > limit { p * 2.0 } else { -g }, [b, a])
+    });
+    let plain = UpdateRule::new("plain", [], Plain);
+    follow(&plain, hyper, |p, g, [], [lr]| (p - lr * g, []));
 }

@@ -188,6 +188,23 @@ impl Device {
         draw.map(|v| Scalar::Integer(i64::from(v as u32)))
     }
 
+    /// Runs what this thread recorded, without waiting for the results.
+    ///
+    /// # Errors
+    /// What a run can fail with.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = Tensor::new([1.0, 2.0], &dev) + 1.0;
+    /// dev.flush()?;
+    /// assert_eq!(y.to_vec::<f32>()?, [2.0, 3.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn flush(&self) -> Result<()> {
+        run::run(self, &[], None)
+    }
+
     /// Runs what this thread recorded and waits until the device is idle.
     ///
     /// # Errors

@@ -23,8 +23,8 @@ use crate::types::error::{Error, Place, Result};
 use crate::types::shape::Shape;
 use crate::update::{ArenaUpdate, Update, UpdateRule};
 
-/// The numbers of one parameter's update, everything in the kernel's scalars after the range.
-pub type Coefficients = smallvec::SmallVec<[ScalarBits; 6]>;
+/// The numbers of one parameter's update, as its rule takes them.
+pub type Coefficients = smallvec::SmallVec<[f64; 8]>;
 
 /// A part of an arena that belongs to one parameter.
 #[derive(Debug)]
@@ -74,6 +74,11 @@ impl Updater {
         }
     }
 
+    /// The rule.
+    pub fn rule(&self) -> &UpdateRule {
+        &self.rule
+    }
+
     /// The parameters.
     pub fn params(&self) -> &[Tensor] {
         &self.params
@@ -104,9 +109,12 @@ impl Updater {
         self.renew_grads(&device, &grads)?;
         let mut update = Update { arenas: Vec::new() };
         for arena in &self.arenas {
-            update
-                .arenas
-                .push(arena.update(self.rule, &self.params, &grads, &mut coefficients)?);
+            update.arenas.push(arena.update(
+                &self.rule,
+                &self.params,
+                &grads,
+                &mut coefficients,
+            )?);
         }
         update.arenas.retain(|a| a.segments > 0);
         run::run(&device, &[], Some(&mut update))?;
@@ -175,7 +183,7 @@ impl Updater {
         coefficients: &mut impl FnMut(usize) -> Coefficients,
         place: Place,
     ) -> Result<()> {
-        let rule = self.rule;
+        let rule = &self.rule;
         let mut results: Vec<(usize, usize, Vec<Arc<Node>>)> = Vec::new();
         for (a, arena) in self.arenas.iter().enumerate() {
             for (i, part) in arena.parts.iter().enumerate() {
@@ -192,9 +200,9 @@ impl Updater {
                     .collect();
                 let numbers = coefficients(part.param);
                 let [p, g] = [value, grad.clone()].map(|node| Value::new(node).into_tensor());
-                let (p, states) = no_grad(|| rule.reference(&numbers, &p, &g, &states))?;
-                let new = std::iter::once(p).chain(states);
+                let new = no_grad(|| rule.reference(&numbers, &p, &g, &states))?;
                 let nodes = new
+                    .into_iter()
                     .map(|t| whole(t.capture()?, place))
                     .collect::<Result<_>>()?;
                 results.push((a, i, nodes));
@@ -509,7 +517,7 @@ impl Arena {
 
     fn update(
         &self,
-        rule: UpdateRule,
+        rule: &UpdateRule,
         params: &[Tensor],
         grads: &[Option<Arc<Node>>],
         coefficients: &mut impl FnMut(usize) -> Coefficients,
@@ -535,16 +543,17 @@ impl Arena {
                 _ => segments.push((start, end, numbers)),
             }
         }
-        let mut scalars = Vec::with_capacity(segments.len() * 8);
+        let mut scalars = Vec::with_capacity(segments.len() * 10);
         for (start, end, numbers) in &segments {
             scalars.extend([
                 ScalarBits::integer(*start as i64),
                 ScalarBits::integer(*end as i64),
             ]);
-            scalars.extend(numbers);
+            let floats = numbers.iter().chain(rule.constants());
+            scalars.extend(floats.map(|&number| ScalarBits::float(number)));
         }
         Ok(ArenaUpdate {
-            rule,
+            rule: rule.clone(),
             dtype: self.dtype,
             bytes: self.bytes,
             param: self.param.clone(),

@@ -1,79 +1,54 @@
-//! The optimizers' steps in plain operations: what runs with fusion off, and what the fused
-//! kernels are tested against. (Matrix products and cross-entropy have theirs beside them.)
+//! The optimizers' steps in plain operations: what runs with fusion off.
 
-use crate::kernel::ScalarBits;
+use crate::kernel::program::{Arg, MapOp};
+use crate::ops::elementwise::apply_row;
 use crate::tensor::Tensor;
 use crate::types::error::{Error, Result};
 use crate::update::UpdateRule;
 
 impl UpdateRule {
-    /// One step of one parameter: its new value and its new states, by the formulas of
-    /// [`Kernel::Adam`](crate::Kernel::Adam) and [`Kernel::Sgd`](crate::Kernel::Sgd). `numbers` are
-    /// a segment's scalars after the element range.
+    /// One step of one parameter: its new value and its new states. `numbers` are those of
+    /// the step.
     pub(crate) fn reference(
-        self,
-        numbers: &[ScalarBits],
+        &self,
+        numbers: &[f64],
         p: &Tensor,
         grad: &Tensor,
         states: &[Tensor],
-    ) -> Result<(Tensor, Vec<Tensor>)> {
-        let incomplete = || Error::Device("an optimizer's numbers are incomplete".into());
-        match self {
-            UpdateRule::Adam {
-                decoupled,
-                amsgrad,
-                maximize,
-            } => {
-                let (&[decay, beta1, beta2, step, scale, eps], [m, v, ..]) = (numbers, states)
-                else {
-                    return Err(incomplete());
-                };
-                let [decay, beta1, beta2] = [decay, beta1, beta2].map(ScalarBits::to_f64);
-                let [step, scale, eps] = [step, scale, eps].map(ScalarBits::to_f64);
-                let mut g = if maximize { -grad } else { grad.clone() };
-                let mut p = p.clone();
-                if decoupled {
-                    p = p * decay;
-                } else {
-                    g = g + &p * decay;
-                }
-                let m = m * beta1 + &g * (1.0 - beta1);
-                let v = v * beta2 + &g * &g * (1.0 - beta2);
-                let mut new = vec![m.clone(), v.clone()];
-                let mut u = v;
-                if let (true, Some(largest)) = (amsgrad, states.get(2)) {
-                    u = largest.maximum(&u);
-                    new.push(u.clone());
-                }
-                Ok((p - m * step / (u.sqrt() * scale + eps), new))
+    ) -> Result<Vec<Tensor>> {
+        let incomplete = || Error::Device("an optimizer's step lacks operands".into());
+        let dtype = p.dtype()?;
+        let program = self.program(dtype);
+        let scalars = numbers.iter().chain(self.constants());
+        // Of no dimension, so that operands keep the parameter's type and shape.
+        let scalars: Vec<Tensor> = scalars
+            .map(|&number| Tensor::scalar(number, (dtype, p.device())))
+            .collect();
+        let inputs: Vec<&Tensor> = [p, grad].into_iter().chain(states).collect();
+        let mut results: Vec<Tensor> = Vec::with_capacity(program.instrs.len());
+        let value = |arg: Arg, results: &[Tensor]| {
+            match arg {
+                Arg::Input(i) => inputs.get(usize::from(i)).copied(),
+                Arg::Scalar(i) => scalars.get(usize::from(i)),
+                Arg::Instr(i) => results.get(usize::from(i)),
+                Arg::Acc(_) => None,
             }
-            UpdateRule::Sgd {
-                momentum: with_momentum,
-                nesterov,
-                maximize,
-            } => {
-                let &[lr, decay, momentum, dampening, first] = numbers else {
-                    return Err(incomplete());
-                };
-                let [lr, decay] = [lr, decay].map(ScalarBits::to_f64);
-                let [momentum, dampening] = [momentum, dampening].map(ScalarBits::to_f64);
-                let mut g = if maximize { -grad } else { grad.clone() };
-                g = g + p * decay;
-                let mut new = Vec::new();
-                if let (true, Some(buffer)) = (with_momentum, states.first()) {
-                    let buffer = match first.to_i64() {
-                        0 => buffer * momentum + &g * (1.0 - dampening),
-                        _ => g.clone(),
-                    };
-                    g = if nesterov {
-                        g + &buffer * momentum
-                    } else {
-                        buffer.clone()
-                    };
-                    new.push(buffer);
-                }
-                Ok((p - g * lr, new))
-            }
+            .cloned()
+            .ok_or_else(incomplete)
+        };
+        for instr in &program.instrs {
+            let args = instr.args.iter().map(|&arg| value(arg, &results));
+            let args: Vec<Tensor> = args.collect::<Result<_>>()?;
+            results.push(match (instr.op, &args[..]) {
+                (MapOp::Where, [cond, yes, no]) => cond.where_cond(yes, no),
+                (op, [x]) => apply_row(op, x, x),
+                (op, [a, b]) => apply_row(op, a, b),
+                _ => return Err(incomplete()),
+            });
         }
+        let outputs = program.outputs.iter();
+        outputs
+            .map(|&(arg, _)| value(arg, &results)?.expand(p.shape()?).checked())
+            .collect()
     }
 }

@@ -165,6 +165,29 @@ impl Bench {
         }
     }
 
+    fn plan(&self, kernel: Kernel) -> Plan {
+        let inputs = self.inputs.iter().map(|data| (data.0, data.1.len()));
+        let buffers = inputs.chain(self.outputs.iter().copied()).enumerate();
+        Plan {
+            buffers: buffers
+                .map(|(i, (dtype, len))| BufferSpec {
+                    bytes: (len * dtype.size()).next_multiple_of(16),
+                    allocation: i,
+                })
+                .collect(),
+            launches: vec![Launch {
+                kernel,
+                scalars: 0..self.scalars.len(),
+                fault: Some(0),
+            }],
+        }
+    }
+
+    /// Whether the kernel compiles.
+    pub fn compiles(&self, kernel: Kernel) -> bool {
+        self.cpu.compile(&self.plan(kernel)).is_ok()
+    }
+
     /// Runs the kernel; all buffers afterwards, and the fault.
     pub fn run_all(&self, kernel: Kernel) -> (Vec<Vec<f64>>, Option<Fault>) {
         let mut buffers: Vec<(Buffer, DType, usize)> = Vec::new();
@@ -180,21 +203,7 @@ impl Bench {
             let buffer = self.cpu.allocate((len * dtype.size()).max(1)).unwrap();
             buffers.push((buffer, dtype, len));
         }
-        let plan = Plan {
-            buffers: buffers
-                .iter()
-                .enumerate()
-                .map(|(i, (_, dtype, len))| BufferSpec {
-                    bytes: (len * dtype.size()).next_multiple_of(16),
-                    allocation: i,
-                })
-                .collect(),
-            launches: vec![Launch {
-                kernel,
-                scalars: 0..self.scalars.len(),
-                fault: Some(0),
-            }],
-        };
+        let plan = self.plan(kernel);
         let bindings: Vec<Binding> = buffers
             .iter()
             .map(|(buffer, ..)| Binding {

@@ -1,8 +1,9 @@
 //! Adam and AdamW.
 
-use wgrad_core::{Coefficients, ScalarBits, UpdateRule};
+use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
-use super::descent::{Descent, Hyperparameters};
+use super::descent::{Descent, Hyperparameters, sign};
+use super::options::{betas, not_negative, options};
 
 /// Adam ([Kingma and Ba 2014](https://arxiv.org/abs/1412.6980)), as `torch.optim.Adam`:
 ///
@@ -21,140 +22,128 @@ pub type Adam = Descent<AdamOptions>;
 /// decay is `p = p (1 - lr weight_decay)` and does not enter the moments.
 pub type AdamW = Descent<AdamWOptions>;
 
-/// Hyperparameters of [`Adam`].
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct AdamOptions {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay of the first and of the second moments, each in `[0, 1)`.
-    pub betas: (f64, f64),
-    /// Added to the denominator.
-    pub eps: f64,
-    /// How much of the parameter is added to its gradient.
-    pub weight_decay: f64,
-    /// Divide by the largest second moment so far
-    /// ([Reddi et al. 2018](https://openreview.net/forum?id=ryQu7f-RZ)).
-    pub amsgrad: bool,
-    /// Ascend instead of descend.
-    pub maximize: bool,
-}
-
-/// PyTorch's defaults.
-impl Default for AdamOptions {
-    fn default() -> AdamOptions {
-        AdamOptions {
-            lr: 1e-3,
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.0,
-            amsgrad: false,
-            maximize: false,
-        }
+options! {
+    /// Hyperparameters of [`Adam`].
+    pub struct AdamOptions {
+        /// Learning rate.
+        lr: f64 = 1e-3,
+        /// Decay of the first and of the second moments, each in `[0, 1)`.
+        betas: (f64, f64) = (0.9, 0.999),
+        /// Added to the denominator.
+        eps: f64 = 1e-8,
+        /// How much of the parameter is added to its gradient.
+        weight_decay: f64 = 0.0,
+        /// Divide by the largest second moment so far
+        /// ([Reddi et al. 2018](https://openreview.net/forum?id=ryQu7f-RZ)).
+        amsgrad: bool = false,
+        /// Ascend instead of descend.
+        maximize: bool = false,
     }
 }
 
-/// Hyperparameters of [`AdamW`].
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct AdamWOptions {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay of the first and of the second moments, each in `[0, 1)`.
-    pub betas: (f64, f64),
-    /// Added to the denominator.
-    pub eps: f64,
-    /// By how much, times the learning rate, each step shrinks the parameter.
-    pub weight_decay: f64,
-    /// Divide by the largest second moment so far.
-    pub amsgrad: bool,
-    /// Ascend instead of descend.
-    pub maximize: bool,
+options! {
+    /// Hyperparameters of [`AdamW`].
+    pub struct AdamWOptions {
+        /// Learning rate.
+        lr: f64 = 1e-3,
+        /// Decay of the first and of the second moments, each in `[0, 1)`.
+        betas: (f64, f64) = (0.9, 0.999),
+        /// Added to the denominator.
+        eps: f64 = 1e-8,
+        /// By how much, times the learning rate, each step shrinks the parameter.
+        weight_decay: f64 = 1e-2,
+        /// Divide by the largest second moment so far.
+        amsgrad: bool = false,
+        /// Ascend instead of descend.
+        maximize: bool = false,
+    }
 }
 
-/// PyTorch's defaults.
-impl Default for AdamWOptions {
-    fn default() -> AdamWOptions {
-        AdamWOptions {
-            lr: 1e-3,
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 1e-2,
-            amsgrad: false,
-            maximize: false,
-        }
+/// The formula of both, with a state more where `AMSGRAD`. Its numbers are the gradient's sign, `decay` (what p is
+/// multiplied by where decay is decoupled, else how much of it is added to the gradient), beta1, 1 - beta1 (which in
+/// f32 would be off by much), beta2, 1 - beta2, `step = lr / (1 - beta1^t)`, `scale = 1 / sqrt(1 - beta2^t)` and eps.
+#[derive(Clone, Copy)]
+struct AdamRule<const DECOUPLED: bool>;
+
+impl<const DECOUPLED: bool> AdamRule<DECOUPLED> {
+    /// The parameter after weight decay, and the new moments.
+    #[inline(always)]
+    fn moments<X: Number>(p: X, g: X, [m, v]: [X; 2], numbers: [X; 9]) -> (X, [X; 2]) {
+        let [sign, decay, b1, r1, b2, r2, ..] = numbers;
+        let g = g * sign;
+        let (p, g) = if DECOUPLED {
+            (p * decay, g)
+        } else {
+            (p, g + decay * p)
+        };
+        (p, [b1 * m + r1 * g, b2 * v + r2 * g.sqr()])
+    }
+}
+
+impl<const DECOUPLED: bool> Formula<2, 9> for AdamRule<DECOUPLED> {
+    #[inline(always)]
+    fn apply<X: Number>(self, p: X, g: X, moments: [X; 2], numbers: [X; 9]) -> (X, [X; 2]) {
+        let [.., step, scale, eps] = numbers;
+        let (p, [m, v]) = AdamRule::<DECOUPLED>::moments(p, g, moments, numbers);
+        (p - step * m / (v.sqrt() * scale + eps), [m, v])
+    }
+}
+
+impl<const DECOUPLED: bool> Formula<3, 9> for AdamRule<DECOUPLED> {
+    #[inline(always)]
+    fn apply<X: Number>(self, p: X, g: X, [m, v, most]: [X; 3], numbers: [X; 9]) -> (X, [X; 3]) {
+        let [.., step, scale, eps] = numbers;
+        let (p, [m, v]) = AdamRule::<DECOUPLED>::moments(p, g, [m, v], numbers);
+        let most = most.maximum(v);
+        (p - step * m / (most.sqrt() * scale + eps), [m, v, most])
     }
 }
 
 macro_rules! adam_hyperparameters {
     ($options:ident, $decoupled:literal, |$o:ident| $decay:expr) => {
         impl Hyperparameters for $options {
-            fn moments(rule: UpdateRule) -> &'static [&'static str] {
-                match rule {
-                    UpdateRule::Adam { amsgrad: true, .. } => {
-                        &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"]
+            /// amsgrad.
+            type Form = bool;
+
+            fn check(&self) -> Result<(), String> {
+                let numbers = [
+                    ("lr", self.lr),
+                    ("eps", self.eps),
+                    ("weight_decay", self.weight_decay),
+                ];
+                not_negative(&numbers).and_then(|()| betas(self.betas))
+            }
+
+            fn form(&self) -> bool {
+                self.amsgrad
+            }
+
+            fn rule(amsgrad: bool) -> UpdateRule {
+                let (m, v) = ("exp_avg", "exp_avg_sq");
+                match amsgrad {
+                    true => {
+                        let states = [m, v, "max_exp_avg_sq"];
+                        UpdateRule::new("adam", states, AdamRule::<$decoupled>)
                     }
-                    _ => &["exp_avg", "exp_avg_sq"],
+                    false => UpdateRule::new("adam", [m, v], AdamRule::<$decoupled>),
                 }
             }
 
-            fn rule(&self) -> Result<UpdateRule, String> {
-                super::descent::not_negative("lr", self.lr)?;
-                super::descent::not_negative("eps", self.eps)?;
-                super::descent::not_negative("weight_decay", self.weight_decay)?;
-                for (name, beta) in [("betas.0", self.betas.0), ("betas.1", self.betas.1)] {
-                    if !(0.0..1.0).contains(&beta) {
-                        return Err(format!("{name} must be in [0, 1), not {beta}"));
-                    }
-                }
-                Ok(UpdateRule::Adam {
-                    decoupled: $decoupled,
-                    amsgrad: self.amsgrad,
-                    maximize: self.maximize,
-                })
-            }
-
-            fn coefficients(&self, step: u64) -> Coefficients {
+            fn coefficients(&self, step: u64, _: &mut [f64]) -> Coefficients {
                 let $o = self;
                 let (beta1, beta2) = self.betas;
                 let t = step as f64;
-                let numbers = [
+                Coefficients::from_slice(&[
+                    sign(self.maximize),
                     $decay,
                     beta1,
+                    1.0 - beta1,
                     beta2,
+                    1.0 - beta2,
                     self.lr / (1.0 - beta1.powf(t)),
                     1.0 / (1.0 - beta2.powf(t)).sqrt(),
                     self.eps,
-                ];
-                numbers.into_iter().map(ScalarBits::float).collect()
-            }
-
-            fn lr(&mut self) -> &mut f64 {
-                &mut self.lr
-            }
-
-            fn numbers(&self) -> Vec<(&'static str, f64)> {
-                vec![
-                    ("lr", self.lr),
-                    ("beta1", self.betas.0),
-                    ("beta2", self.betas.1),
-                    ("eps", self.eps),
-                    ("weight_decay", self.weight_decay),
-                    ("amsgrad", f64::from(u8::from(self.amsgrad))),
-                    ("maximize", f64::from(u8::from(self.maximize))),
-                ]
-            }
-
-            fn set_number(&mut self, name: &str, value: f64) -> bool {
-                match name {
-                    "lr" => self.lr = value,
-                    "beta1" => self.betas.0 = value,
-                    "beta2" => self.betas.1 = value,
-                    "eps" => self.eps = value,
-                    "weight_decay" => self.weight_decay = value,
-                    "amsgrad" => self.amsgrad = value != 0.0,
-                    "maximize" => self.maximize = value != 0.0,
-                    _ => return false,
-                }
-                true
+                ])
             }
         }
     };

@@ -71,6 +71,51 @@ pub fn clip_grad_norm(params: &[Tensor], max_norm: f64) -> Result<Tensor> {
     })
 }
 
+/// Cuts every element of every gradient to `[-value, value]`, as `torch.nn.utils.clip_grad_value_`; NaN stays NaN.
+/// Everything is recorded and nothing waits. Parameters without gradient do not count.
+///
+/// ```
+/// # fn main() -> wgrad_core::Result<()> {
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// use wgrad_core::Tensor;
+/// use wgrad_nn::optim::clip_grad_value;
+///
+/// let w = Tensor::new([1.0, 1.0], &dev).requires_grad();
+/// (&w * Tensor::new([3.0, -0.5], &dev)).sum().backward()?;
+/// clip_grad_value(&[w.clone()], 1.0)?;
+/// assert_eq!(w.grad()?.to_vec::<f32>()?, [1.0, -0.5]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Value`] if `value` is negative or NaN, and a failed gradient's error; then no gradient has changed.
+#[track_caller]
+pub fn clip_grad_value(params: &[Tensor], value: f64) -> Result<()> {
+    let place = Place::caller();
+    if value.is_nan() || value < 0.0 {
+        return Err(Error::Value {
+            op: "clip_grad_value",
+            problem: format!("value must be at least 0, not {value}"),
+            place,
+        });
+    }
+    place.hold(|| {
+        no_grad(|| {
+            let clip = |grad: &Tensor| grad.clamp(-value, value);
+            let with_grad: Vec<&Tensor> = params.iter().filter(|p| p.grad().is_ok()).collect();
+            for param in &with_grad {
+                let _ = clip(&param.grad()?).checked()?;
+            }
+            // All are good: now none is left behind.
+            with_grad
+                .iter()
+                .try_for_each(|param| param.update_grad(clip))
+        })
+    })
+}
+
 /// The 2-norm of all elements of all tensors, which squares neither overflow nor underflow: they are
 /// scaled by the largest element first. In the type that 16-bit floats compute in.
 fn norm<'a>(tensors: impl Iterator<Item = &'a Tensor> + Clone) -> Tensor {

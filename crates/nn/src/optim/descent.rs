@@ -1,7 +1,10 @@
 //! What all optimizers share: groups, step counts, saving and loading.
 
-use wgrad_core::{Coefficients, Error, Place, Result, Tensor, UpdateRule, Updater};
+use wgrad_core::{
+    Coefficients, Error, Formula, Number, Place, Result, Tensor, UpdateRule, Updater,
+};
 
+use super::options::Named;
 use super::{Optimizer, OptimizerState};
 
 /// Parameters with hyperparameters of their own.
@@ -13,38 +16,93 @@ pub struct Group<O> {
     pub options: O,
 }
 
-/// The hyperparameters of a kind of optimizer: the options structs implement this.
-pub trait Hyperparameters: Clone {
-    /// The names of the moments in saved states, in the updater's order.
-    #[doc(hidden)]
-    fn moments(rule: UpdateRule) -> &'static [&'static str];
-    /// The rule, if every number is in range; otherwise what is wrong.
-    #[doc(hidden)]
-    fn rule(&self) -> Result<UpdateRule, String>;
-    /// Whether a group of this rule can be updated by an updater of that one.
-    #[doc(hidden)]
-    fn fits(own: UpdateRule, updater: UpdateRule) -> bool {
-        own == updater
+/// A kind of elementwise optimizer: its options implement this, and [`Descent`] does the rest. What an
+/// optimizer of your own needs is a struct of options, its formula and the numbers of a step:
+///
+/// ```
+/// # fn main() -> wgrad_core::Result<()> {
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// use wgrad_core::{Coefficients, Formula, Number, Tensor, UpdateRule};
+/// use wgrad_nn::optim::{Descent, Hyperparameters, Named, Optimizer};
+///
+/// /// p = p - lr sign(grad)
+/// #[derive(Clone, Copy)]
+/// struct Sign;
+/// impl Formula<0, 1> for Sign {
+///     fn apply<X: Number>(self, p: X, g: X, []: [X; 0], [lr]: [X; 1]) -> (X, [X; 0]) {
+///         (p - lr * g.sign(), [])
+///     }
+/// }
+///
+/// #[derive(Clone)]
+/// struct SignOptions { lr: f64 }
+///
+/// impl Named for SignOptions {
+///     fn numbers(&self, each: &mut dyn FnMut(&str, f64)) { each("lr", self.lr) }
+///     fn set_number(&mut self, name: &str, value: f64) -> bool {
+///         if name == "lr" { self.lr = value; }
+///         name == "lr"
+///     }
+/// }
+/// impl Hyperparameters for SignOptions {
+///     type Form = ();
+///     fn check(&self) -> Result<(), String> { Ok(()) }
+///     fn form(&self) {}
+///     fn rule(_: ()) -> UpdateRule { UpdateRule::new("sign", [], Sign) }
+///     fn coefficients(&self, _step: u64, _kept: &mut [f64]) -> Coefficients {
+///         Coefficients::from_slice(&[self.lr])
+///     }
+/// }
+///
+/// let w = Tensor::new([1.0, 2.0], &dev).requires_grad();
+/// let mut sign = Descent::new(vec![w.clone()], SignOptions { lr: 0.5 });
+/// (&w * Tensor::new([3.0, -4.0], &dev)).sum().backward()?;
+/// sign.step()?;
+/// assert_eq!(w.to_vec::<f32>()?, [0.5, 2.5]);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Hyperparameters: Named + Clone {
+    /// What the formula depends on besides numbers (`nesterov`, `amsgrad`).
+    type Form: Copy + PartialEq;
+
+    /// Numbers that are kept for each parameter besides its states: their names in saved states, and what they
+    /// are before the first step.
+    const KEPT: &'static [(&'static str, f64)] = &[];
+
+    /// What is wrong with the numbers, naming the option, if anything is.
+    ///
+    /// # Errors
+    /// What is wrong.
+    fn check(&self) -> Result<(), String>;
+
+    /// What the formula depends on.
+    fn form(&self) -> Self::Form;
+
+    /// Whether a group of this form can be updated by the rule of that one.
+    fn fits(own: Self::Form, common: Self::Form) -> bool {
+        own == common
     }
-    /// The kernel's numbers for a parameter's update number `step`, from 1.
-    #[doc(hidden)]
-    fn coefficients(&self, step: u64) -> Coefficients;
-    /// The learning rate.
-    #[doc(hidden)]
-    fn lr(&mut self) -> &mut f64;
-    /// Every hyperparameter by name, for saved states.
-    #[doc(hidden)]
-    fn numbers(&self) -> Vec<(&'static str, f64)>;
-    /// Sets a hyperparameter by name. False if there is none of that name.
-    #[doc(hidden)]
-    fn set_number(&mut self, name: &str, value: f64) -> bool;
+
+    /// The formula.
+    fn rule(form: Self::Form) -> UpdateRule;
+
+    /// The formula's numbers for a parameter's update number `step`, from 1. `kept` are those of
+    /// [`KEPT`](Hyperparameters::KEPT), which become the next step's.
+    fn coefficients(&self, step: u64, kept: &mut [f64]) -> Coefficients;
 }
 
-/// An optimizer over groups of parameters: [`Adam`](super::Adam), [`AdamW`](super::AdamW) and
-/// [`Sgd`](super::Sgd) are this with their options.
+/// What gradients are multiplied by to ascend, or to descend.
+pub(super) fn sign(maximize: bool) -> f64 {
+    if maximize { -1.0 } else { 1.0 }
+}
+
+/// An elementwise optimizer over groups of parameters: [`Adam`](super::Adam), [`Sgd`](super::Sgd) and most
+/// others are this with their options.
 ///
 /// Making one never fails; [`step`](Optimizer::step) tells what is wrong with the options.
-pub struct Descent<O> {
+pub struct Descent<O: Hyperparameters> {
     updater: Updater,
     /// The options of each group.
     groups: Vec<O>,
@@ -52,8 +110,12 @@ pub struct Descent<O> {
     group_of: Vec<usize>,
     /// How often each parameter has been updated.
     steps: Vec<u64>,
+    /// The numbers that are kept, parameter after parameter.
+    kept: Vec<f64>,
     /// What the updater was made for.
-    rule: Result<UpdateRule, String>,
+    form: Result<O::Form, String>,
+    /// Whether a parameter is given twice.
+    twice: bool,
 }
 
 impl<O: Hyperparameters> Descent<O> {
@@ -63,34 +125,72 @@ impl<O: Hyperparameters> Descent<O> {
     }
 
     /// An optimizer of several groups with their own hyperparameters, updated by one kernel. What
-    /// the kernel's form depends on (`nesterov`, `amsgrad`, `maximize`) must be the same in all
-    /// groups.
+    /// the kernel's form depends on (`nesterov`, `amsgrad`) must be the same in all groups.
     pub fn with_groups(groups: Vec<Group<O>>) -> Descent<O> {
-        let mut params: Vec<Tensor> = Vec::new();
-        let (mut options, mut group_of) = (Vec::new(), Vec::new());
-        let mut twice = false;
-        for (i, group) in groups.into_iter().enumerate() {
-            for param in group.params {
-                twice |= params.iter().any(|p| p.is_same(&param));
-                params.push(param);
-                group_of.push(i);
-            }
-            options.push(group.options);
-        }
-        let rule = if twice {
-            Err("a parameter is given twice".into())
-        } else {
-            common_rule(&options)
-        };
         let mut optimizer = Descent {
-            updater: Updater::new(NO_RULE, Vec::new()),
-            steps: vec![0; params.len()],
-            groups: options,
-            group_of,
-            rule,
+            updater: Updater::new(no_rule(), Vec::new()),
+            groups: Vec::new(),
+            group_of: Vec::new(),
+            steps: Vec::new(),
+            kept: Vec::new(),
+            form: Err(String::new()),
+            twice: false,
         };
+        let mut params = Vec::new();
+        for group in groups {
+            optimizer.take(group, &mut params);
+        }
         optimizer.renew(params);
         optimizer
+    }
+
+    /// Adds parameters that begin to be updated now, with step counts of their own. The states of the others stay.
+    ///
+    /// ```
+    /// # fn main() -> wgrad_core::Result<()> {
+    /// # let dev = wgrad_core::Device::new(
+    /// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+    /// use wgrad_core::Tensor;
+    /// use wgrad_nn::optim::{Group, Optimizer, Sgd, SgdOptions};
+    ///
+    /// let head = Tensor::scalar(1.0, &dev).requires_grad();
+    /// let mut sgd = Sgd::new(vec![head.clone()], SgdOptions { lr: 0.1, ..Default::default() });
+    /// // Later the body thaws.
+    /// let body = Tensor::scalar(2.0, &dev).requires_grad();
+    /// let options = SgdOptions { lr: 0.01, ..Default::default() };
+    /// sgd.add_group(Group { params: vec![body.clone()], options })?;
+    /// (&head * &body).backward()?;
+    /// sgd.step()?;
+    /// assert_eq!((head.item::<f32>()?, body.item::<f32>()?), (0.8, 1.99));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What copying the states can fail with; then nothing has changed. What is wrong with the group is told by
+    /// [`step`](Optimizer::step).
+    pub fn add_group(&mut self, group: Group<O>) -> Result<()> {
+        self.updater.extend(group.params.clone())?;
+        let mut known = self.updater.params()[..self.steps.len()].to_vec();
+        self.take(group, &mut known);
+        if self.form.is_err() {
+            self.renew(known);
+        }
+        Ok(())
+    }
+
+    /// Notes a group; its parameters go behind `params`.
+    fn take(&mut self, group: Group<O>, params: &mut Vec<Tensor>) {
+        self.group_of
+            .extend(group.params.iter().map(|_| self.groups.len()));
+        self.groups.push(group.options);
+        self.steps.resize(self.group_of.len(), 0);
+        let fresh = || O::KEPT.iter().map(|(_, initial)| *initial);
+        self.kept.extend(group.params.iter().flat_map(|_| fresh()));
+        for param in group.params {
+            self.twice |= params.iter().any(|known| known.is_same(&param));
+            params.push(param);
+        }
     }
 
     /// The hyperparameters of each group.
@@ -108,56 +208,65 @@ impl<O: Hyperparameters> Descent<O> {
         &self.steps
     }
 
-    /// A new updater of the same rule, without moments.
+    /// A new updater for what the options say, without states.
     fn renew(&mut self, params: Vec<Tensor>) {
-        let rule = *self.rule.as_ref().unwrap_or(&NO_RULE);
+        self.form = common_form(&self.groups);
+        let rule = self
+            .form
+            .as_ref()
+            .map_or_else(|_| no_rule(), |&form| O::rule(form));
         self.updater = Updater::new(rule, params);
     }
 
-    /// The rule, if all options are valid and still fit it.
-    fn checked_rule(&mut self) -> Result<UpdateRule, String> {
-        if self.rule.is_err() && self.steps.iter().all(|&n| n == 0) && !self.has_duplicates() {
+    /// Whether all options are valid and fit the updater.
+    fn check(&mut self) -> Result<(), String> {
+        if self.twice {
+            return Err("a parameter is given twice".into());
+        }
+        if self.form.is_err() && self.steps.iter().all(|&n| n == 0) {
             // Options that were wrong at first may have been mended.
-            self.rule = common_rule(&self.groups);
             self.renew(self.updater.params().to_vec());
         }
-        let rule = self.rule.clone()?;
+        let form = self.form.clone()?;
         for options in &self.groups {
-            if !O::fits(options.rule()?, rule) {
+            options.check()?;
+            if !O::fits(options.form(), form) {
                 return Err(
-                    "momentum, nesterov, amsgrad and maximize must be the same in all groups and \
-                     cannot be switched on later; make a new optimizer"
+                    "momentum, nesterov, amsgrad and the like must be the same in all groups \
+                     and cannot be switched on later; make a new optimizer"
                         .into(),
                 );
             }
         }
-        Ok(rule)
-    }
-
-    fn has_duplicates(&self) -> bool {
-        let params = self.updater.params();
-        (1..params.len()).any(|i| params[..i].iter().any(|p| p.is_same(&params[i])))
+        Ok(())
     }
 }
 
 /// Stands in where the options are wrong; never applied.
-const NO_RULE: UpdateRule = UpdateRule::Sgd {
-    momentum: false,
-    nesterov: false,
-    maximize: false,
-};
+fn no_rule() -> UpdateRule {
+    UpdateRule::new("none", [], Nothing)
+}
 
-/// The one rule that updates all groups.
-fn common_rule<O: Hyperparameters>(groups: &[O]) -> Result<UpdateRule, String> {
-    let mut rules = Vec::with_capacity(groups.len());
-    for options in groups {
-        rules.push(options.rule()?);
+#[derive(Clone, Copy)]
+struct Nothing;
+
+impl Formula<0, 0> for Nothing {
+    fn apply<X: Number>(self, p: X, _: X, []: [X; 0], []: [X; 0]) -> (X, [X; 0]) {
+        (p, [])
     }
-    let all_fit = |rule: &&UpdateRule| rules.iter().all(|own| O::fits(*own, **rule));
-    match rules.iter().find(all_fit) {
-        Some(rule) => Ok(*rule),
-        None if rules.is_empty() => Ok(NO_RULE),
-        None => Err("nesterov, amsgrad and maximize must be the same in all groups".into()),
+}
+
+/// The one form that updates all groups.
+fn common_form<O: Hyperparameters>(groups: &[O]) -> Result<O::Form, String> {
+    for options in groups {
+        options.check()?;
+    }
+    let forms: Vec<O::Form> = groups.iter().map(O::form).collect();
+    let all_fit = |form: &&O::Form| forms.iter().all(|&own| O::fits(own, **form));
+    match forms.iter().find(all_fit) {
+        Some(form) => Ok(*form),
+        None if forms.is_empty() => Err("there are no groups".into()),
+        None => Err("nesterov, amsgrad and the like must be the same in all groups".into()),
     }
 }
 
@@ -165,7 +274,10 @@ impl<O: Hyperparameters> Optimizer for Descent<O> {
     #[track_caller]
     fn step(&mut self) -> Result<()> {
         let place = Place::caller();
-        self.checked_rule().map_err(|problem| Error::Value {
+        if self.groups.is_empty() {
+            return Ok(());
+        }
+        self.check().map_err(|problem| Error::Value {
             op: "step",
             problem,
             place,
@@ -173,8 +285,15 @@ impl<O: Hyperparameters> Optimizer for Descent<O> {
         let params = self.updater.params().iter();
         let updated: Vec<bool> = params.map(|p| p.grad().is_ok()).collect();
         let (groups, group_of, steps) = (&self.groups, &self.group_of, &self.steps);
-        let updater = &mut self.updater;
-        place.hold(|| updater.step(|i| groups[group_of[i]].coefficients(steps[i] + 1)))?;
+        let (updater, each) = (&mut self.updater, O::KEPT.len());
+        let mut kept = self.kept.clone();
+        place.hold(|| {
+            updater.step(|i| {
+                let kept = &mut kept[i * each..(i + 1) * each];
+                groups[group_of[i]].coefficients(steps[i] + 1, kept)
+            })
+        })?;
+        self.kept = kept;
         for (count, _) in self.steps.iter_mut().zip(updated).filter(|(_, done)| *done) {
             *count += 1;
         }
@@ -191,28 +310,35 @@ impl<O: Hyperparameters> Optimizer for Descent<O> {
         self.updater.params()
     }
 
-    fn lr(&self) -> f64 {
-        self.groups.first().map_or(0.0, |o| *o.clone().lr())
+    fn group_count(&self) -> usize {
+        self.groups.len()
     }
 
-    fn set_lr(&mut self, lr: f64) {
-        for options in &mut self.groups {
-            *options.lr() = lr;
-        }
+    fn hyperparameter(&self, group: usize, name: &str) -> Option<f64> {
+        self.groups.get(group)?.number(name)
+    }
+
+    fn set_hyperparameter(&mut self, group: usize, name: &str, value: f64) -> bool {
+        let options = self.groups.get_mut(group);
+        options.is_some_and(|options| options.set_number(name, value))
     }
 
     fn state_dict(&self) -> Result<OptimizerState> {
         let mut state = OptimizerState::default();
         for (g, options) in self.groups.iter().enumerate() {
-            for (name, value) in options.numbers() {
+            options.numbers(&mut |name, value| {
                 state.numbers.insert(format!("groups.{g}.{name}"), value);
-            }
+            });
         }
-        let names = self.rule.as_ref().map_or(&[][..], |&rule| O::moments(rule));
+        let rule = self.updater.rule().clone();
         for (i, &steps) in self.steps.iter().enumerate().filter(|(_, n)| **n > 0) {
             state.numbers.insert(format!("{i}.step"), steps as f64);
+            let kept = &self.kept[i * O::KEPT.len()..];
+            for ((name, _), value) in O::KEPT.iter().zip(kept) {
+                state.numbers.insert(format!("{i}.{name}"), *value);
+            }
             let moments = self.updater.states(i)?.unwrap_or_default();
-            for (name, moment) in names.iter().zip(moments) {
+            for (name, moment) in rule.states().iter().zip(moments) {
                 state.tensors.insert(format!("{i}.{name}"), moment);
             }
         }
@@ -220,10 +346,15 @@ impl<O: Hyperparameters> Optimizer for Descent<O> {
     }
 
     fn load_state_dict(&mut self, state: &OptimizerState) -> Result<()> {
-        let (groups, steps) = self.saved_numbers(state)?;
-        let rule = common_rule(&groups).map_err(Error::Load)?;
-        let names = O::moments(rule);
-        let mut updater = Updater::new(rule, self.updater.params().to_vec());
+        let Saved {
+            groups,
+            steps,
+            kept,
+        } = self.saved_numbers(state)?;
+        let form = common_form(&groups).map_err(Error::Load)?;
+        let rule = O::rule(form);
+        let names = rule.states();
+        let mut updater = Updater::new(rule.clone(), self.updater.params().to_vec());
         let mut used = 0;
         for (i, _) in steps.iter().enumerate().filter(|(_, n)| **n > 0) {
             let param = &self.updater.params()[i];
@@ -252,18 +383,21 @@ impl<O: Hyperparameters> Optimizer for Descent<O> {
             return Err(Error::Load(format!("unexpected: {}", unknown.join(", "))));
         }
         self.updater = updater;
-        self.rule = Ok(rule);
+        self.form = Ok(form);
         self.groups = groups;
         self.steps = steps;
+        self.kept = kept;
         Ok(())
     }
 }
 
 impl<O: Hyperparameters> Descent<O> {
     /// The groups and step counts of a saved state.
-    fn saved_numbers(&self, state: &OptimizerState) -> Result<(Vec<O>, Vec<u64>)> {
+    fn saved_numbers(&self, state: &OptimizerState) -> Result<Saved<O>> {
         let mut groups = self.groups.clone();
         let mut steps = vec![0; self.steps.len()];
+        let fresh = || O::KEPT.iter().map(|(_, initial)| *initial);
+        let mut kept: Vec<f64> = steps.iter().flat_map(|_| fresh()).collect();
         for (name, &value) in &state.numbers {
             let mut parts = name.split('.');
             let known = match (parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -278,6 +412,12 @@ impl<O: Hyperparameters> Descent<O> {
                         .map(|step| *step = value as u64)
                         .is_some()
                 }
+                (Some(i), Some(name), None, None) => {
+                    let of = O::KEPT.iter().position(|(own, _)| *own == name);
+                    let i = i.parse().ok().filter(|i: &usize| *i < steps.len());
+                    let at = of.zip(i).map(|(of, i)| i * O::KEPT.len() + of);
+                    at.map(|at| kept[at] = value).is_some()
+                }
                 _ => false,
             };
             if !known {
@@ -288,25 +428,27 @@ impl<O: Hyperparameters> Descent<O> {
                 )));
             }
         }
-        Ok((groups, steps))
+        Ok(Saved {
+            groups,
+            steps,
+            kept,
+        })
     }
 }
 
+/// The numbers of a saved state.
+struct Saved<O> {
+    groups: Vec<O>,
+    steps: Vec<u64>,
+    kept: Vec<f64>,
+}
+
 /// A moment where its parameter is.
-fn on_device_of(moment: &Tensor, param: &Tensor) -> Result<Tensor> {
+pub(super) fn on_device_of(moment: &Tensor, param: &Tensor) -> Result<Tensor> {
     #[cfg(not(target_arch = "wasm32"))]
     if moment.device() != param.device() {
         return moment.to_device(param.device());
     }
     let _ = param;
     moment.clone().checked()
-}
-
-/// What is wrong with a number that must be finite and at least 0.
-pub(super) fn not_negative(name: &str, value: f64) -> Result<(), String> {
-    if value.is_finite() && value >= 0.0 {
-        Ok(())
-    } else {
-        Err(format!("{name} must be finite and at least 0, not {value}"))
-    }
 }

@@ -1,8 +1,9 @@
 //! Stochastic gradient descent.
 
-use wgrad_core::{Coefficients, ScalarBits, UpdateRule};
+use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
-use super::descent::{Descent, Hyperparameters, not_negative};
+use super::descent::{Descent, Hyperparameters, sign};
+use super::options::{finite, not_negative, options};
 
 /// Stochastic gradient descent, as `torch.optim.SGD`:
 ///
@@ -14,119 +15,106 @@ use super::descent::{Descent, Hyperparameters, not_negative};
 /// ```
 pub type Sgd = Descent<SgdOptions>;
 
-/// Hyperparameters of [`Sgd`].
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct SgdOptions {
-    /// Learning rate.
-    pub lr: f64,
-    /// Decay of the momentum buffer; 0 for none.
-    pub momentum: f64,
-    /// How much less of the gradient enters the momentum buffer.
-    pub dampening: f64,
-    /// How much of the parameter is added to its gradient.
-    pub weight_decay: f64,
-    /// Nesterov's form of momentum, which needs momentum and no dampening.
-    pub nesterov: bool,
-    /// Ascend instead of descend.
-    pub maximize: bool,
+options! {
+    /// Hyperparameters of [`Sgd`].
+    pub struct SgdOptions {
+        /// Learning rate.
+        lr: f64 = 1e-3,
+        /// Decay of the momentum buffer; 0 for none.
+        momentum: f64 = 0.0,
+        /// How much less of the gradient enters the momentum buffer.
+        dampening: f64 = 0.0,
+        /// How much of the parameter is added to its gradient.
+        weight_decay: f64 = 0.0,
+        /// Nesterov's form of momentum, which needs momentum and no dampening.
+        nesterov: bool = false,
+        /// Ascend instead of descend.
+        maximize: bool = false,
+    }
 }
 
-/// PyTorch's defaults.
-impl Default for SgdOptions {
-    fn default() -> SgdOptions {
-        SgdOptions {
-            lr: 1e-3,
-            momentum: 0.0,
-            dampening: 0.0,
-            weight_decay: 0.0,
-            nesterov: false,
-            maximize: false,
-        }
+/// What the rule of [`Sgd`] depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SgdForm {
+    momentum: bool,
+    nesterov: bool,
+}
+
+/// Numbers: the gradient's sign, lr, weight decay, momentum, and how much of the gradient enters the buffer.
+#[derive(Clone, Copy)]
+struct SgdRule<const NESTEROV: bool>;
+
+impl<const NESTEROV: bool> Formula<0, 5> for SgdRule<NESTEROV> {
+    #[inline(always)]
+    fn apply<X: Number>(self, p: X, g: X, []: [X; 0], numbers: [X; 5]) -> (X, [X; 0]) {
+        let [sign, lr, decay, ..] = numbers;
+        (p - lr * (g * sign + decay * p), [])
+    }
+}
+
+impl<const NESTEROV: bool> Formula<1, 5> for SgdRule<NESTEROV> {
+    #[inline(always)]
+    fn apply<X: Number>(self, p: X, g: X, [b]: [X; 1], numbers: [X; 5]) -> (X, [X; 1]) {
+        let [sign, lr, decay, momentum, rest] = numbers;
+        let g = g * sign + decay * p;
+        let b = momentum * b + rest * g;
+        let step = if NESTEROV { g + momentum * b } else { b };
+        (p - lr * step, [b])
     }
 }
 
 impl Hyperparameters for SgdOptions {
-    fn moments(rule: UpdateRule) -> &'static [&'static str] {
-        match rule {
-            UpdateRule::Sgd { momentum: true, .. } => &["momentum_buffer"],
-            _ => &[],
-        }
-    }
+    type Form = SgdForm;
 
-    fn rule(&self) -> Result<UpdateRule, String> {
-        not_negative("lr", self.lr)?;
-        not_negative("momentum", self.momentum)?;
-        not_negative("weight_decay", self.weight_decay)?;
-        if !self.dampening.is_finite() {
-            return Err(format!("dampening must be finite, not {}", self.dampening));
-        }
+    fn check(&self) -> Result<(), String> {
+        not_negative(&[
+            ("lr", self.lr),
+            ("momentum", self.momentum),
+            ("weight_decay", self.weight_decay),
+        ])?;
+        finite(&[("dampening", self.dampening)])?;
         if self.nesterov && (self.momentum == 0.0 || self.dampening != 0.0) {
             return Err("nesterov needs a momentum above 0 and a dampening of 0".into());
         }
-        Ok(UpdateRule::Sgd {
+        Ok(())
+    }
+
+    fn form(&self) -> SgdForm {
+        SgdForm {
             momentum: self.momentum != 0.0,
             nesterov: self.nesterov,
-            maximize: self.maximize,
-        })
+        }
     }
 
     /// A group without momentum is one whose buffer is its gradient.
-    fn fits(own: UpdateRule, updater: UpdateRule) -> bool {
-        match (own, updater) {
-            (
-                UpdateRule::Sgd {
-                    momentum: false,
-                    maximize: a,
-                    ..
-                },
-                UpdateRule::Sgd {
-                    momentum: true,
-                    maximize: b,
-                    ..
-                },
-            ) => a == b,
-            _ => own == updater,
+    fn fits(own: SgdForm, common: SgdForm) -> bool {
+        let plain = !own.momentum && common.momentum;
+        plain || own == common
+    }
+
+    fn rule(form: SgdForm) -> UpdateRule {
+        let buffer = ["momentum_buffer"];
+        match (form.momentum, form.nesterov) {
+            (false, _) => UpdateRule::new("sgd", [], SgdRule::<false>),
+            (true, false) => UpdateRule::new("sgd", buffer, SgdRule::<false>),
+            (true, true) => UpdateRule::new("sgd", buffer, SgdRule::<true>),
         }
     }
 
-    fn coefficients(&self, step: u64) -> Coefficients {
-        // Without momentum torch ignores dampening.
-        let dampening = if self.momentum == 0.0 {
-            0.0
+    fn coefficients(&self, step: u64, _: &mut [f64]) -> Coefficients {
+        // Without momentum torch ignores dampening. The first step's buffer is the gradient: before it, the
+        // buffer is zero.
+        let rest = if self.momentum == 0.0 || step == 1 {
+            1.0
         } else {
-            self.dampening
+            1.0 - self.dampening
         };
-        let numbers = [self.lr, self.weight_decay, self.momentum, dampening];
-        let first = ScalarBits::integer(i64::from(step == 1));
-        let numbers = numbers.into_iter().map(ScalarBits::float);
-        numbers.chain([first]).collect()
-    }
-
-    fn lr(&mut self) -> &mut f64 {
-        &mut self.lr
-    }
-
-    fn numbers(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("lr", self.lr),
-            ("momentum", self.momentum),
-            ("dampening", self.dampening),
-            ("weight_decay", self.weight_decay),
-            ("nesterov", f64::from(u8::from(self.nesterov))),
-            ("maximize", f64::from(u8::from(self.maximize))),
-        ]
-    }
-
-    fn set_number(&mut self, name: &str, value: f64) -> bool {
-        match name {
-            "lr" => self.lr = value,
-            "momentum" => self.momentum = value,
-            "dampening" => self.dampening = value,
-            "weight_decay" => self.weight_decay = value,
-            "nesterov" => self.nesterov = value != 0.0,
-            "maximize" => self.maximize = value != 0.0,
-            _ => return false,
-        }
-        true
+        Coefficients::from_slice(&[
+            sign(self.maximize),
+            self.lr,
+            self.weight_decay,
+            self.momentum,
+            rest,
+        ])
     }
 }

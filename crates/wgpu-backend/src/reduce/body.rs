@@ -148,6 +148,7 @@ impl Reduction<'_> {
         }
         let scope = Scope {
             inputs: &names,
+            scalars: None,
             accumulators: &[],
             index: &index,
             block: false,
@@ -221,6 +222,7 @@ impl Reduction<'_> {
             .collect();
         let scope = Scope {
             inputs: &names,
+            scalars: None,
             accumulators: &accumulators,
             index: if columns {
                 "(vec4<u32>(o) + vec4<u32>(0u, 1u, 2u, 3u))"

@@ -10,8 +10,32 @@ use crate::types::error::{Error, Place, Result};
 use crate::types::shape::Shape;
 
 impl Updater {
-    /// The states of the parameter at `position`, in the rule's order (`exp_avg`, `exp_avg_sq`,
-    /// `max_exp_avg_sq` or `momentum_buffer`): snapshots of this moment. `None` before the first
+    /// Adds parameters; the states of the others stay.
+    ///
+    /// # Errors
+    /// What copying the states can fail with; then nothing has changed.
+    pub fn extend(&mut self, params: Vec<Tensor>) -> Result<()> {
+        self.unsettle()?;
+        self.params.extend(params);
+        Ok(())
+    }
+
+    /// Takes all states out of their arenas, which are laid out again in the next step.
+    fn unsettle(&mut self) -> Result<()> {
+        let mut taken = Vec::new();
+        for other in 0..self.params.len() {
+            if let Some(current) = self.states(other)? {
+                taken.extend((0..).map(|s| (other, s)).zip(current));
+            }
+        }
+        for (of, state) in taken {
+            self.loaded.entry(of).or_insert(state);
+        }
+        self.arenas.clear();
+        Ok(())
+    }
+
+    /// The states of the parameter at `position`, in the rule's order: snapshots of this moment. `None` before the first
     /// step.
     ///
     /// # Errors
@@ -74,15 +98,7 @@ impl Updater {
                 return Err(Error::Load(problem));
             }
         }
-        // All states move when the arenas are next laid out.
-        for other in 0..self.params.len() {
-            if let Some(current) = self.states(other)? {
-                for (s, state) in current.into_iter().enumerate() {
-                    self.loaded.entry((other, s)).or_insert(state);
-                }
-            }
-        }
-        self.arenas.clear();
+        self.unsettle()?;
         for (s, state) in states.into_iter().enumerate() {
             self.loaded.insert((position, s), state);
         }
