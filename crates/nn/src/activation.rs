@@ -5,6 +5,7 @@ use std::fmt;
 use wgrad_core::{Result, Tensor};
 
 use crate::forward::Forward;
+use crate::hooks;
 use crate::module::Module;
 use crate::part::{Visitor, VisitorMut};
 
@@ -34,7 +35,7 @@ macro_rules! activations {
         impl Forward for $t {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                x.$method().checked()
+                hooks::call(self, x, |x| x.$method().checked())
             }
         }
     )* };
@@ -79,7 +80,7 @@ without_parameters!(Flatten);
 impl Forward for Flatten {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.flatten(self.start, self.end).checked()
+        hooks::call(self, x, |x| x.flatten(self.start, self.end).checked())
     }
 }
 
@@ -117,7 +118,8 @@ impl fmt::Debug for Func {
 without_parameters!(Func);
 
 impl Forward for Func {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        (self.function)(x).checked()
+        hooks::call(self, x, |x| (self.function)(x).checked())
     }
 }

@@ -3,6 +3,7 @@
 use wgrad_core::{Result, Tensor};
 
 use crate::forward::Forward;
+use crate::hooks;
 use crate::module::Module;
 use crate::part::{Training, Visitor, VisitorMut};
 
@@ -64,6 +65,8 @@ impl Module for Dropout {
 impl Forward for Dropout {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.dropout(self.p, self.training.get()).checked()
+        hooks::call(self, x, |x| {
+            x.dropout(self.p, self.training.get()).checked()
+        })
     }
 }

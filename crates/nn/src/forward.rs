@@ -36,6 +36,7 @@ pub trait Forward: Module {
 }
 
 impl<F: Forward + ?Sized> Forward for Box<F> {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         (**self).forward(x)
     }
@@ -53,5 +54,16 @@ pub trait InModule {
 impl<T> InModule for Result<T> {
     fn in_module(self, name: &str) -> Result<T> {
         self.map_err(|error| error.in_module(name, ""))
+    }
+}
+
+/// As [`InModule`], with the module's description.
+pub(crate) trait Within {
+    fn within<M: Module + ?Sized>(self, name: &str, module: &M) -> Self;
+}
+
+impl<T> Within for Result<T> {
+    fn within<M: Module + ?Sized>(self, name: &str, module: &M) -> Result<T> {
+        self.map_err(|error| error.in_module(name, &module.description()))
     }
 }

@@ -33,6 +33,7 @@
 mod activation;
 mod dropout;
 mod forward;
+pub mod hooks;
 pub mod init;
 mod linear;
 pub mod loss;
@@ -42,6 +43,8 @@ mod part;
 pub mod safetensors;
 mod sequential;
 mod state;
+mod summary;
+mod tree;
 
 pub use activation::{
     Flatten, Func, Gelu, GeluTanh, Identity, Relu, Sigmoid, Silu, Softplus, Tanh,
@@ -50,10 +53,15 @@ pub use dropout::Dropout;
 pub use forward::{Forward, InModule};
 pub use linear::Linear;
 pub use module::Module;
-pub use part::{Leaf, LeafMut, Part, Training, Visitor, VisitorMut};
+pub use part::{
+    Begun, Leaf, LeafMut, ModuleDict, ModuleList, ParameterDict, ParameterList, Part, Training,
+    Visitor, VisitorMut,
+};
 pub use sequential::{Layer, Sequential};
 pub use state::Match::{Loose, Strict};
 pub use state::{Match, StateDict};
+pub use summary::{Row, Summary, summary, summary_of};
+pub use tree::Tree;
 /// Implements [`Module`](trait@Module): see the page of [`wgrad_derive`].
 pub use wgrad_derive::Module;
 

@@ -1,8 +1,9 @@
 //! The fully connected layer.
 
-use wgrad_core::{Result, Target, Tensor};
+use wgrad_core::{Result, Shape, Target, Tensor};
 
 use crate::forward::Forward;
+use crate::hooks;
 use crate::init;
 use crate::module::Module;
 use crate::part::{Visitor, VisitorMut};
@@ -99,6 +100,12 @@ impl Module for Linear {
 impl Forward for Linear {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.linear(&self.weight, self.bias.as_ref()).checked()
+        let count = |_: &Shape, y: &Shape| {
+            let inputs = self.weight.dims::<2>().map_or(0, |[_, inputs]| inputs);
+            y.numel().saturating_mul(inputs)
+        };
+        hooks::counted(self, x, count, |x| {
+            x.linear(&self.weight, self.bias.as_ref()).checked()
+        })
     }
 }

@@ -9,6 +9,7 @@ use crate::part::{Leaf, LeafMut, Visitor, VisitorMut};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::safetensors;
 use crate::state::{self, Match, StateDict};
+use crate::tree::Tree;
 
 /// Something with parameters and buffers: a layer or a network.
 ///
@@ -49,6 +50,47 @@ pub trait Module {
     /// more; errors and summaries print it.
     fn description(&self) -> String {
         short_name(std::any::type_name::<Self>())
+    }
+
+    /// Visits the module as a part: that it begins, and then its own parts. Boxes and options
+    /// stand for what is in them.
+    #[doc(hidden)]
+    fn visit_whole(&self, visitor: &mut Visitor<'_>) {
+        visitor.module(self);
+    }
+
+    /// The module and those in it, to look at: it prints as in PyTorch.
+    ///
+    /// ```
+    /// # let dev = wgrad_core::Device::new(
+    /// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+    /// use wgrad_nn::{Linear, Module, Relu, Sequential};
+    ///
+    /// let head = Sequential::from((Linear::new(3, 4, &dev), Relu));
+    /// let model = Sequential::new().add(Linear::new(2, 3, &dev)).add(head);
+    /// assert_eq!(
+    ///     model.tree().to_string(),
+    ///     "\
+    /// Sequential(
+    ///   (0): Linear(2, 3)
+    ///   (1): Sequential(
+    ///     (0): Linear(3, 4)
+    ///     (1): Relu
+    ///   )
+    /// )"
+    /// );
+    /// ```
+    fn tree(&self) -> Tree {
+        Tree::of(self)
+    }
+
+    /// The modules in this one, itself first (its name is empty), with their descriptions.
+    fn named_modules(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        self.visit_whole(&mut Visitor::of_modules(&mut |name, begun| {
+            found.push((name.to_string(), begun.description()));
+        }));
+        found
     }
 
     /// The parameters, each once even where modules share it.
@@ -131,6 +173,31 @@ pub trait Module {
             }
         };
         self.visit(&mut Visitor::new(&mut each));
+    }
+
+    /// Freezes all parameters, or thaws them. Backward passes compute no gradient of a frozen
+    /// parameter (nor anything that only such gradients need), and optimizers leave it alone.
+    ///
+    /// ```
+    /// # fn main() -> wgrad_core::Result<()> {
+    /// # let dev = wgrad_core::Device::new(
+    /// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+    /// # use wgrad_core::Tensor;
+    /// use wgrad_nn::{Forward, Linear, Module, Sequential};
+    ///
+    /// let (body, head) = (Linear::new(2, 3, &dev), Linear::new(3, 1, &dev));
+    /// body.set_requires_grad(false);
+    /// let model = Sequential::from((body, head));
+    /// model.forward(&Tensor::ones([4, 2], &dev))?.sum().backward()?;
+    /// let trained: Vec<bool> = model.parameters().iter().map(|p| p.grad().is_ok()).collect();
+    /// assert_eq!(trained, [false, false, true, true]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn set_requires_grad(&self, requires_grad: bool) {
+        for parameter in self.parameters() {
+            parameter.set_requires_grad(requires_grad);
+        }
     }
 
     /// Forgets the gradients of all parameters.
