@@ -22,6 +22,8 @@ mod differences;
 mod elementwise;
 #[path = "golden/index.rs"]
 mod index;
+#[path = "golden/layers.rs"]
+mod layers;
 #[path = "golden/losses.rs"]
 mod losses;
 #[path = "golden/manifest.rs"]
@@ -80,6 +82,7 @@ domains!(
     reductions,
     order,
     index,
+    layers,
     shape,
     products,
     convolution,
@@ -89,6 +92,9 @@ domains!(
     normalisation,
     pictures
 );
+
+/// The domain whose cases are of layers, not of operations.
+const LAYERS: &str = "layers";
 
 /// How many cases are recorded before they run: those of one run share plans and waits.
 const BATCH: usize = 64;

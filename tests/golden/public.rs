@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::manifest::Manifest;
-use super::{DOMAINS, scan};
+use super::{DOMAINS, LAYERS, scan};
 
 #[test]
 fn every_public_operation_has_golden_cases() {
@@ -12,7 +12,7 @@ fn every_public_operation_has_golden_cases() {
         assert!(public.remove(*name), "{name} is no public method of Tensor");
     }
     let mut golden = BTreeSet::new();
-    for domain in DOMAINS {
+    for domain in DOMAINS.iter().filter(|domain| domain.name != LAYERS) {
         let manifest = Manifest::new(domain.name, domain.lines, domain.tensors);
         golden.extend(manifest.cases.into_iter().map(|case| case.op));
     }

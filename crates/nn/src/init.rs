@@ -188,6 +188,14 @@ fn chosen(fan: Fan, input: usize, out: usize) -> f64 {
     }
 }
 
+/// The bound of PyTorch's usual uniform weights and biases, `1 / sqrt(fan in)`.
+pub(crate) fn bound(fan_in: usize) -> f64 {
+    match fan_in {
+        0 => 0.0,
+        fan => 1.0 / (fan as f64).sqrt(),
+    }
+}
+
 /// The square root, 1 for weights without elements (which have no value to scale).
 fn root(fan: f64) -> f64 {
     if fan > 0.0 { fan.sqrt() } else { 1.0 }

@@ -87,7 +87,7 @@ Net(
   (body): Sequential(
     (0): Linear(2, 4)
     (1): Relu
-    (2): Dropout(0.5)
+    (2): Dropout(p=0.5)
     (3): Relu
   )
   (second): Relu
@@ -356,6 +356,9 @@ fn summaries_count() -> Result<()> {
     );
     assert_eq!(summary_of(&plain, &Tensor::ones([3], &dev))?.rows.len(), 2);
     let error = wgrad_nn::summary(&net, [7, 3]).unwrap_err();
-    assert!(error.to_string().starts_with("0: Linear(2, 4): linear"), "{error}");
+    assert!(
+        error.to_string().starts_with("0: Linear(2, 4): linear"),
+        "{error}"
+    );
     Ok(())
 }
