@@ -353,7 +353,7 @@ fn wrong_options_and_shapes_are_errors_of_forward() -> Result<()> {
             &picture,
             "pad: ",
         ),
-        (Box::new(conv(plain())), &line, "conv2d: takes"),
+        (Box::new(conv(plain())), &line, "conv2d: an input of [1, 4, 5]"),
         (
             Box::new(Conv2d::new(3, 6, 3, &dev)),
             &picture,
@@ -539,15 +539,18 @@ fn wrong_options_and_shapes_are_errors_of_forward() -> Result<()> {
             "self_attn: MultiheadAttention(4, 2, dropout=0.1): linear",
         ),
     ];
+    let mut others = Vec::new();
     for (layer, x, text) in refused {
         let name = layer.description();
         let error = match layer.forward(x) {
-            Ok(y) => panic!("{name} gives {:?}", y.shape()),
+            Ok(y) => format!("gives {:?}", y.shape()),
             Err(error) => error.to_string(),
         };
-        assert!(error.starts_with(text), "{name}: {error}");
-        assert!(error.contains("torch_layers.rs"), "{name}: {error}");
+        if !error.starts_with(text) || !error.contains("torch_layers.rs") {
+            others.push(format!("{name}: {error}"));
+        }
     }
+    assert!(others.is_empty(), "{}", others.join("\n"));
     let options = EmbeddingOptions {
         padding_idx: Some(4),
         ..Default::default()
