@@ -40,6 +40,8 @@ mod pooling;
 mod products;
 #[path = "golden/public.rs"]
 mod public;
+#[path = "golden/public_layers.rs"]
+mod public_layers;
 #[path = "golden/recurrence.rs"]
 mod recurrence;
 #[path = "golden/reductions.rs"]

@@ -3,7 +3,9 @@
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
-use wgrad_core::{Device, Result, Tensor};
+#[cfg(not(target_arch = "wasm32"))]
+use wgrad_core::Device;
+use wgrad_core::{DType, Error, Place, Result, Tensor};
 
 use crate::part::{Leaf, LeafMut, Visitor, VisitorMut};
 #[cfg(not(target_arch = "wasm32"))]
@@ -214,40 +216,43 @@ pub trait Module {
     /// What reading and writing can fail with; then nothing has moved.
     #[cfg(not(target_arch = "wasm32"))]
     fn to_device(&mut self, device: &Device) -> Result<()> {
-        let mut moved: Vec<(Tensor, Tensor)> = Vec::new();
-        let mut problem = None;
-        let mut copy = |_: &str, leaf: Leaf<'_>| {
-            let (Leaf::Parameter(tensor) | Leaf::Buffer(tensor)) = leaf else {
-                return;
-            };
-            let known = moved.iter().any(|(old, _)| old.is_same(tensor));
-            if tensor.device() == device || known || problem.is_some() {
-                return;
-            }
-            let new = tensor.to_device(device).and_then(|new| {
-                if tensor.needs_grad() {
-                    new.requires_grad().checked()
-                } else {
-                    new.buffer().checked()
-                }
+        exchange(self, |tensor| {
+            (tensor.device() != device).then(|| tensor.to_device(device))
+        })
+    }
+
+    /// Converts parameters and buffers of floats to another type of floats; others stay. They
+    /// become other tensors: make optimizers afterwards. Gradients do not come along; parameters
+    /// that modules share stay shared.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let mut model = nn::Sequential::from((nn::Linear::new(2, 3, &dev), nn::BatchNorm1d::new(3, &dev)));
+    /// model.to_dtype(DType::F16)?;
+    /// let y = model.forward(&Tensor::ones([4, 2], (DType::F16, &dev)))?;
+    /// assert_eq!(y.dtype()?, DType::F16);
+    /// assert_eq!(model.state_dict()["1.num_batches_tracked"].dtype()?, DType::I32);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::DType`](wgrad_core::Error::DType) for what is no float or what the device lacks;
+    /// then nothing has changed.
+    #[track_caller]
+    fn to_dtype(&mut self, dtype: DType) -> Result<()> {
+        if !dtype.is_float() {
+            return Err(Error::DType {
+                op: "to_dtype",
+                problem: format!("parameters are floats, not {dtype}"),
+                place: Place::caller(),
             });
-            match new {
-                Ok(new) => moved.push((tensor.clone(), new)),
-                Err(error) => problem = Some(error),
-            }
-        };
-        self.visit(&mut Visitor::new(&mut copy));
-        if let Some(error) = problem {
-            return Err(error);
         }
-        let mut replace = |_: &str, leaf: LeafMut<'_>| {
-            let (LeafMut::Parameter(tensor) | LeafMut::Buffer(tensor)) = leaf;
-            if let Some((_, new)) = moved.iter().find(|(old, _)| old.is_same(tensor)) {
-                *tensor = new.clone();
-            }
-        };
-        self.visit_mut(&mut VisitorMut::new(&mut replace));
-        Ok(())
+        exchange(self, |tensor| match tensor.dtype() {
+            Ok(own) if own == dtype || !own.is_float() => None,
+            Ok(_) => Some(tensor.detach().to_dtype(dtype).checked()),
+            Err(error) => Some(Err(error)),
+        })
     }
 
     /// Writes parameters and buffers to a [safetensors](crate::safetensors) file, which other
@@ -282,6 +287,51 @@ pub trait Module {
 fn short_name(full: &str) -> String {
     let plain = full.split('<').next().unwrap_or(full);
     plain.rsplit("::").next().unwrap_or(plain).to_string()
+}
+
+/// Replaces parameters and buffers by what `other` makes of them; of each one thing, and all of
+/// them or none.
+fn exchange<M: Module + ?Sized>(
+    module: &mut M,
+    other: impl Fn(&Tensor) -> Option<Result<Tensor>>,
+) -> Result<()> {
+    let mut moved: Vec<(Tensor, Tensor)> = Vec::new();
+    let mut problem = None;
+    let mut copy = |_: &str, leaf: Leaf<'_>| {
+        let (Leaf::Parameter(tensor) | Leaf::Buffer(tensor)) = leaf else {
+            return;
+        };
+        let known = moved.iter().any(|(old, _)| old.is_same(tensor));
+        if known || problem.is_some() {
+            return;
+        }
+        let Some(new) = other(tensor) else {
+            return;
+        };
+        let new = new.and_then(|new| {
+            if tensor.needs_grad() {
+                new.requires_grad().checked()
+            } else {
+                new.buffer().checked()
+            }
+        });
+        match new {
+            Ok(new) => moved.push((tensor.clone(), new)),
+            Err(error) => problem = Some(error),
+        }
+    };
+    module.visit(&mut Visitor::new(&mut copy));
+    if let Some(error) = problem {
+        return Err(error);
+    }
+    let mut replace = |_: &str, leaf: LeafMut<'_>| {
+        let (LeafMut::Parameter(tensor) | LeafMut::Buffer(tensor)) = leaf;
+        if let Some((_, new)) = moved.iter().find(|(old, _)| old.is_same(tensor)) {
+            *tensor = new.clone();
+        }
+    };
+    module.visit_mut(&mut VisitorMut::new(&mut replace));
+    Ok(())
 }
 
 fn unnamed(named: Vec<(String, Tensor)>) -> Vec<Tensor> {

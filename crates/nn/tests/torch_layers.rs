@@ -353,7 +353,11 @@ fn wrong_options_and_shapes_are_errors_of_forward() -> Result<()> {
             &picture,
             "pad: ",
         ),
-        (Box::new(conv(plain())), &line, "conv2d: an input of [1, 4, 5]"),
+        (
+            Box::new(conv(plain())),
+            &line,
+            "conv2d: an input of [1, 4, 5]",
+        ),
         (
             Box::new(Conv2d::new(3, 6, 3, &dev)),
             &picture,
