@@ -8,7 +8,7 @@ use wgrad_bench::ceilings::{self, Ceiling};
 
 use crate::inputs::{integers, mean, mean_abs, rsqrt, sum_abs, sum_squares, tensor, values};
 use crate::measure::{Bench, Work};
-use crate::training;
+use crate::{networks, training};
 
 type Case = (&'static str, fn(&Bench, &str) -> Result<()>);
 
@@ -37,6 +37,16 @@ const CASES: &[Case] = &[
     ("softmax_4096x1024", softmax),
     ("sum_rows_4096", |b, c| sum(b, c, 1)),
     ("sum_cols_4096", |b, c| sum(b, c, 0)),
+    ("conv2d_3x3", networks::conv2d_3x3),
+    ("conv2d_1x1", networks::conv2d_1x1),
+    ("conv2d_7x7_stride2", networks::conv2d_7x7_stride2),
+    ("conv2d_depthwise", networks::conv2d_depthwise),
+    ("conv1d_16000", networks::conv1d_16000),
+    ("conv_transpose2d_4x4", networks::conv_transpose2d_4x4),
+    ("attention_8x512x64", networks::attention_forward),
+    ("attention_8x512x64_grad", networks::attention_gradients),
+    ("batch_norm_16x64x56x56", networks::batch_norm),
+    ("lstm_128x100", networks::lstm_128x100),
     ("mlp_step", training::mlp_step),
     ("cnn_step", training::cnn_step),
     ("gpt_step", training::gpt_step),
@@ -210,9 +220,8 @@ fn layer_norm(b: &Bench, case: &str) -> Result<()> {
             for v in [&x, &gamma, &beta] {
                 v.zero_grad();
             }
-            (training::layer_norm(&x, &gamma, &beta) * &gy)
-                .sum()
-                .backward()?;
+            let y = x.layer_norm([768], Some(&gamma), Some(&beta), 1e-5);
+            (y * &gy).sum().backward()?;
             b.wait()?;
             Ok((x.grad()?, gamma.grad()?, beta.grad()?))
         },

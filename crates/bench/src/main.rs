@@ -1,6 +1,6 @@
 //! The cases that wgrad is compared with other frameworks on.
 //!
-//! `cargo run --release -p wgrad-bench -- [--device cpu|gpu] [CASE...]` runs the cases whose names
+//! `cargo run --release -p wgrad-bench -- [--device cpu|gpu] [--profile] [CASE...]` runs the cases whose names
 //! contain a given word (all without one) and prints a line of JSON for each: times in
 //! milliseconds, rates, a number that says whether the result is right, and what one repetition
 //! cost the device. `... -- kernels --out DIR` writes the WGSL of every kind of kernel instead.
@@ -10,6 +10,7 @@ mod inputs;
 mod kernels;
 mod measure;
 mod memory;
+mod networks;
 mod training;
 
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ struct Arguments {
     /// The device; without it a hardware GPU, or else the CPU.
     #[arg(long)]
     device: Option<Kind>,
+    /// Also print a table of the kernels of each case, to the standard error.
+    #[arg(long)]
+    profile: bool,
     /// Parts of the names of the cases to run; `mem` alone measures memory.
     cases: Vec<String>,
     #[command(subcommand)]
@@ -61,7 +65,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     if let Some(Command::Kernels { out }) = arguments.command {
         return kernels::write(&out);
     }
-    let bench = Bench::new(open(arguments.device)?);
+    let mut bench = Bench::new(open(arguments.device)?);
+    bench.profile = arguments.profile;
     if arguments.cases == ["mem"] {
         memory::run(&bench);
     } else {

@@ -106,6 +106,8 @@ pub struct Bench {
     peer: &'static str,
     /// Whether each case only runs once, untimed and unprinted.
     once: bool,
+    /// Whether a table of the kernels of one more repetition goes to the standard error.
+    pub profile: bool,
 }
 
 fn milliseconds(since: Instant) -> f64 {
@@ -149,6 +151,7 @@ impl Bench {
             dev,
             peer,
             once: false,
+            profile: false,
         }
     }
 
@@ -184,6 +187,16 @@ impl Bench {
         });
     }
 
+    /// The kernels of a repetition, where they are wanted.
+    fn show_kernels(&self, case: &str, f: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.profile {
+            let (done, profile) = self.dev.profile(f)?;
+            done?;
+            eprintln!("{case}\n{profile}");
+        }
+        Ok(())
+    }
+
     /// Waits for the device.
     pub fn wait(&self) -> Result<()> {
         self.dev.synchronize()
@@ -209,6 +222,7 @@ impl Bench {
             f()?;
         }
         let (times, cost) = repeat(&self.dev, || f().map(drop))?;
+        self.show_kernels(case, || f().map(drop))?;
         let median_ms = median(&times);
         let rate = |n: usize| Some(n as f64 / median_ms / 1e6);
         self.print(Line {
@@ -270,6 +284,7 @@ impl Bench {
         // Steps that are not read back may be other programs than those that are.
         repetition()?;
         let (times, cost) = repeat(&self.dev, repetition)?;
+        self.show_kernels(case, || step(true).map(drop))?;
         Ok(Line {
             case,
             median_ms: Some(median(&times) / steps as f64),

@@ -2,7 +2,7 @@
 
 use wgrad::nn::{Linear, Module};
 use wgrad::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Optimizer};
-use wgrad::{ConvOptions, ConvPadding, Device, Result, Tensor};
+use wgrad::{AttentionOptions, ConvOptions, ConvPadding, Device, Result, Tensor};
 
 use crate::inputs::{integers, rsqrt, tensor};
 use crate::measure::{Bench, Line, Schedule};
@@ -118,13 +118,6 @@ pub fn tiny_step(b: &Bench, case: &str, read_each: bool) -> Result<()> {
     b.train(case, schedule, &mut |read| step(&mut adam, &loss, read))
 }
 
-/// Layer normalisation over the last dimension, of elementwise operations and means.
-pub fn layer_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Tensor {
-    let centred = x - x.mean_dims([-1], true);
-    let variance = centred.sqr().mean_dims([-1], true);
-    centred * (variance + 1e-5).rsqrt() * gamma + beta
-}
-
 const WIDTH: usize = 128;
 const HEADS: usize = 4;
 const BATCH: usize = 16;
@@ -144,7 +137,7 @@ impl Norm {
     }
 
     fn apply(&self, x: &Tensor) -> Tensor {
-        layer_norm(x, &self.gamma, &self.beta)
+        x.layer_norm([WIDTH], Some(&self.gamma), Some(&self.beta), 1e-5)
     }
 
     fn parameters(&self) -> [Tensor; 2] {
@@ -172,17 +165,18 @@ impl Block {
         }
     }
 
-    /// `x` is `[BATCH, LENGTH, WIDTH]`; `visible` says which positions a position sees.
-    fn apply(&self, x: &Tensor, visible: &Tensor) -> Tensor {
+    /// `x` is `[BATCH, LENGTH, WIDTH]`.
+    fn apply(&self, x: &Tensor) -> Tensor {
         let qkv = apply(&self.qkv, &self.norms[0].apply(x))
             .reshape([BATCH, LENGTH, 3, HEADS, WIDTH / HEADS])
             .permute([2, 0, 3, 1, 4]);
         let [q, k, v] = [0, 1, 2].map(|i| qkv.select(0, i));
-        let scale = 1.0 / ((WIDTH / HEADS) as f64).sqrt();
-        let scores = q.matmul(&k.transpose(-1, -2)) * scale;
-        let weights = visible.where_cond(&scores, f64::NEG_INFINITY).softmax(-1);
-        let mixed = weights
-            .matmul(&v)
+        let options = AttentionOptions {
+            is_causal: true,
+            ..AttentionOptions::default()
+        };
+        let mixed = q
+            .scaled_dot_product_attention_with(&k, &v, options)
             .transpose(1, 2)
             .reshape([BATCH, LENGTH, WIDTH]);
         let x = x + apply(&self.project, &mixed);
@@ -211,7 +205,7 @@ fn tokens(dev: &Device) -> (Tensor, Tensor) {
     )
 }
 
-/// Trains a GPT of two blocks, AdamW; attention and norms are composed of simpler operations.
+/// Trains a GPT of two blocks, AdamW.
 pub fn gpt(b: &Bench) -> Result<Line<'static>> {
     let dev = &b.dev;
     let variable = |seed, shape: &[usize], scale| tensor(dev, seed, shape, scale).requires_grad();
@@ -221,8 +215,6 @@ pub fn gpt(b: &Bench) -> Result<Line<'static>> {
     let blocks = [Block::new(dev, 0), Block::new(dev, 1)];
     let last = Norm::new(dev);
     let (x, y) = tokens(dev);
-    let position = Tensor::arange(LENGTH, dev);
-    let visible = position.reshape([LENGTH, 1]).ge(&position);
     let mut parameters = vec![table.clone(), places.clone(), head.clone()];
     parameters.extend(last.parameters());
     parameters.extend(blocks.iter().flat_map(Block::parameters));
@@ -230,7 +222,7 @@ pub fn gpt(b: &Bench) -> Result<Line<'static>> {
     let loss = || {
         let mut h = table.embedding(&x) + &places;
         for block in &blocks {
-            h = block.apply(&h, &visible);
+            h = block.apply(&h);
         }
         let logits = last.apply(&h).linear(&head, None);
         logits.reshape([BATCH * LENGTH, 256]).cross_entropy(&y)

@@ -155,7 +155,7 @@ pub enum Kernel {
         /// A reduction that runs in the same launch: the sums over `k` of A's rows or B's columns
         /// (without a batch). In the backward pass of a linear layer, where the product is the
         /// weight's gradient, they are the bias's. A [`Kernel::Reduce`] without a prologue, with
-        /// one `Sum` over `k` of `[m, k]` or `[n, k]`.
+        /// one `Sum` over `k` of `[m, k..]` or `[n, k..]`.
         sums: Option<Box<Kernel>>,
     },
     /// A structured operation: its results of its operands.

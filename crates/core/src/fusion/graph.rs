@@ -209,14 +209,6 @@ fn is_linear(op: &Op) -> bool {
 }
 
 impl Input {
-    /// How many dimensions it is read over; `None` for a scalar.
-    pub fn rank(&self) -> Option<usize> {
-        match self {
-            Input::Item(_, layout) | Input::Leaf(_, layout) => Some(layout.shape.rank()),
-            Input::Scalar(_) => None,
-        }
-    }
-
     /// The same operand through a layout made from its own; `None` for a scalar.
     pub fn with(&self, change: impl FnOnce(&Layout) -> Layout) -> Option<Input> {
         match self {

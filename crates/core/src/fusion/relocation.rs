@@ -91,7 +91,7 @@ impl Grouping<'_> {
     pub(super) fn join_sums(&mut self) {
         let mut sums: HashMap<&Input, Vec<usize>> = HashMap::new();
         for (i, item) in self.graph.items.iter().enumerate() {
-            if let Op::Reduce { op, reduced: 1, .. } = item.op
+            if let Op::Reduce { op, .. } = item.op
                 && op == ReduceOp::Sum
                 && item.shape.rank() == 1
             {
@@ -99,16 +99,19 @@ impl Grouping<'_> {
             }
         }
         for (product, item) in self.graph.items.iter().enumerate() {
-            if item.op != Op::MatMul(Contraction::matrices(0)) {
+            let Op::MatMul(contraction) = item.op else {
+                continue;
+            };
+            if contraction != Contraction::matrices(0) {
                 continue;
             }
             let (a, b) = (&item.inputs[0], &item.inputs[1]);
-            // Of products over several dimensions, too, A's rows would do; they are longer than one thread
-            // should add up.
-            if [a, b].iter().any(|x| x.rank() != Some(2)) {
-                continue;
-            }
-            let columns = b.with(|layout| layout.permute(&[1, 0]));
+            // [k.., n] to [n, k..], as sums over k are recorded.
+            let columns = b.with(|layout| {
+                let last = layout.shape.rank() - 1;
+                let order: Vec<usize> = std::iter::once(last).chain(0..last).collect();
+                layout.permute(&order)
+            });
             let candidates = [Some(a), columns.as_ref()];
             let candidates = candidates.into_iter().flatten();
             for &sum in candidates.filter_map(|input| sums.get(input)).flatten() {
@@ -124,8 +127,8 @@ impl Grouping<'_> {
         let reductions = x.members.iter();
         let reductions = reductions.filter(|&&i| !matches!(self.graph.items[i].op, Op::Map(_)));
         let k = |i: &usize| match &self.graph.items[*i].inputs[0] {
-            Input::Item(_, layout) | Input::Leaf(_, layout) => layout.shape[1],
-            Input::Scalar(_) => 0,
+            Input::Item(_, layout) | Input::Leaf(_, layout) => layout.shape[1..].iter().product(),
+            Input::Scalar(_) => 0usize,
         };
         let fits = x.kind == Kind::Reduce
             && y.kind == Kind::MatMul

@@ -1,5 +1,9 @@
 //! Products of operands of several dimensions: what matrix products and convolutions are recorded as.
 
+mod named;
+
+pub(crate) use self::named::{Names, product};
+
 use smallvec::SmallVec;
 
 use crate::autograd::no_grad;

@@ -1,5 +1,6 @@
 //! Sums of products by Einstein's convention.
 
+use crate::ops::contraction::{Names, product};
 use crate::tensor::Tensor;
 use crate::types::error::{Error, Place, Result};
 use crate::types::shape::{Dims, Shape};
@@ -178,7 +179,7 @@ fn einsum(equation: &str, operands: &[Tensor], place: Place) -> Result<Tensor> {
         let (i, j) = smallest_pair(&factors, &result)?;
         let b = factors.swap_remove(j);
         let a = factors.swap_remove(i);
-        let product = multiply(&a, &b, |label| needed(&factors, label))?;
+        let product = multiply(&a, &b, |label| needed(&factors, label), place)?;
         factors.push(product);
     }
     let Some(whole) = factors.pop() else {
@@ -243,24 +244,16 @@ impl Factor {
         }
     }
 
-    /// The dimensions of groups of labels in this order, those of `joined` groups as one; labels that are not
-    /// there have size 1.
-    fn arranged(&self, groups: &[(&[Label], bool)]) -> Result<Tensor> {
+    /// The dimensions of these labels in this order; of those that are not there of size 1.
+    fn arranged(&self, labels: &[Label]) -> Result<Tensor> {
         let shape = self.x.shape()?;
-        let there = groups.iter().flat_map(|(labels, _)| labels.iter());
-        let there = there.filter(|label| self.labels.contains(label));
+        let there = labels.iter().filter(|label| self.labels.contains(label));
         let order: Vec<isize> = there.map(|&label| self.at(label) as isize).collect();
-        let mut to = Dims::new();
-        for (labels, joined) in groups {
-            let size = |label: &Label| match self.labels.contains(label) {
-                true => shape[self.at(*label)],
-                false => 1,
-            };
-            match joined {
-                true => to.push(labels.iter().map(size).product()),
-                false => to.extend(labels.iter().map(size)),
-            }
-        }
+        let size = |label: &Label| match self.labels.contains(label) {
+            true => shape[self.at(*label)],
+            false => 1,
+        };
+        let to: Dims = labels.iter().map(size).collect();
         self.x.permute(order).reshape(Shape::from(to)).checked()
     }
 }
@@ -329,7 +322,12 @@ fn smallest_pair(factors: &[Factor], result: &[Label]) -> Result<(usize, usize)>
 }
 
 /// The product of two, summed over what both have and nothing needs.
-fn multiply(a: &Factor, b: &Factor, needed: impl Fn(&Label) -> bool) -> Result<Factor> {
+fn multiply(
+    a: &Factor,
+    b: &Factor,
+    needed: impl Fn(&Label) -> bool,
+    place: Place,
+) -> Result<Factor> {
     let shared = |label: &&Label| b.labels.contains(label);
     let both = a.labels.iter().filter(shared).copied();
     let (batch, summed): (Vec<Label>, Vec<Label>) = both.partition(|label| needed(label));
@@ -343,17 +341,18 @@ fn multiply(a: &Factor, b: &Factor, needed: impl Fn(&Label) -> bool) -> Result<F
     let (left, right) = (own(a, b), own(b, a));
     let labels: Vec<Label> = batch.iter().chain(&left).chain(&right).copied().collect();
     if summed.is_empty() {
-        let groups: [(&[Label], bool); 3] = [(&batch, false), (&left, false), (&right, false)];
-        let x = (a.arranged(&groups)? * b.arranged(&groups)?).checked()?;
+        let x = (a.arranged(&labels)? * b.arranged(&labels)?).checked()?;
         return Ok(Factor { x, labels });
     }
-    let mut to = Dims::new();
-    for &label in &labels {
-        let from = if a.labels.contains(&label) { a } else { b };
-        to.push(from.size(label)?);
-    }
-    let rows = a.arranged(&[(&batch, false), (&left, true), (&summed, true)])?;
-    let columns = b.arranged(&[(&batch, false), (&summed, true), (&right, true)])?;
-    let x = rows.matmul(&columns).reshape(Shape::from(to)).checked()?;
+    let mut known = labels.clone();
+    known.extend(&summed);
+    let numbers = |labels: &[Label]| -> Names {
+        let number = |label: &Label| known.iter().position(|l| l == label).map(|at| at as u8);
+        labels.iter().filter_map(number).collect()
+    };
+    let (left, right) = (a.x.capture()?, b.x.capture()?);
+    let names = [&a.labels, &b.labels, &labels].map(|labels| numbers(labels));
+    let [of_a, of_b, to] = &names;
+    let x = product("einsum", (&left, of_a), (&right, of_b), to, place)?;
     Ok(Factor { x, labels })
 }

@@ -1,17 +1,9 @@
 //! Matrix products.
 
-use smallvec::SmallVec;
-
-use crate::autograd::{self, Grads, Saves};
-use crate::ops::contraction::{accumulated, contract, mismatch, reference};
-use crate::ops::elementwise::cast;
-use crate::record::node::Contraction;
-use crate::tensor::views::{expand, materialized};
+use crate::ops::contraction::{Names, mismatch, product};
 use crate::tensor::{Tensor, Value, same_device};
-use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
-use crate::types::layout::Layout;
-use crate::types::shape::{Dims, Shape};
+use crate::types::shape::Shape;
 
 impl Tensor {
     /// The matrix product, as `torch.matmul`: vectors are rows on the left and columns on the
@@ -83,17 +75,6 @@ pub(crate) fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> 
     if ra == 0 || rb == 0 {
         return Err(mismatch(name, a, b, place));
     }
-    let dtype = a.dtype().promote(b.dtype());
-    if dtype == DType::Bool {
-        return Err(Error::dtype(name, place, "bool matrices do not multiply"));
-    }
-    let compute = accumulated(dtype);
-    // Kernels widen 16-bit floats as they read them.
-    let seen = |x: &Value| match x.dtype().compute() == compute {
-        true => Ok(x.clone()),
-        false => cast(x, compute, place),
-    };
-    let (a, b) = (seen(a)?, seen(b)?);
     // Vectors become matrices of one row or one column.
     let a2 = if ra == 1 {
         a.clone().into_tensor().unsqueeze(0).capture()?
@@ -106,9 +87,9 @@ pub(crate) fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> 
         b.clone()
     };
     if a2.shape()[a2.shape().rank() - 1] != b2.shape()[b2.shape().rank() - 2] {
-        return Err(mismatch(name, &a, &b, place));
+        return Err(mismatch(name, a, b, place));
     }
-    let y = product(name, (&a2, &b2), dtype, place)?;
+    let y = matrices(name, (&a2, &b2), place)?;
     let y = if rb == 1 { y.squeeze(-1) } else { y };
     let y = if ra == 1 {
         y.squeeze(if rb == 1 { -1 } else { -2 })
@@ -118,103 +99,34 @@ pub(crate) fn matmul(name: &'static str, a: &Value, b: &Value, place: Place) -> 
     Ok(y)
 }
 
-/// The product of matrices with equal inner sizes, batch dimensions broadcast, rounded to `dtype`.
-fn product(
-    name: &'static str,
-    (a, b): (&Value, &Value),
-    dtype: DType,
-    place: Place,
-) -> Result<Tensor> {
-    let (ra, rb) = (a.shape().rank(), b.shape().rank());
-    let (m, k, n) = (a.shape()[ra - 2], a.shape()[ra - 1], b.shape()[rb - 1]);
-    // Rows of a batch that share one right operand are rows of one matrix.
-    if ra > 2 && rb == 2 {
-        let rows: usize = a.shape()[..ra - 1].iter().product();
-        if a.layout().reshape(&Shape::from([rows, k])).is_some() {
-            let mut to = Dims::from_slice(&a.shape()[..ra - 1]);
-            to.push(n);
-            let flat =
-                crate::tensor::views::reshape(a, Shape::from([rows, k]), place)?.capture()?;
-            return Ok(product(name, (&flat, b), dtype, place)?.reshape(Shape::from(to)));
-        }
-    }
-    let batch_a = Shape::new(&a.shape()[..ra - 2]);
-    let batch_b = Shape::new(&b.shape()[..rb - 2]);
-    let batch = batch_a
-        .broadcast(&batch_b)
+/// The product of matrices with equal inner sizes, batch dimensions broadcast.
+fn matrices(name: &'static str, (a, b): (&Value, &Value), place: Place) -> Result<Tensor> {
+    let [m, k, n] = [0, 1, 2];
+    let leading = |x: &Value| Shape::new(&x.shape()[..x.shape().rank() - 2]);
+    let batch = leading(a)
+        .broadcast(&leading(b))
         .ok_or_else(|| mismatch(name, a, b, place))?;
-    let with = |r: usize, c: usize| {
-        let mut dims = Dims::from_slice(&batch);
-        dims.extend([r, c]);
-        Shape::from(dims)
+    // Batch dimensions are named from the last on. Of an operand that is the same along one the dimension is left
+    // out: rows of a batch that share one right operand are rows of one matrix.
+    let named = |x: &Value, last: [u8; 2]| -> Result<(Value, Names)> {
+        let rank = x.shape().rank() - 2;
+        let mut names = Names::new();
+        let mut squeezed = x.clone();
+        for (d, &size) in x.shape()[..rank].iter().enumerate() {
+            let from_last = rank - 1 - d;
+            if size == batch[batch.rank() - 1 - from_last] {
+                names.push(n + 1 + from_last as u8);
+            } else {
+                let at = names.len() as isize;
+                squeezed = squeezed.into_tensor().squeeze(at).capture()?;
+            }
+        }
+        names.extend(last);
+        Ok((squeezed, names))
     };
-    let (a, b) = (materialized(a, place)?, materialized(b, place)?);
-    let source = |v: &Value, shape: Shape| -> Result<Value> {
-        let fits = || mismatch(name, &a, &b, place);
-        expand(v, &shape, place).ok_or_else(fits)?.capture()
-    };
-    let operands = (source(&a, with(m, k))?, source(&b, with(k, n))?);
-    let contraction = Contraction::matrices(batch.rank());
-    if !a.node.device.fusion() {
-        let (a, b) = (operands.0.into_tensor(), operands.1.into_tensor());
-        return place.hold(|| {
-            let y = reference(&a, &b, contraction);
-            y.to_dtype(dtype).checked()
-        });
-    }
-    let y = contract(
-        name,
-        (&operands.0, &operands.1),
-        contraction,
-        with(m, n),
-        place,
-    )?;
-    let y = cast(&y, dtype, place)?;
-    if !autograd::tracks(&[&a, &b]) {
-        return Ok(y.into_tensor());
-    }
-    let shapes = (a.shape().clone(), b.shape().clone());
-    let dtypes = (a.dtype(), b.dtype());
-    let columns = (is_transposed(a.layout()), is_transposed(b.layout()));
-    let saves = Saves {
-        inputs: SmallVec::from_iter([a.clone().into_tensor(), b.clone().into_tensor()]),
-        output: false,
-    };
-    // dA = dC B^T, dB = A^T dC. For an operand that is a transposed view the product is formed
-    // transposed, so that the gradient of the matrix behind the view comes out row-major.
-    Ok(autograd::track(
-        name,
-        y,
-        &[&a, &b],
-        saves,
-        place,
-        move |c| {
-            let (a, b, g) = (&c.inputs[0], &c.inputs[1], c.grad);
-            let mut grads = Grads::new();
-            grads.push(c.needs[0].then(|| {
-                let da = if columns.0 {
-                    b.matmul(&g.transpose(-1, -2)).transpose(-1, -2)
-                } else {
-                    g.matmul(&b.transpose(-1, -2))
-                };
-                da.sum_to(&shapes.0).to_dtype(dtypes.0)
-            }));
-            grads.push(c.needs[1].then(|| {
-                let db = if columns.1 {
-                    g.transpose(-1, -2).matmul(a).transpose(-1, -2)
-                } else {
-                    a.transpose(-1, -2).matmul(g)
-                };
-                db.sum_to(&shapes.1).to_dtype(dtypes.1)
-            }));
-            grads
-        },
-    ))
-}
-
-/// Whether the last two dimensions lie column by column.
-fn is_transposed(layout: &Layout) -> bool {
-    let rank = layout.shape.rank();
-    let (rows, columns) = (layout.shape[rank - 2], layout.shape[rank - 1]);
-    rows > 1 && columns > 1 && layout.strides[rank - 2] == 1 && layout.strides[rank - 1] != 1
+    let (a, a_names) = named(a, [m, k])?;
+    let (b, b_names) = named(b, [k, n])?;
+    let to = (0..batch.rank() as u8).rev().map(|d| n + 1 + d);
+    let to = to.chain([m, n]).collect();
+    product(name, (&a, &a_names), (&b, &b_names), &to, place)
 }

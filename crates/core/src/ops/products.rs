@@ -1,5 +1,6 @@
 //! Products of vectors, matrices and batches of them, by torch's names.
 
+use crate::ops::contraction::{Names, product};
 use crate::ops::matmul::matmul;
 use crate::tensor::views::{dim_of, dims_of};
 use crate::tensor::{Tensor, Value};
@@ -503,18 +504,18 @@ fn tensordot(
         (0..shape.rank()).filter(|d| !named.contains(d)).collect()
     };
     let (rows, columns) = (rest(&left, &ours), rest(&right, &theirs));
-    let mut to = sizes(&left, &rows);
-    to.extend(sizes(&right, &columns));
-    let matrix = |x: &Tensor, shape: &Shape, first: &[usize], second: &[usize]| {
-        let order: Vec<isize> = first.iter().chain(second).map(|&d| d as isize).collect();
-        let size = |dims: &[usize]| dims.iter().map(|&d| shape[d]).product::<usize>();
-        x.permute(order).reshape([size(first), size(second)])
+    // The summed dimensions come first among the names.
+    let named = |rank: usize, summed: &[usize], own: &[usize], first: usize| -> Names {
+        let at = |d: usize, dims: &[usize]| dims.iter().position(|&other| other == d);
+        let name = |d| at(d, summed).or_else(|| at(d, own).map(|at| first + at));
+        (0..rank).filter_map(name).map(|n| n as u8).collect()
     };
-    place.hold(|| {
-        let a = matrix(a, &left, &rows, &ours);
-        let b = matrix(b, &right, &theirs, &columns);
-        a.matmul(&b).reshape(to).checked()
-    })
+    let (summed, all) = (ours.len(), ours.len() + rows.len() + columns.len());
+    let of_a = named(left.rank(), &ours, &rows, summed);
+    let of_b = named(right.rank(), &theirs, &columns, summed + rows.len());
+    let to: Names = (summed..all).map(|n| n as u8).collect();
+    let (a, b) = (a.capture()?, b.capture()?);
+    product(name, (&a, &of_a), (&b, &of_b), &to, place)
 }
 
 /// The product in the best order: by the costs of all parts, shorter ones first (Cormen et al., Introduction to
