@@ -11,8 +11,12 @@ use crate::init;
 use crate::part::Training;
 
 macro_rules! plain {
-    ($($(#[$doc:meta])* $t:ident $method:ident;)*) => { $(
+    ($($(#[$doc:meta])* $t:ident $method:ident ($x:expr => $y:expr);)*) => { $(
         $(#[$doc])*
+        ///
+        #[doc = concat!("```\n# use wgrad::prelude::*;\n# let dev = wgrad::cpu();\nlet y = nn::", stringify!($t),
+            ".forward(&Tensor::scalar(", stringify!($x), ", &dev))?;\nassert!((y.item::<f32>()? - (",
+            stringify!($y), ")).abs() < 1e-6);\n# Ok::<(), Error>(())\n```")]
         #[derive(Module, Clone, Copy, PartialEq, Eq, Debug, Default)]
         #[module(crate = crate)]
         pub struct $t;
@@ -27,43 +31,35 @@ macro_rules! plain {
 }
 plain! {
     /// `max(x, 0)`, element by element, as `torch.nn.ReLU`: [`Tensor::relu`].
-    ///
-    /// ```
-    /// # use wgrad::prelude::*;
-    /// # let dev = wgrad::cpu();
-    /// let y = nn::Relu.forward(&Tensor::new([-1.0, 2.0], &dev))?;
-    /// assert_eq!(y.to_vec::<f32>()?, [0.0, 2.0]);
-    /// # Ok::<(), Error>(())
-    /// ```
-    Relu relu;
+    Relu relu (-1.0 => 0.0);
     /// `min(max(x, 0), 6)`, as `torch.nn.ReLU6`: [`Tensor::relu6`].
-    Relu6 relu6;
+    Relu6 relu6 (8.0 => 6.0);
     /// The Gaussian error linear unit `x P(X <= x)` of a normal `X`, exact form, as `torch.nn.GELU`:
     /// [`Tensor::gelu`].
-    Gelu gelu;
+    Gelu gelu (1.0 => 0.841_344_7);
     /// The tanh approximation of the Gaussian error linear unit, as `torch.nn.GELU("tanh")`:
     /// [`Tensor::gelu_tanh`].
-    GeluTanh gelu_tanh;
+    GeluTanh gelu_tanh (1.0 => 0.841_192);
     /// `x sigmoid(x)`, as `torch.nn.SiLU`: [`Tensor::silu`].
-    Silu silu;
+    Silu silu (1.0 => 0.731_058_6);
     /// The hyperbolic tangent, as `torch.nn.Tanh`: [`Tensor::tanh`].
-    Tanh tanh;
+    Tanh tanh (1.0 => 0.761_594_2);
     /// The logistic function `1 / (1 + e^-x)`, as `torch.nn.Sigmoid`: [`Tensor::sigmoid`].
-    Sigmoid sigmoid;
+    Sigmoid sigmoid (2.0 => 0.880_797_1);
     /// `ln(sigmoid(x))`, as `torch.nn.LogSigmoid`: [`Tensor::logsigmoid`].
-    LogSigmoid logsigmoid;
+    LogSigmoid logsigmoid (0.0 => -0.693_147_2);
     /// `x relu6(x + 3) / 6`, as `torch.nn.Hardswish`: [`Tensor::hardswish`].
-    Hardswish hardswish;
+    Hardswish hardswish (1.0 => 2.0 / 3.0);
     /// `relu6(x + 3) / 6`, as `torch.nn.Hardsigmoid`: [`Tensor::hardsigmoid`].
-    Hardsigmoid hardsigmoid;
+    Hardsigmoid hardsigmoid (0.0 => 0.5);
     /// `x tanh(softplus(x))`, as `torch.nn.Mish`: [`Tensor::mish`].
-    Mish mish;
+    Mish mish (1.0 => 0.865_098_4);
     /// The scaled [`Elu`] that keeps mean 0 and variance 1, as `torch.nn.SELU`: [`Tensor::selu`].
-    Selu selu;
+    Selu selu (-1.0 => -1.111_330_7);
     /// `x / (1 + |x|)`, as `torch.nn.Softsign`: [`Tensor::softsign`].
-    Softsign softsign;
+    Softsign softsign (3.0 => 0.75);
     /// `x - tanh(x)`, as `torch.nn.Tanhshrink`: [`Tensor::tanhshrink`].
-    Tanhshrink tanhshrink;
+    Tanhshrink tanhshrink (1.0 => 0.238_405_84);
 }
 
 /// A layer with options that are numbers: its fields, its default, how it prints, what it does.
@@ -120,16 +116,40 @@ with_options! {
         negative_slope: f64 = 0.01
     } "LeakyRelu(negative_slope={negative_slope:?})" |layer, x| x.leaky_relu(layer.negative_slope);
     /// `x` above 0, else `alpha (e^x - 1)`, as `torch.nn.ELU`: [`Tensor::elu`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = nn::Elu { alpha: 2.0 }.forward(&Tensor::new([-100.0, 3.0], &dev))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [-2.0, 3.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     Elu {
         /// What it falls to, negated; 1 by default.
         alpha: f64 = 1.0
     } "Elu(alpha={alpha:?})" |layer, x| x.elu(layer.alpha);
     /// `x` above 0, else `alpha (e^(x / alpha) - 1)`, as `torch.nn.CELU`: [`Tensor::celu`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = nn::Celu { alpha: 2.0 }.forward(&Tensor::new([-200.0, 3.0], &dev))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [-2.0, 3.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     Celu {
         /// What it falls to, negated; 1 by default.
         alpha: f64 = 1.0
     } "Celu(alpha={alpha:?})" |layer, x| x.celu(layer.alpha);
     /// `x` within two bounds, as `torch.nn.Hardtanh`: [`Tensor::hardtanh`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = nn::Hardtanh::default().forward(&Tensor::new([-3.0, 0.5, 3.0], &dev))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [-1.0, 0.5, 1.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     Hardtanh {
         /// The smallest value, -1 by default.
         min_val: f64 = -1.0,
@@ -154,16 +174,40 @@ with_options! {
     } "Softplus(beta={beta:?}, threshold={threshold:?})" |layer, x| softplus(x, layer.beta, layer.threshold);
     /// 0 within `lambda` of 0, else `x` shifted towards it, as `torch.nn.Softshrink`:
     /// [`Tensor::softshrink`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = nn::Softshrink::default().forward(&Tensor::new([0.25, 2.0], &dev))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0.0, 1.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     Softshrink {
         /// By how much, 0.5 by default.
         lambda: f64 = 0.5
     } "Softshrink({lambda:?})" |layer, x| x.softshrink(layer.lambda);
     /// 0 within `lambda` of 0, else `x`, as `torch.nn.Hardshrink`: [`Tensor::hardshrink`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = nn::Hardshrink::default().forward(&Tensor::new([0.25, 2.0], &dev))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [0.0, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     Hardshrink {
         /// How far, 0.5 by default.
         lambda: f64 = 0.5
     } "Hardshrink({lambda:?})" |layer, x| x.hardshrink(layer.lambda);
     /// `x` above a threshold, else `value`, as `torch.nn.Threshold`: [`Tensor::threshold`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let layer = nn::Threshold { threshold: 1.0, value: -5.0 };
+    /// assert_eq!(layer.forward(&Tensor::new([0.5, 2.0], &dev))?.to_vec::<f32>()?, [-5.0, 2.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     Threshold {
         /// The threshold.
         threshold: f64,
@@ -184,17 +228,41 @@ with_options! {
         dim: isize
     } "Softmax(dim={dim})" |layer, x| x.softmax(layer.dim);
     /// The logarithm of [`Softmax`], as `torch.nn.LogSoftmax`: [`Tensor::log_softmax`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = nn::LogSoftmax { dim: -1 }.forward(&Tensor::zeros([1, 4], &dev))?;
+    /// assert!((y.to_vec::<f32>()?[0] + 4f32.ln()).abs() < 1e-6);
+    /// # Ok::<(), Error>(())
+    /// ```
     LogSoftmax {
         /// The dimension; negative ones count from the end.
         dim: isize
     } "LogSoftmax(dim={dim})" |layer, x| x.log_softmax(layer.dim);
     /// [`Softmax`] of `-x`, as `torch.nn.Softmin`.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = nn::Softmin { dim: 0 }.forward(&Tensor::new([0.0, 1e9], &dev))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.0, 0.0]);
+    /// # Ok::<(), Error>(())
+    /// ```
     Softmin {
         /// The dimension; negative ones count from the end.
         dim: isize
     } "Softmin(dim={dim})" |layer, x| (-x).softmax(layer.dim);
     /// The first half along a dimension times the [`Sigmoid`] of the second, as `torch.nn.GLU`:
     /// [`Tensor::glu`].
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let y = nn::Glu::default().forward(&Tensor::new([3.0, 0.0], &dev))?;
+    /// assert_eq!(y.to_vec::<f32>()?, [1.5]);
+    /// # Ok::<(), Error>(())
+    /// ```
     Glu {
         /// The dimension, by default the last; negative ones count from the end.
         dim: isize = -1

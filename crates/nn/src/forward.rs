@@ -26,6 +26,11 @@ use crate::module::Module;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not map one tensor to one",
+    label = "no layer of a sequence",
+    note = "implement `Forward` for `{Self}`: `fn forward(&self, x: &Tensor) -> Result<Tensor>`"
+)]
 pub trait Forward: Module {
     /// The module's result for `x`.
     ///
