@@ -24,7 +24,7 @@ macro_rules! plain {
         impl Forward for $t {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::call(self, x, |x| x.$method().checked())
+                hooks::layer(self, x, |x| x.$method().checked())
             }
         }
     )* };
@@ -86,7 +86,7 @@ macro_rules! with_options {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
                 let $this = self;
-                hooks::call(self, x, |$x| $forward.checked())
+                hooks::layer(self, x, |$x| $forward.checked())
             }
         }
     )* };
@@ -317,7 +317,7 @@ impl fmt::Display for Prelu {
 impl Forward for Prelu {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        hooks::call(self, x, |x| x.prelu(&self.weight).checked())
+        hooks::layer(self, x, |x| x.prelu(&self.weight).checked())
     }
 }
 
@@ -371,7 +371,7 @@ impl Forward for Rrelu {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let training = self.training.get();
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             x.rrelu(self.lower, self.upper, training).checked()
         })
     }

@@ -42,7 +42,7 @@ impl CosineSimilarity {
     /// What does not fit.
     #[track_caller]
     pub fn forward(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        hooks::call(self, a, |a| {
+        hooks::layer(self, a, |a| {
             a.cosine_similarity(b, self.dim, self.eps).checked()
         })
     }
@@ -97,7 +97,7 @@ impl PairwiseDistance {
     #[track_caller]
     pub fn forward(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let PairwiseDistance { p, eps, keepdim } = *self;
-        hooks::call(self, a, |a| {
+        hooks::layer(self, a, |a| {
             a.pairwise_distance(b, p, eps, keepdim).checked()
         })
     }

@@ -49,7 +49,7 @@ macro_rules! dropouts {
         impl Forward for $layer {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::call(self, x, |x| x.$call(self.p, self.training.get()).checked())
+                hooks::layer(self, x, |x| x.$call(self.p, self.training.get()).checked())
             }
         }
     )* };

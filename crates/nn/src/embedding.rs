@@ -166,7 +166,7 @@ impl Forward for Embedding {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let place = Place::caller();
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             let rows = self.size[0];
             let padding = match (
                 self.options.padding_idx,
@@ -281,7 +281,7 @@ impl EmbeddingBag {
         offsets: Option<&Tensor>,
         per_sample_weights: Option<&Tensor>,
     ) -> Result<Tensor> {
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             if let Some(max_norm) = self.options.max_norm {
                 limit(&self.weight, x, max_norm, self.options.norm_type)?;
             }

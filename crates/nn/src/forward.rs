@@ -2,6 +2,7 @@
 
 use wgrad_core::{Result, Tensor};
 
+use crate::hooks;
 use crate::module::Module;
 
 /// A module that maps one tensor to one: what [`Sequential`](crate::Sequential) holds.
@@ -35,15 +36,15 @@ pub trait Forward: Module {
     /// The module's result for `x`.
     ///
     /// # Errors
-    /// What does not fit, with the path of the module in which it does not.
-    #[track_caller]
+    /// What does not fit, with the path of the module in which it does not. (With `#[track_caller]`
+    /// on an implementation errors name its caller's line, without the line in it.)
     fn forward(&self, x: &Tensor) -> Result<Tensor>;
 }
 
 impl<F: Forward + ?Sized> Forward for Box<F> {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        (**self).forward(x)
+        hooks::through(&**self, |layer| layer.forward(x))
     }
 }
 

@@ -75,7 +75,17 @@ thread_local! {
     /// Whether a hook runs: what it calls is not watched.
     static BUSY: Cell<bool> = const { Cell::new(false) };
     /// Which layer of which sequence is called next.
-    static POSITION: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+    static POSITION: Cell<Option<Position>> = const { Cell::new(None) };
+}
+
+/// A layer that is called through a pointer.
+#[derive(Clone, Copy)]
+struct Position {
+    layer: usize,
+    /// The sequence that calls it, and its position in there.
+    sequence: Option<(usize, usize)>,
+    /// Where the caller was called: through a pointer, a layer does not see that.
+    place: Place,
 }
 
 /// Calls a hook as long as this lives.
@@ -133,14 +143,10 @@ fn watch<'a, M: Module + ?Sized>(model: &'a M, when: When, hook: Box<Hook>) -> W
 
 impl Watch {
     /// The path of a module that is called, and that it was.
-    fn called(
-        &self,
-        at: usize,
-        description: &str,
-        position: Option<(usize, usize)>,
-    ) -> Option<String> {
+    fn called(&self, at: usize, description: &str, position: Option<Position>) -> Option<String> {
         let candidates = self.paths.get(&(at, description.to_string()))?;
-        let named = position.and_then(|(sequence, i)| {
+        let named = position.and_then(|position| {
+            let (sequence, i) = position.sequence?;
             let sequences = self.paths.get(&(sequence, "Sequential".to_string()))?;
             let mut paths = sequences.iter().map(|path| match path.is_empty() {
                 true => i.to_string(),
@@ -191,8 +197,7 @@ impl<T> Outcome for (Tensor, T) {
     }
 }
 
-/// Calls `f`, what `module` does with `x`, between the hooks that watch the module. Errors of
-/// what it records name the caller's line.
+/// Calls `f`, what `module` does with `x`, between the hooks that watch the module.
 ///
 /// ```
 /// # use wgrad_core::{Result, Tensor};
@@ -205,7 +210,6 @@ impl<T> Outcome for (Tensor, T) {
 /// }
 ///
 /// impl Forward for Residual {
-///     #[track_caller]
 ///     fn forward(&self, x: &Tensor) -> Result<Tensor> {
 ///         hooks::call(self, x, |x| (x + self.inner.forward(x)?).checked())
 ///     }
@@ -220,11 +224,20 @@ pub fn call<M: Module + ?Sized, T: Outcome>(
     x: &Tensor,
     f: impl FnOnce(&Tensor) -> Result<T>,
 ) -> Result<T> {
+    watched(module, x, |_, _| 0, |_, x| f(x))
+}
+
+/// [`call`] of a layer of this crate: errors name its caller's line.
+#[track_caller]
+pub(crate) fn layer<M: Module + ?Sized, T: Outcome>(
+    module: &M,
+    x: &Tensor,
+    f: impl FnOnce(&Tensor) -> Result<T>,
+) -> Result<T> {
     counted(module, x, |_, _| 0, f)
 }
 
-/// [`call`] of a layer that says how many multiply-adds it does, from the shapes of input and
-/// result.
+/// [`layer`] that says how many multiply-adds it does, from the shapes of input and result.
 #[track_caller]
 pub(crate) fn counted<M: Module + ?Sized, T: Outcome>(
     module: &M,
@@ -232,17 +245,78 @@ pub(crate) fn counted<M: Module + ?Sized, T: Outcome>(
     count: impl FnOnce(&Shape, &Shape) -> usize,
     f: impl FnOnce(&Tensor) -> Result<T>,
 ) -> Result<T> {
-    let place = Place::caller();
-    let position = POSITION.take();
+    watched(module, x, count, |place, x| place.hold(|| f(x)))
+}
+
+/// [`call`] of a sequence, whose layers learn at which line it was called.
+#[track_caller]
+pub(crate) fn sequence<M: Module + ?Sized, T: Outcome>(
+    module: &M,
+    x: &Tensor,
+    f: impl FnOnce(Place, &Tensor) -> Result<T>,
+) -> Result<T> {
+    watched(module, x, |_, _| 0, f)
+}
+
+/// Calls the layer at position `index` of a sequence that was called at `place`.
+pub(crate) fn at<M: Module + ?Sized, L: Module + ?Sized, T>(
+    sequence: &M,
+    index: usize,
+    layer: &L,
+    place: Place,
+    call: impl FnOnce(&L) -> T,
+) -> T {
+    let sequence = Some((address(sequence), index));
+    placed(sequence, layer, place, call)
+}
+
+/// Calls a layer through a pointer, which hides the place where that happens.
+#[track_caller]
+pub(crate) fn through<L: Module + ?Sized, T>(layer: &L, call: impl FnOnce(&L) -> T) -> T {
+    // In a sequence, the place of the sequence.
+    let known = POSITION
+        .take()
+        .filter(|known| known.layer == address(layer));
+    let here = Place::caller();
+    let place = known.map_or(here, |known| known.place);
+    placed(known.and_then(|known| known.sequence), layer, place, call)
+}
+
+fn placed<L: Module + ?Sized, T>(
+    sequence: Option<(usize, usize)>,
+    layer: &L,
+    place: Place,
+    call: impl FnOnce(&L) -> T,
+) -> T {
+    POSITION.set(Some(Position {
+        sequence,
+        layer: address(layer),
+        place,
+    }));
+    let result = call(layer);
+    POSITION.set(None);
+    result
+}
+
+#[track_caller]
+fn watched<M: Module + ?Sized, T: Outcome>(
+    module: &M,
+    x: &Tensor,
+    count: impl FnOnce(&Shape, &Shape) -> usize,
+    f: impl FnOnce(Place, &Tensor) -> Result<T>,
+) -> Result<T> {
+    let at = address(module);
+    let position = POSITION.take().filter(|position| position.layer == at);
+    let here = Place::caller();
+    let place = position.map_or(here, |position| position.place);
     let watches = match BUSY.get() {
         true => Vec::new(),
         false => WATCHES.with_borrow(Clone::clone),
     };
     if watches.is_empty() {
-        return place.hold(|| f(x));
+        return f(place, x);
     }
     let description = module.description();
-    let at = address(module);
     let watches: Vec<(Rc<Watch>, String)> = watches
         .into_iter()
         .filter_map(|watch| {
@@ -264,7 +338,7 @@ pub(crate) fn counted<M: Module + ?Sized, T: Outcome>(
     };
     let mut x = x.clone();
     tell(When::Before, 0, &mut x);
-    let mut result = place.hold(|| f(&x))?;
+    let mut result = f(place, &x)?;
     let y = result.main();
     let multiply_adds = count(&x.shape()?, &y.shape()?);
     tell(When::After, multiply_adds, y);
@@ -272,12 +346,4 @@ pub(crate) fn counted<M: Module + ?Sized, T: Outcome>(
         return Err(error);
     }
     Ok(result)
-}
-
-/// Calls the layer at position `i` of a sequence, so that its path is known.
-pub(crate) fn at<M: Module, T>(sequence: &M, i: usize, layer: impl FnOnce() -> T) -> T {
-    POSITION.set(Some((address(sequence), i)));
-    let result = layer();
-    POSITION.set(None);
-    result
 }

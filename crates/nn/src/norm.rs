@@ -101,7 +101,7 @@ impl fmt::Display for LayerNorm {
 impl Forward for LayerNorm {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             let (weight, bias) = (self.weight.as_ref(), self.bias.as_ref());
             x.layer_norm(&self.shape, weight, bias, self.options.eps)
                 .checked()
@@ -190,7 +190,7 @@ impl fmt::Display for RmsNorm {
 impl Forward for RmsNorm {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             x.rms_norm(&self.shape, self.weight.as_ref(), self.options.eps)
                 .checked()
         })
@@ -291,7 +291,7 @@ impl fmt::Display for GroupNorm {
 impl Forward for GroupNorm {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             let (weight, bias) = (self.weight.as_ref(), self.bias.as_ref());
             x.group_norm(self.groups, weight, bias, self.options.eps)
                 .checked()
@@ -358,7 +358,7 @@ impl fmt::Display for LocalResponseNorm {
 impl Forward for LocalResponseNorm {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             x.local_response_norm(self.size, self.alpha, self.beta, self.k)
                 .checked()
         })

@@ -84,7 +84,7 @@ macro_rules! pads {
         impl<const D: usize> Forward for $pad<D> {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::call(self, x, |x| x.pad(&self.padding.sides(), $mode).checked())
+                hooks::layer(self, x, |x| x.pad(&self.padding.sides(), $mode).checked())
             }
         }
 
@@ -192,6 +192,6 @@ impl<const D: usize> Forward for ConstantPad<D> {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let with = PadMode::Constant(self.value);
-        hooks::call(self, x, |x| x.pad(&self.padding.sides(), with).checked())
+        hooks::layer(self, x, |x| x.pad(&self.padding.sides(), with).checked())
     }
 }

@@ -272,7 +272,7 @@ macro_rules! ranks {
         impl Forward for MaxPool<$rank> {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::call(self, x, |x| x.$max_call(self.kernel_size, self.options).checked())
+                hooks::layer(self, x, |x| x.$max_call(self.kernel_size, self.options).checked())
             }
         }
 
@@ -283,7 +283,7 @@ macro_rules! ranks {
             /// What does not fit.
             #[track_caller]
             pub fn forward_with_indices(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-                hooks::call(self, x, |x| {
+                hooks::layer(self, x, |x| {
                     let (y, places) = x.$max_indices(self.kernel_size, self.options);
                     Ok((y.checked()?, places.checked()?))
                 })
@@ -297,7 +297,7 @@ macro_rules! ranks {
             /// What does not fit.
             #[track_caller]
             pub fn forward(&self, x: &Tensor, indices: &Tensor) -> Result<Tensor> {
-                hooks::call(self, x, |x| {
+                hooks::layer(self, x, |x| {
                     x.$unpool_call(indices, self.kernel_size, self.options).checked()
                 })
             }
@@ -306,14 +306,14 @@ macro_rules! ranks {
         impl Forward for AvgPool<$rank> {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::call(self, x, |x| x.$avg_call(self.kernel_size, self.options).checked())
+                hooks::layer(self, x, |x| x.$avg_call(self.kernel_size, self.options).checked())
             }
         }
 
         impl Forward for LpPool<$rank> {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::call(self, x, |x| {
+                hooks::layer(self, x, |x| {
                     x.$lp_call(self.norm_type, self.kernel_size, self.options).checked()
                 })
             }
@@ -322,14 +322,14 @@ macro_rules! ranks {
         impl Forward for AdaptiveAvgPool<$rank> {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::call(self, x, |x| x.$adaptive_avg_call(self.output_size).checked())
+                hooks::layer(self, x, |x| x.$adaptive_avg_call(self.output_size).checked())
             }
         }
 
         impl Forward for AdaptiveMaxPool<$rank> {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::call(self, x, |x| x.$adaptive_max_call(self.output_size).checked())
+                hooks::layer(self, x, |x| x.$adaptive_max_call(self.output_size).checked())
             }
         }
 
@@ -340,7 +340,7 @@ macro_rules! ranks {
             /// What does not fit.
             #[track_caller]
             pub fn forward_with_indices(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
-                hooks::call(self, x, |x| {
+                hooks::layer(self, x, |x| {
                     let (y, places) = x.$adaptive_max_indices(self.output_size);
                     Ok((y.checked()?, places.checked()?))
                 })

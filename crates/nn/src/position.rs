@@ -47,7 +47,7 @@ impl Forward for SinusoidalEncoding {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let place = Place::caller();
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             let shape = x.shape()?;
             let &[.., length, size] = shape.dims() else {
                 let problem = format!("shape {shape} has no rows: it is [.., length, size]");
@@ -116,7 +116,7 @@ impl RotaryEmbedding {
             base: self.base,
             interleaved: self.interleaved,
         };
-        hooks::call(self, x, |x| x.rotary_embedding_with(options).checked())
+        hooks::layer(self, x, |x| x.rotary_embedding_with(options).checked())
     }
 }
 

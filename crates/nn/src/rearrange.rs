@@ -17,7 +17,7 @@ pub struct Identity;
 impl Forward for Identity {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        hooks::call(self, x, |x| x.clone().checked())
+        hooks::layer(self, x, |x| x.clone().checked())
     }
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for Flatten {
 impl Forward for Flatten {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        hooks::call(self, x, |x| x.flatten(self.start, self.end).checked())
+        hooks::layer(self, x, |x| x.flatten(self.start, self.end).checked())
     }
 }
 
@@ -100,7 +100,7 @@ impl fmt::Display for Unflatten {
 impl Forward for Unflatten {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             x.unflatten(self.dim, &self.sizes[..]).checked()
         })
     }
@@ -134,7 +134,7 @@ macro_rules! channels {
         impl Forward for $layer {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::call(self, x, |x| x.$call(self.$field).checked())
+                hooks::layer(self, x, |x| x.$call(self.$field).checked())
             }
         }
     )* };
@@ -256,7 +256,7 @@ impl Forward for Upsample {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let options = self.options.clone();
-        hooks::call(self, x, |x| x.interpolate_with(options).checked())
+        hooks::layer(self, x, |x| x.interpolate_with(options).checked())
     }
 }
 

@@ -86,10 +86,10 @@ impl Module for Sequential {
 impl Forward for Sequential {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        hooks::call(self, x, |x| {
+        hooks::sequence(self, x, |place, x| {
             let mut x = x.clone();
             for (i, layer) in self.layers.iter().enumerate() {
-                let y = hooks::at(self, i, || layer.forward(&x));
+                let y = hooks::at(self, i, &**layer, place, |layer| layer.forward(&x));
                 x = y.within(&i.to_string(), layer)?;
             }
             x.checked()

@@ -77,7 +77,8 @@ pub fn summary<M: Forward + ?Sized>(model: &M, shape: impl Into<Shape>) -> Resul
     let device = device(model, place)?;
     let parameter = model.parameters().into_iter().next();
     let dtype = parameter.map_or(Ok(init::FLOAT), |parameter| parameter.dtype())?;
-    place.hold(|| summary_of(model, &Tensor::zeros(shape, (dtype, &device))))
+    let x = place.hold(|| Tensor::zeros(shape, (dtype, &device)));
+    summary_of(model, &x)
 }
 
 /// [`summary`] for a given input, of which only shape and type matter.
@@ -86,7 +87,6 @@ pub fn summary<M: Forward + ?Sized>(model: &M, shape: impl Into<Shape>) -> Resul
 /// What the forward pass fails with.
 #[track_caller]
 pub fn summary_of<M: Forward + ?Sized>(model: &M, x: &Tensor) -> Result<Summary> {
-    let place = Place::caller();
     let rows = Rc::new(RefCell::new(Vec::<Row>::new()));
     // The rows of calls that have begun and not ended.
     let open = Rc::new(RefCell::new(Vec::<usize>::new()));
@@ -116,7 +116,7 @@ pub fn summary_of<M: Forward + ?Sized>(model: &M, x: &Tensor) -> Result<Summary>
         }
         None
     });
-    let result = evaluated(model, || no_grad(|| place.hold(|| model.forward(x))));
+    let result = evaluated(model, || no_grad(|| model.forward(x)));
     drop((before, after));
     let _ = result?;
     let rows = rows.take();

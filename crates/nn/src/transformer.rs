@@ -173,7 +173,7 @@ impl TransformerEncoderLayer {
     /// What does not fit.
     #[track_caller]
     pub fn forward_masked(&self, x: &Tensor, masks: &Masks) -> Result<Tensor> {
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             let attend = |x: &Tensor| {
                 let y = self.self_attn.forward_masked(x, x, x, masks);
                 self.dropout1
@@ -322,7 +322,7 @@ impl TransformerDecoderLayer {
         memory_masks: &Masks,
     ) -> Result<Tensor> {
         let norm_first = self.options.norm_first;
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             let attend = |x: &Tensor| {
                 let y = self.self_attn.forward_masked(x, x, x, masks);
                 self.dropout1
@@ -374,7 +374,7 @@ impl TransformerEncoder {
     /// What does not fit.
     #[track_caller]
     pub fn forward_masked(&self, x: &Tensor, masks: &Masks) -> Result<Tensor> {
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             let mut x = x.clone();
             for (i, layer) in self.layers.iter().enumerate() {
                 x = layer
@@ -444,7 +444,7 @@ impl TransformerDecoder {
         masks: &Masks,
         memory_masks: &Masks,
     ) -> Result<Tensor> {
-        hooks::call(self, x, |x| {
+        hooks::layer(self, x, |x| {
             let mut x = x.clone();
             for (i, layer) in self.layers.iter().enumerate() {
                 let y = layer.forward_masked(&x, memory, masks, memory_masks);
@@ -555,7 +555,7 @@ impl Transformer {
         target: &Tensor,
         masks: &TransformerMasks,
     ) -> Result<Tensor> {
-        hooks::call(self, source, |source| {
+        hooks::layer(self, source, |source| {
             let memory = self.encoder.forward_masked(source, &masks.source);
             let memory = memory.within("encoder", &self.encoder)?;
             let (own, of_memory) = (&masks.target, &masks.memory);

@@ -2,7 +2,7 @@
 
 mod device;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -11,8 +11,8 @@ use device::{cpu, values};
 use wgrad_core::{Error, Result, Tensor};
 use wgrad_nn::optim::{Adam, AdamOptions, Optimizer, Sgd, SgdOptions};
 use wgrad_nn::{
-    Dropout, Forward, Linear, Module, ModuleDict, ParameterDict, ParameterList, Relu, Sequential,
-    Strict, hooks, summary, summary_of,
+    Dropout, Forward, Func, Linear, Module, ModuleDict, ParameterDict, ParameterList, Relu,
+    Sequential, Strict, hooks, summary, summary_of,
 };
 
 #[derive(Module)]
@@ -45,7 +45,6 @@ impl fmt::Display for Block {
 }
 
 impl Forward for Net {
-    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         hooks::call(self, x, |x| {
             let x = self.body.forward(&self.first.forward(x)?)?;
@@ -307,6 +306,57 @@ fn errors_name_the_line_of_the_call() {
     let text = error.to_string();
     assert!(text.starts_with("0.1: Linear(3, 1): linear: "), "{text}");
     assert!(text.contains(&format!("structure.rs:{line}:")), "{text}");
+}
+
+thread_local! {
+    /// The line that fails next.
+    static LINE: Cell<u32> = const { Cell::new(0) };
+}
+
+#[derive(Module)]
+#[module(crate = wgrad_nn)]
+struct Own {
+    inner: Linear,
+}
+
+impl Forward for Own {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = Relu.forward(&self.inner.forward(x)?)?;
+        if x.rank()? > 2 {
+            LINE.set(line!() + 1);
+            return (&x + Tensor::ones([7], x.device())).checked();
+        }
+        LINE.set(line!() + 1);
+        self.inner.forward(&x)
+    }
+}
+
+#[test]
+fn errors_in_modules_of_users_name_their_line() {
+    let dev = cpu();
+    let own = Own {
+        inner: Linear::new(2, 3, &dev),
+    };
+    let nested = Sequential::new().add(Sequential::new().add(own));
+    let cube = Sequential::new().add(Func::new("Cube", |x| {
+        LINE.set(line!() + 1);
+        x + Tensor::ones([7], x.device())
+    }));
+    for (model, shape, text) in [
+        (&nested, &[1, 5, 2][..], "0.0: Own: add: "),
+        (&nested, &[5, 2], "0.0: Own: linear: "),
+        (&cube, &[5, 2], "0: Cube: add: "),
+    ] {
+        let error = model
+            .forward(&Tensor::ones(shape, &dev))
+            .unwrap_err()
+            .to_string();
+        let place = format!("structure.rs:{}:", LINE.get());
+        assert!(
+            error.starts_with(text) && error.contains(&place),
+            "{error}, not {place}"
+        );
+    }
 }
 
 #[test]
