@@ -3,10 +3,27 @@
 
 mod devices;
 
-use devices::{all, assert_close, cpu, fill, gpu};
+use devices::{assert_close, cpu, fill};
 use wgrad::autograd::grad;
 use wgrad::prelude::*;
 use wgrad::{AttentionOptions, KvCache, RotaryOptions};
+use wgrad_wgpu_backend::{AttentionChoice, WgpuBackend, WgpuOptions};
+
+/// A GPU that computes attention by its kernels, also where the CPU plays the GPU.
+fn flash_gpu() -> Option<Device> {
+    devices::gpu()?;
+    let backend = pollster::block_on(WgpuBackend::open(&WgpuOptions {
+        allow_software: true,
+        poison: true,
+        attention: AttentionChoice::Flash,
+        ..Default::default()
+    }));
+    Some(Device::new(backend.expect("a second device"), true))
+}
+
+fn everywhere() -> impl Iterator<Item = Device> {
+    devices::all().into_iter().chain(flash_gpu())
+}
 
 fn tensor(seed: u64, shape: &[usize], dev: &Device) -> Tensor {
     let n = shape.iter().product();
@@ -88,7 +105,7 @@ fn assert_is_the_formula(x: &[Tensor; 3], options: AttentionOptions) {
 
 #[test]
 fn lengths_around_the_blocks() {
-    for dev in all() {
+    for dev in everywhere() {
         for lengths in [
             [1, 1],
             [1, 17],
@@ -112,7 +129,7 @@ fn sizes_of_heads() {
     for size in [1, 2, 3, 5, 8, 15, 16, 17, 33, 64, 100, 256, 300] {
         assert_is_the_formula(&operands([2, 1], [20, 37], size, &dev), causal());
     }
-    if let Some(dev) = gpu() {
+    if let Some(dev) = flash_gpu() {
         for size in [1, 33, 64] {
             assert_is_the_formula(&operands([2, 1], [20, 37], size, &dev), causal());
         }
@@ -123,7 +140,7 @@ fn sizes_of_heads() {
 
 #[test]
 fn windows_slopes_and_grouped_heads() {
-    for dev in all() {
+    for dev in everywhere() {
         let alibi = Some(Tensor::new([0.5f32, 0.25, 0.125, 0.0625], &dev));
         for is_causal in [false, true] {
             for window in [1, 5, 64, 1000] {
@@ -142,7 +159,7 @@ fn windows_slopes_and_grouped_heads() {
 
 #[test]
 fn masks_that_leave_a_query_nothing() {
-    for dev in all() {
+    for dev in everywhere() {
         let seen: Vec<bool> = (0..6 * 70).map(|at| at / 70 != 2 && at % 3 != 0).collect();
         let seen = Tensor::from_vec(seen, [6, 70], &dev);
         let none = seen.where_cond(Tensor::zeros([6, 70], &dev), f64::NEG_INFINITY);
@@ -171,7 +188,7 @@ fn masks_that_leave_a_query_nothing() {
 
 #[test]
 fn gradients_of_a_mask_and_of_slopes() {
-    for dev in all() {
+    for dev in everywhere() {
         let x = operands([2, 2], [5, 6], 4, &dev);
         let mask = tensor(4, &[5, 6], &dev).requires_grad();
         let alibi = Tensor::new([0.5f32, 0.25], &dev).requires_grad();
@@ -197,7 +214,7 @@ fn gradients_of_a_mask_and_of_slopes() {
 
 #[test]
 fn large_and_infinite_scores() {
-    for dev in all() {
+    for dev in everywhere() {
         // e^s overflows, the weights do not.
         let [q, k, v] = operands([1, 1], [5, 70], 8, &dev);
         let scaled = [
@@ -226,7 +243,7 @@ fn large_and_infinite_scores() {
 fn dropout_is_the_same_everywhere_and_as_often_as_it_should() {
     let (length, p) = (96, 0.25);
     let mut known: Option<Vec<f32>> = None;
-    for dev in all() {
+    for dev in everywhere() {
         dev.seed(7);
         let options = || AttentionOptions {
             dropout: p,
@@ -308,7 +325,7 @@ fn dropout_has_gradients_of_its_own_weights() {
 
 #[test]
 fn leading_dimensions_broadcast() {
-    for dev in all() {
+    for dev in everywhere() {
         let q = tensor(1, &[2, 1, 3, 7, 4], &dev);
         let k = tensor(2, &[5, 1, 6, 4], &dev);
         let v = tensor(3, &[3, 6, 2], &dev);
@@ -329,7 +346,7 @@ fn leading_dimensions_broadcast() {
 
 #[test]
 fn nothing_to_attend_to_or_nobody_who_does() {
-    for dev in all() {
+    for dev in everywhere() {
         for [l, s] in [[0, 3], [3, 0], [0, 0]] {
             let x = operands([2, 2], [l, s], 4, &dev);
             let y = x[0].scaled_dot_product_attention(&x[1], &x[2]);
@@ -397,7 +414,7 @@ fn wrong_operands_are_errors_with_their_place() {
 
 #[test]
 fn the_same_bits_in_every_run() {
-    for dev in [Some(cpu()), gpu()].into_iter().flatten() {
+    for dev in [Some(cpu()), flash_gpu()].into_iter().flatten() {
         let x = operands([4, 2], [150, 140], 8, &dev);
         let options = || AttentionOptions {
             enable_gqa: true,
@@ -413,7 +430,7 @@ fn the_same_bits_in_every_run() {
 
 #[test]
 fn one_launch_forward_three_backward_and_no_new_plan() {
-    for dev in [Some(cpu()), gpu()].into_iter().flatten() {
+    for dev in [Some(cpu()), flash_gpu()].into_iter().flatten() {
         let x = operands([2, 2], [40, 40], 8, &dev);
         let g = tensor(5, &[1, 2, 40, 8], &dev);
         dev.synchronize().unwrap();
@@ -464,7 +481,7 @@ fn memory_is_linear_in_the_length() {
 
 #[test]
 fn products_of_turned_rows_depend_on_their_distance() {
-    for dev in all() {
+    for dev in everywhere() {
         let (q, k) = (tensor(1, &[1, 16], &dev), tensor(2, &[1, 16], &dev));
         for interleaved in [false, true] {
             let at = |x: &Tensor, offset: usize| {
@@ -487,7 +504,7 @@ fn products_of_turned_rows_depend_on_their_distance() {
 
 #[test]
 fn turning_is_two_launches_and_replays_at_other_offsets() {
-    for dev in [Some(cpu()), gpu()].into_iter().flatten() {
+    for dev in [Some(cpu()), flash_gpu()].into_iter().flatten() {
         let x = tensor(1, &[2, 3, 8], &dev);
         dev.synchronize().unwrap();
         let mut misses = 0;
@@ -513,7 +530,7 @@ fn turning_is_two_launches_and_replays_at_other_offsets() {
 
 #[test]
 fn generation_with_a_cache_gives_what_the_whole_does() {
-    for dev in all() {
+    for dev in everywhere() {
         let (heads, shared, length, size) = (4, 2, 9, 8);
         let x = |seed, heads| tensor(seed, &[1, heads, length, size], &dev);
         let (q, k, v) = (x(1, heads), x(2, shared), x(3, shared));
@@ -546,7 +563,7 @@ fn generation_with_a_cache_gives_what_the_whole_does() {
 /// A step of generation is planned once, and then replayed.
 #[test]
 fn steps_of_generation_replay() {
-    for dev in [Some(cpu()), gpu()].into_iter().flatten() {
+    for dev in [Some(cpu()), flash_gpu()].into_iter().flatten() {
         let x = tensor(1, &[1, 2, 1, 8], &dev);
         let mut cache = KvCache::new([1, 2, 32, 8], &dev);
         let mut misses = 0;

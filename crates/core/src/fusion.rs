@@ -6,6 +6,7 @@
 //! kernel of rows of it: such a kernel takes in further maps and reductions of the space, in as many
 //! stages as they need. Grouping depends on nothing but the list of nodes: same program, same kernels, same bits.
 
+mod assembly;
 pub(crate) mod graph;
 mod relocation;
 mod space;
@@ -148,6 +149,7 @@ impl Grouping<'_> {
                 }
                 if self.of[i] == own {
                     self.absorb(i);
+                    self.join_alike(i);
                 }
             }
             Op::Operation { .. } => {
@@ -510,6 +512,35 @@ impl Grouping<'_> {
                 own.prologue.push((r, group.members));
             }
         }
+    }
+
+    /// Lets a reduction run beside another over the same space that reads what it reads, or what that was computed
+    /// of: the gradients of a norm's weight and bias.
+    fn join_alike(&mut self, r: usize) {
+        let own = self.of[r];
+        let read = self.operands(own);
+        let nearest = read.iter().flat_map(|&p| self.operands(self.of[p]));
+        let read: Vec<usize> = read.iter().copied().chain(nearest).collect();
+        let users = read.iter().flat_map(|&p| self.users[p].iter().copied());
+        let mut others: Vec<usize> = users.filter(|&u| u < r).map(|u| self.of[u]).collect();
+        others.sort_unstable();
+        others.dedup();
+        for g in others {
+            if self.get(g).is_some_and(|g| g.kind == Kind::Reduce) {
+                self.try_merge(g, self.of[r]);
+            }
+        }
+    }
+
+    /// The items that a group reads, each as often as it does.
+    fn operands(&self, g: usize) -> Vec<usize> {
+        let items = self.get(g).into_iter().flat_map(Group::all);
+        let inputs = items.flat_map(|i| &self.graph.items[i].inputs);
+        let operands = inputs.filter_map(|input| match input {
+            Input::Item(p, _) => Some(*p),
+            _ => None,
+        });
+        operands.collect()
     }
 
     /// The groups in topological order, each as early as its last member allows.

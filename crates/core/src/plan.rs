@@ -62,7 +62,8 @@ pub(crate) fn build(
     index: impl Fn(&Arc<Node>) -> Option<u32>,
 ) -> Planned {
     let graph = if fusion {
-        graph.clone().hoist_factors()
+        let most = limits.max_kernel_buffers.saturating_sub(1);
+        graph.clone().join_parts(most).hoist_factors()
     } else {
         graph.clone()
     };

@@ -228,6 +228,7 @@ impl WgpuBackend {
             subgroup,
             wide,
             matmul: options.matmul,
+            attention: options.attention,
             tuned: Arc::default(),
             renderings: Arc::default(),
             workgroup_bytes: most.max_compute_workgroup_storage_size as usize,
@@ -378,7 +379,7 @@ impl Backend for WgpuBackend {
         // Operands, results and the fault word are bindings.
         let fault = usize::from(op.index_range(operands).is_some());
         let bindings = self.gpu.limits.max_kernel_buffers.saturating_sub(fault);
-        ops::has_kernel(op, operands, bindings)
+        ops::has_kernel(op, operands, bindings, &self.gpu.traits)
     }
 
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {

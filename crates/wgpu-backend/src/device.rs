@@ -12,7 +12,7 @@ use wgrad_shaders::{Rendering, TemplateError, Value};
 use crate::bindings::BindGroups;
 use crate::counters::Counters;
 use crate::form::{Sizes, Way};
-use crate::options::{KernelSet, MatmulChoice};
+use crate::options::{AttentionChoice, KernelSet, MatmulChoice};
 use crate::pipeline::Pipelines;
 use crate::pool::Pool;
 use crate::recent::Recent;
@@ -101,6 +101,7 @@ pub(crate) struct Traits {
     /// For kernels without barriers: vectors are read as pairs of 64-bit words.
     pub wide: bool,
     pub matmul: MatmulChoice,
+    pub attention: AttentionChoice,
     /// What tuning found.
     pub tuned: Arc<Mutex<Recent<Sizes, Way>>>,
     /// Templates as they were rendered, by file and variables.

@@ -44,4 +44,4 @@ mod tune;
 mod variants;
 
 pub use adapter::{WgpuBackend, adapters};
-pub use options::{AdapterSummary, KernelSet, MatmulChoice, WgpuOptions};
+pub use options::{AdapterSummary, AttentionChoice, KernelSet, MatmulChoice, WgpuOptions};

@@ -49,8 +49,8 @@ const TABLE: &[Entry] = &[
 
 /// An operation with a kernel on a GPU.
 pub(crate) trait GpuOperation: Operation {
-    /// Whether the kernel takes such operands, with at most so many bindings.
-    fn takes(operands: &[Spec], bindings: usize) -> bool {
+    /// Whether the kernel takes such operands, with at most so many bindings, and is the best way.
+    fn takes(operands: &[Spec], bindings: usize, _: &Traits) -> bool {
         operands.len() + Self::RESULTS <= bindings
     }
 
@@ -97,7 +97,7 @@ impl<'a> Launch<'a> {
 
 struct Entry {
     is: fn(&AnyOperation) -> bool,
-    takes: fn(&[Spec], usize) -> bool,
+    takes: fn(&[Spec], usize, &Traits) -> bool,
     generate: fn(&AnyOperation, &mut Launch<'_>) -> Option<Result<Vec<Generated>>>,
 }
 
@@ -110,9 +110,14 @@ const fn entry<O: GpuOperation>() -> Entry {
 }
 
 /// Whether there is a kernel for an operation, with at most so many bindings.
-pub(crate) fn has_kernel(op: &AnyOperation, operands: &[Spec], bindings: usize) -> bool {
+pub(crate) fn has_kernel(
+    op: &AnyOperation,
+    operands: &[Spec],
+    bindings: usize,
+    traits: &Traits,
+) -> bool {
     match TABLE.iter().find(|entry| (entry.is)(op)) {
-        Some(entry) => (entry.takes)(operands, bindings),
+        Some(entry) => (entry.takes)(operands, bindings, traits),
         None => operands.len() + op.count() <= bindings && op.wgsl(operands).is_some(),
     }
 }

@@ -24,6 +24,18 @@ pub enum MatmulChoice {
     SplitK,
 }
 
+/// How attention is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum AttentionChoice {
+    /// By its kernels, but on adapters that run on the CPU, where workgroups that wait for each other are slow, of
+    /// plain operations where the scores are few.
+    #[default]
+    Auto,
+    /// By its kernels, which store no scores.
+    Flash,
+}
+
 /// Which family of kernels to use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -65,6 +77,8 @@ pub struct WgpuOptions {
     pub tune: bool,
     /// The matrix product kernel.
     pub matmul: MatmulChoice,
+    /// How attention is computed.
+    pub attention: AttentionChoice,
     /// The family of kernels.
     pub kernels: KernelSet,
 }

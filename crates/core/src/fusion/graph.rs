@@ -166,7 +166,7 @@ impl Graph {
     }
 
     /// Drops items that neither are roots nor have users.
-    fn without_dead(self) -> Graph {
+    pub(super) fn without_dead(self) -> Graph {
         let mut alive = vec![false; self.items.len()];
         for i in (0..self.items.len()).rev() {
             alive[i] |= self.items[i].root;

@@ -3,6 +3,8 @@
 use wgrad_core::ops::{MaxPool, SumPool, Windows};
 use wgrad_core::{DType, Output, ScalarBits};
 
+use pulp::{Arch, Simd, WithSimd};
+
 use super::windows::{Loops, planes, strides};
 use super::{CpuOperation, Launch};
 use crate::cursor::Walk;
@@ -99,14 +101,23 @@ fn prepare(
 trait Float: bytemuck::Pod + PartialOrd + Send + Sync + std::ops::AddAssign {
     const LEAST: Self;
     const ZERO: Self;
+    fn is_no_number(self) -> bool;
 }
 impl Float for f32 {
     const LEAST: f32 = f32::NEG_INFINITY;
     const ZERO: f32 = 0.0;
+    #[inline(always)]
+    fn is_no_number(self) -> bool {
+        self.is_nan()
+    }
 }
 impl Float for f64 {
     const LEAST: f64 = f64::NEG_INFINITY;
     const ZERO: f64 = 0.0;
+    #[inline(always)]
+    fn is_no_number(self) -> bool {
+        self.is_nan()
+    }
 }
 
 impl Launchable for Pool {
@@ -125,6 +136,46 @@ struct Taps {
     windows: std::ops::Range<usize>,
     memory: isize,
     place: usize,
+}
+
+/// The largest so far, and where it is, with one more element of each window.
+struct Largest<'a, T> {
+    /// Those elements lie `by` apart.
+    x: *const T,
+    by: isize,
+    most: &'a mut [T],
+    at: &'a mut [i32],
+    /// Their positions: the first one's, and the distance to the next.
+    place: i32,
+    step: i32,
+}
+
+impl<T: Float> WithSimd for Largest<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        // Distances that the compiler knows become loads of vectors.
+        match self.by {
+            1 => self.run(|i| i),
+            2 => self.run(|i| 2 * i),
+            by => self.run(|i| by * i),
+        }
+    }
+}
+
+impl<T: Float> Largest<'_, T> {
+    #[inline(always)]
+    fn run(self, offset: impl Fn(isize) -> isize) {
+        let (first, step) = (self.place, self.step);
+        for (i, (most, at)) in self.most.iter_mut().zip(self.at).enumerate() {
+            // SAFETY: who made this says that each window has such an element.
+            let x = unsafe { *self.x.offset(offset(i as isize)) };
+            // The first of all counts, also where it is minus infinity; and NaN, the last of several.
+            let wins = (x > *most) | x.is_no_number() | (*at < 0);
+            *most = if wins { x } else { *most };
+            *at = if wins { first + i as i32 * step } else { *at };
+        }
+    }
 }
 
 impl Pool {
@@ -224,23 +275,20 @@ impl Pool {
     ) {
         let step = self.loops.step[2];
         let by = self.strides[2] * step as isize;
+        let arch = Arch::new();
         values.fill(T::LEAST);
         places.fill(-1);
         self.taps(row, |taps| {
-            let Taps {
-                windows,
-                memory,
-                place,
-            } = taps;
-            let results = values[windows.clone()].iter_mut().zip(&mut places[windows]);
-            for (i, (most, at)) in results.enumerate() {
+            let element = Largest {
                 // SAFETY: as in `sums`.
-                let x = unsafe { *plane.offset(memory + i as isize * by) };
-                // The first of all counts, also where it is minus infinity.
-                let wins = x > *most || x.partial_cmp(&x).is_none() || *at < 0;
-                *most = if wins { x } else { *most };
-                *at = if wins { (place + i * step) as i32 } else { *at };
-            }
+                x: unsafe { plane.offset(taps.memory) },
+                by,
+                most: &mut values[taps.windows.clone()],
+                at: &mut places[taps.windows],
+                place: taps.place as i32,
+                step: step as i32,
+            };
+            arch.dispatch(element);
         });
         for at in places {
             *at = (*at).max(0);

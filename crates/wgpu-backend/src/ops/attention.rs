@@ -5,7 +5,8 @@ use wgrad_core::{DType, Error, Operand, Output, Result, Spec};
 use wgrad_shaders::context;
 
 use super::{GpuOperation, Launch, packed};
-use crate::device::LONGEST_WALK;
+use crate::device::{LONGEST_WALK, Traits};
+use crate::options::AttentionChoice;
 use crate::source::{Generated, Slot, Source};
 
 /// Rows of a workgroup, and of the others that it takes at a time.
@@ -18,11 +19,14 @@ const LARGEST_HEAD: usize = 256;
 /// Quads of a row of both sums that registers hold.
 const MOST_SUMS: usize = 64;
 
+/// Scores that may be stored on adapters that run on the CPU: 16 MiB.
+const MOST_SCORES: usize = 1 << 22;
+
 const TEMPLATE: &str = "attention.wgsl";
 
 impl GpuOperation for Attention {
-    fn takes(operands: &[Spec], bindings: usize) -> bool {
-        fits(operands, bindings)
+    fn takes(operands: &[Spec], bindings: usize, traits: &Traits) -> bool {
+        fits(operands, bindings) && !is_composed(operands, traits)
     }
 
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
@@ -48,8 +52,8 @@ impl GpuOperation for Attention {
 }
 
 impl GpuOperation for AttentionGrad {
-    fn takes(operands: &[Spec], bindings: usize) -> bool {
-        fits(operands, bindings)
+    fn takes(operands: &[Spec], bindings: usize, traits: &Traits) -> bool {
+        fits(operands, bindings) && !is_composed(operands, traits)
     }
 
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
@@ -89,6 +93,15 @@ impl GpuOperation for AttentionGrad {
 fn fits(operands: &[Spec], bindings: usize) -> bool {
     let mut sizes = operands.iter().take(3).filter_map(|spec| spec.shape.last());
     sizes.all(|&size| size <= LARGEST_HEAD) && operands.len() + 2 <= bindings
+}
+
+/// Whether plain operations, which store the scores, are faster.
+fn is_composed(operands: &[Spec], traits: &Traits) -> bool {
+    let [q, k, ..] = operands else { return false };
+    let keys = k.shape.get(2).copied().unwrap_or(0);
+    let rows = q.shape[..q.shape.rank() - 1].iter();
+    let scores = rows.fold(keys, |all, &size| all.saturating_mul(size));
+    traits.software && traits.attention == AttentionChoice::Auto && scores <= MOST_SCORES
 }
 
 /// A result of a pass.
