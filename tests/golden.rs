@@ -48,6 +48,8 @@ mod recurrence;
 mod reductions;
 #[path = "golden/scan.rs"]
 mod scan;
+#[path = "golden/sequence_layers.rs"]
+mod sequence_layers;
 #[path = "golden/shape.rs"]
 mod shape;
 

@@ -57,8 +57,7 @@ const BESIDE: &str = "\
 ## Not there
 
 Operations in place (a tensor's value never changes; the forms that give a new tensor are there), complex numbers, sparse and
-quantised tensors, factorisations and solvers (`torch.linalg.{qr, svd, inv, solve, ...}`), FFT, attention and recurrence,
-fractional pooling, `torch.vmap`, forward-mode differentiation other than `jvp`.
+quantised tensors, factorisations and solvers (`torch.linalg.{qr, svd, inv, solve, ...}`), FFT, fractional pooling, `torch.vmap`, forward-mode differentiation other than `jvp`.
 ";
 
 /// Torch's names and wgrad's.

@@ -222,8 +222,8 @@ constructors!(InstanceNorm InstanceNormOptions);
 impl<const D: usize> Forward for BatchNorm<D> {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let place = Place::caller();
         hooks::layer(self, x, |x| {
+            let place = Place::caller();
             // A plain vector of features counts as one with a dimension.
             let ranks = if D == 1 { 2..=3 } else { D + 2..=D + 2 };
             if !ranks.contains(&x.rank()?) {
@@ -275,8 +275,8 @@ impl<const D: usize> BatchNorm<D> {
 impl<const D: usize> Forward for InstanceNorm<D> {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let place = Place::caller();
         hooks::layer(self, x, |x| {
+            let place = Place::caller();
             let rank = x.rank()?;
             if rank != D + 1 && rank != D + 2 {
                 let layer = format!("InstanceNorm{D}d");

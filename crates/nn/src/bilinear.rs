@@ -73,13 +73,13 @@ impl Bilinear {
     /// What does not fit.
     #[track_caller]
     pub fn forward(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        let place = Place::caller();
         let [out, in1, in2] = self.size;
         let count = |a: &wgrad_core::Shape, _: &wgrad_core::Shape| {
             let rows = a.numel().checked_div(in1).unwrap_or(0);
             rows.saturating_mul(out.saturating_mul(in1.saturating_mul(in2).saturating_add(in2)))
         };
         hooks::counted(self, a, count, |a| {
+            let place = Place::caller();
             let (left, right) = (a.shape()?, b.shape()?);
             let fits = match (left.split_last(), right.split_last()) {
                 (Some((&i, lead)), Some((&j, other))) => i == in1 && j == in2 && lead == other,

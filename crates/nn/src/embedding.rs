@@ -165,8 +165,8 @@ impl fmt::Display for Embedding {
 impl Forward for Embedding {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let place = Place::caller();
         hooks::layer(self, x, |x| {
+            let place = Place::caller();
             let rows = self.size[0];
             let padding = match (
                 self.options.padding_idx,

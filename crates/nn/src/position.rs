@@ -46,8 +46,8 @@ impl fmt::Display for SinusoidalEncoding {
 impl Forward for SinusoidalEncoding {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let place = Place::caller();
         hooks::layer(self, x, |x| {
+            let place = Place::caller();
             let shape = x.shape()?;
             let &[.., length, size] = shape.dims() else {
                 let problem = format!("shape {shape} has no rows: it is [.., length, size]");
