@@ -17,6 +17,8 @@ pub(super) struct Loops {
     /// How many elements and how many windows there are.
     pub elements: [usize; 3],
     pub counts: [usize; 3],
+    /// Along which dimensions every window lies within, which saves divisions for every row.
+    whole: [bool; 3],
 }
 
 /// The last sizes of three, the others 1 (or what stands for one).
@@ -28,14 +30,21 @@ fn last_of<T: Copy>(values: &[T], one: T) -> [T; 3] {
 
 impl Loops {
     pub fn new(windows: &Windows, elements: &[usize], counts: &[usize]) -> Loops {
-        Loops {
+        let mut loops = Loops {
             size: last_of(&windows.size, 1),
             step: last_of(&windows.step, 1),
             dilation: last_of(&windows.dilation, 1),
             low: last_of(&windows.low, 0),
             elements: last_of(elements, 1),
             counts: last_of(counts, 1),
-        }
+            whole: [false; 3],
+        };
+        loops.whole = [0, 1, 2].map(|d| {
+            let last = loops.counts[d].saturating_sub(1);
+            let all = 0..loops.size[d];
+            loops.elements_of(d, 0) == all && loops.elements_of(d, last) == all
+        });
+        loops
     }
 
     /// How many elements a plane has.
@@ -50,6 +59,9 @@ impl Loops {
 
     /// The elements of window `o` along dimension `d` that lie within.
     pub fn elements_of(&self, d: usize, o: usize) -> Range<usize> {
+        if self.whole[d] {
+            return 0..self.size[d];
+        }
         let (begin, dilation) = (o * self.step[d], self.dilation[d]);
         let first = self.low[d].saturating_sub(begin).div_ceil(dilation);
         let end = (self.elements[d] + self.low[d])
@@ -68,6 +80,9 @@ impl Loops {
     /// The windows whose element `t` lies within along the last dimension, and where that of the first does.
     pub fn inside(&self, t: usize) -> (Range<usize>, usize) {
         let (shift, low) = (t * self.dilation[2], self.low[2]);
+        if self.whole[2] {
+            return (0..self.counts[2], shift);
+        }
         let first = low.saturating_sub(shift).div_ceil(self.step[2]);
         let end = (self.elements[2] + low)
             .saturating_sub(shift)
