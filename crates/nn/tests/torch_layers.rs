@@ -91,18 +91,14 @@ fn running_statistics_move_on_the_device() -> Result<()> {
     let dev = cpu();
     let x =
         |i: usize| Tensor::from_vec((0..6).map(|k| (k * (i + 1)) as f32).collect(), [3, 2], &dev);
-    let (mean, var) = |norm: &BatchNorm1d| -> (Vec<f64>, Vec<f64>) {
-        let of = |t: &Option<Tensor>| t.as_ref().map(values).unwrap_or_default();
-        (of(&norm.running_mean), of(&norm.running_var))
-    }(&{
-        let norm = BatchNorm1d::new(2, &dev);
-        let reads = dev.stats();
-        for i in 0..3 {
-            let _y = norm.forward(&x(i))?;
-        }
-        assert_eq!(dev.stats().reads, reads.reads, "nothing is read");
-        norm
-    });
+    let of = |t: &Option<Tensor>| t.as_ref().map(values).unwrap_or_default();
+    let norm = BatchNorm1d::new(2, &dev);
+    let reads = dev.stats();
+    for i in 0..3 {
+        let _y = norm.forward(&x(i))?;
+    }
+    assert_eq!(dev.stats().reads, reads.reads, "nothing is read");
+    let (mean, var) = (of(&norm.running_mean), of(&norm.running_var));
     // (1 - 0.1) old + 0.1 new, from torch.
     let expected = |first: f64, steps: [f64; 3]| steps.iter().fold(first, |m, s| 0.9 * m + 0.1 * s);
     let near = |a: f64, b: f64| (a - b).abs() < 1e-5;
@@ -119,7 +115,6 @@ fn running_statistics_move_on_the_device() -> Result<()> {
     for i in 0..3 {
         let _y = no_grad(|| norm.forward(&x(i)))?;
     }
-    let of = |t: &Option<Tensor>| t.as_ref().map(values).unwrap_or_default();
     assert!(near(of(&norm.running_mean)[0], 4.0) && near(of(&norm.running_mean)[1], 6.0));
     assert!(near(of(&norm.running_var)[0], (4.0 + 16.0 + 36.0) / 3.0));
     assert_eq!(of(&norm.num_batches_tracked), [3.0]);
@@ -156,7 +151,7 @@ fn a_convolutional_network_trains() -> Result<()> {
         let x = Tensor::randn([16, 1, 8, 8], &dev);
         // Whether the upper half is brighter than the lower.
         let half = |from| x.narrow(2, from, 4).sum_dims([1, 2, 3], false);
-        let y = half(0).gt(&half(4)).to_dtype(DType::I32);
+        let y = half(0).gt(half(4)).to_dtype(DType::I32);
         let options = AdamOptions {
             lr: 0.02,
             ..Default::default()
