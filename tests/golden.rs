@@ -22,6 +22,8 @@ mod differences;
 mod elementwise;
 #[path = "golden/index.rs"]
 mod index;
+#[path = "golden/layers.rs"]
+mod layers;
 #[path = "golden/losses.rs"]
 mod losses;
 #[path = "golden/manifest.rs"]
@@ -40,12 +42,16 @@ mod pooling;
 mod products;
 #[path = "golden/public.rs"]
 mod public;
+#[path = "golden/public_layers.rs"]
+mod public_layers;
 #[path = "golden/recurrence.rs"]
 mod recurrence;
 #[path = "golden/reductions.rs"]
 mod reductions;
 #[path = "golden/scan.rs"]
 mod scan;
+#[path = "golden/sequence_layers.rs"]
+mod sequence_layers;
 #[path = "golden/shape.rs"]
 mod shape;
 
@@ -82,6 +88,7 @@ domains!(
     reductions,
     order,
     index,
+    layers,
     shape,
     products,
     convolution,
@@ -92,6 +99,9 @@ domains!(
     objectives,
     pictures
 );
+
+/// The domain whose cases are of layers, not of operations.
+const LAYERS: &str = "layers";
 
 /// How many cases are recorded before they run: those of one run share plans and waits.
 const BATCH: usize = 64;

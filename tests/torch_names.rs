@@ -12,6 +12,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 const TABLE: &str = include_str!("torch_names.txt");
+/// Layers; that each of them is here tests `golden/layers.rs`.
+const LAYERS: &str = include_str!("layer_names.txt");
 
 /// For tests alone.
 const HIDDEN: &str = "linear_cross_entropy_by";
@@ -34,24 +36,41 @@ const BESIDE: &str = "\
 | `torch.utils.checkpoint.checkpoint` | `autograd::checkpoint` |
 | `torch.autograd.Function`, `torch.library.custom_op` | `Tensor::custom` |
 
+## Modules
+
+| torch | wgrad |
+|---|---|
+| `class Net(torch.nn.Module)` | `#[derive(Module)] struct Net`, and `impl Forward for Net` |
+| `print(model)` | `print!` of `model.tree()` |
+| `Module.{parameters, named_parameters, buffers, named_buffers}` | `Module::{parameters, named_parameters, buffers, named_buffers}` |
+| `Module.{named_modules, state_dict, load_state_dict, train, eval, zero_grad}` | `Module::{named_modules, state_dict, load_state_dict, train, eval, zero_grad}` |
+| `Module.{requires_grad_, to(device), to(dtype)}` | `Module::{set_requires_grad, to_device, to_dtype}` |
+| `Module.{register_forward_pre_hook, register_forward_hook}` | `nn::hooks::{before, after}` |
+| `torchinfo.summary` | `nn::summary` |
+| `torch.nn.init.NAME_` | `init::NAME`, a new tensor |
+| `torch.nn.LazyConv2d`, ... | none: sizes are given |
+| `torch.nn.{SyncBatchNorm, DataParallel}` | none |
+| `torch.nn.{FractionalMaxPool2d, Fold, Unfold, CrossMapLRN2d, AdaptiveLogSoftmaxWithLoss}` | none |
+| `torch.nn.Softmax2d` | `nn::Softmax { dim: -3 }` |
+| `torch.nn.{UpsamplingNearest2d, UpsamplingBilinear2d}` | `nn::Upsample` |
+
 ## Not there
 
 Operations in place (a tensor's value never changes; the forms that give a new tensor are there), complex numbers, sparse and
-quantised tensors, factorisations and solvers (`torch.linalg.{qr, svd, inv, solve, ...}`), FFT, attention and recurrence,
-fractional pooling, `torch.vmap`, forward-mode differentiation other than `jvp`.
+quantised tensors, factorisations and solvers (`torch.linalg.{qr, svd, inv, solve, ...}`), FFT, fractional pooling, `torch.vmap`, forward-mode differentiation other than `jvp`.
 ";
 
 /// Torch's names and wgrad's.
-fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+fn names(table: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     let pair = |line: &'static str| line.rsplit_once(" = ").expect("torch's name = wgrad's");
-    TABLE.lines().map(pair)
+    table.lines().map(pair)
 }
 
 #[test]
 fn every_public_operation_has_torchs_name() {
     let mut public = scan::operations();
     public.remove(HIDDEN);
-    let known: BTreeSet<String> = names().map(|(_, ours)| ours.to_string()).collect();
+    let known: BTreeSet<String> = names(TABLE).map(|(_, ours)| ours.to_string()).collect();
     let gone: Vec<_> = known.difference(&public).collect();
     assert!(gone.is_empty(), "in the table, but not public: {gone:?}");
     let missing: Vec<_> = public.difference(&known).collect();
@@ -69,7 +88,7 @@ fn the_guide_is_the_table() {
          ## Under another name\n\n| torch | wgrad |\n|---|---|\n",
     );
     let (same, others): (Vec<_>, Vec<_>) =
-        names().partition(|(torch, ours)| parts(torch).1 == *ours);
+        names(TABLE).partition(|(torch, ours)| parts(torch).1 == *ours);
     for (torch, ours) in others {
         let _ = writeln!(text, "| `{torch}` | `{ours}` |");
     }
@@ -91,6 +110,14 @@ fn the_guide_is_the_table() {
             let _ = writeln!(text, "Of `{folder}`: `{}`.\n", list.join("`, `"));
         }
     }
+    text.push_str("## Layers\n\nLayers are in `wgrad::nn`.\n\n| torch | wgrad |\n|---|---|\n");
+    let (same, others): (Vec<_>, Vec<_>) =
+        names(LAYERS).partition(|(torch, ours)| parts(torch).1 == *ours);
+    for (torch, ours) in others {
+        let _ = writeln!(text, "| `{torch}` | `{ours}` |");
+    }
+    let same: Vec<&str> = same.into_iter().map(|(_, ours)| ours).collect();
+    let _ = writeln!(text, "\nOf `torch.nn`: `{}`.\n", same.join("`, `"));
     text.push_str(BESIDE);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide/torch-names.md");
     let text = format!("{}\n", text.trim_end());

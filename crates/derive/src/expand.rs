@@ -27,7 +27,7 @@ struct Arm<'a> {
 }
 
 pub fn module(input: &DeriveInput) -> Result<TokenStream> {
-    let root = options::root(&input.attrs)?;
+    let options::TypeOptions { root, display } = options::of_type(&input.attrs)?;
     let arms = match &input.data {
         Data::Struct(data) => vec![arm(quote!(Self), &data.fields)?],
         Data::Enum(data) => {
@@ -52,6 +52,13 @@ pub fn module(input: &DeriveInput) -> Result<TokenStream> {
     let ident = &input.ident;
     let visit = visits(&arms, &root, &quote!(Visitor));
     let visit_mut = visits(&arms, &root, &quote!(VisitorMut));
+    let description = display.then(|| {
+        quote! {
+            fn description(&self) -> ::std::string::String {
+                ::std::string::ToString::to_string(self)
+            }
+        }
+    });
     Ok(quote! {
         #[automatically_derived]
         #[allow(clippy::all, unused_variables)]
@@ -62,6 +69,7 @@ pub fn module(input: &DeriveInput) -> Result<TokenStream> {
             fn visit_mut(&mut self, visitor: &mut #root::VisitorMut<'_>) {
                 match self { #visit_mut }
             }
+            #description
         }
     })
 }

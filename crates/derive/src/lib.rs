@@ -9,10 +9,13 @@
 //! | `#[module(buffer)] mean: Tensor` | a buffer: saved and moved, but not trained |
 //! | `#[module(skip)] width: usize` | not part of the module's state |
 //! | `#[module(name = "gamma")] scale: Tensor` | visited under another name |
-//! | any other type | must be a module (or an option, vector, box or tuple of such) |
+//! | any other type | must be a module (or an option, vector, map, box or tuple of such) |
 //!
 //! Structs with named fields, tuple structs (fields are named `0`, `1`, ..), unit structs, generic
 //! types and enums (the active variant's fields) are supported.
+//!
+//! A module's description is its type's name, or with `#[module(display)]` on the type what its
+//! `Display` prints.
 //!
 //! The generated code names everything through `::wgrad::nn`. A crate that uses `wgrad-nn` without
 //! the facade, or the facade under another name, says where the items are:

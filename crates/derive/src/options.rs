@@ -39,17 +39,32 @@ pub fn field(attributes: &[Attribute]) -> Result<FieldOptions> {
     Ok(options)
 }
 
-/// Where the items of `wgrad::nn` are, as `#[module(crate = ..)]` on the type says.
-pub fn root(attributes: &[Attribute]) -> Result<Path> {
-    let mut root: Path = syn::parse_quote!(::wgrad::nn);
+/// What `#[module(..)]` on a type says.
+pub struct TypeOptions {
+    /// Where the items of `wgrad::nn` are.
+    pub root: Path,
+    /// Whether the description is what `Display` prints.
+    pub display: bool,
+}
+
+/// What `#[module(..)]` on a type says.
+pub fn of_type(attributes: &[Attribute]) -> Result<TypeOptions> {
+    let mut options = TypeOptions {
+        root: syn::parse_quote!(::wgrad::nn),
+        display: false,
+    };
     for attribute in attributes.iter().filter(|a| a.path().is_ident("module")) {
         attribute.parse_nested_meta(|meta| {
+            if meta.path.is_ident("display") {
+                options.display = true;
+                return Ok(());
+            }
             if !meta.path.is_ident("crate") {
-                return Err(meta.error("expected `crate = path` on a module"));
+                return Err(meta.error("expected `crate = path` or `display` on a module"));
             }
             let value = meta.value()?;
             // `crate` alone is no path that `Path::parse` takes.
-            root = if value.peek(Token![crate]) {
+            options.root = if value.peek(Token![crate]) {
                 value.call(Path::parse_mod_style)?
             } else {
                 value.parse()?
@@ -57,5 +72,5 @@ pub fn root(attributes: &[Attribute]) -> Result<Path> {
             Ok(())
         })?;
     }
-    Ok(root)
+    Ok(options)
 }

@@ -2,6 +2,7 @@
 
 use wgrad_core::{Result, Tensor};
 
+use crate::hooks;
 use crate::module::Module;
 
 /// A module that maps one tensor to one: what [`Sequential`](crate::Sequential) holds.
@@ -26,18 +27,24 @@ use crate::module::Module;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not map one tensor to one",
+    label = "no layer of a sequence",
+    note = "implement `Forward` for `{Self}`: `fn forward(&self, x: &Tensor) -> Result<Tensor>`"
+)]
 pub trait Forward: Module {
     /// The module's result for `x`.
     ///
     /// # Errors
-    /// What does not fit, with the path of the module in which it does not.
-    #[track_caller]
+    /// What does not fit, with the path of the module in which it does not. (With `#[track_caller]`
+    /// on an implementation errors name its caller's line, without the line in it.)
     fn forward(&self, x: &Tensor) -> Result<Tensor>;
 }
 
 impl<F: Forward + ?Sized> Forward for Box<F> {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        (**self).forward(x)
+        hooks::through(&**self, |layer| layer.forward(x))
     }
 }
 
@@ -53,5 +60,16 @@ pub trait InModule {
 impl<T> InModule for Result<T> {
     fn in_module(self, name: &str) -> Result<T> {
         self.map_err(|error| error.in_module(name, ""))
+    }
+}
+
+/// As [`InModule`], with the module's description.
+pub(crate) trait Within {
+    fn within<M: Module + ?Sized>(self, name: &str, module: &M) -> Self;
+}
+
+impl<T> Within for Result<T> {
+    fn within<M: Module + ?Sized>(self, name: &str, module: &M) -> Result<T> {
+        self.map_err(|error| error.in_module(name, &module.description()))
     }
 }

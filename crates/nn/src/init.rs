@@ -15,7 +15,7 @@
 //! # }
 //! ```
 
-use wgrad_core::{DType, Device, Error, Place, Result, Shape, Target, Tensor};
+use wgrad_core::{DType, Device, Error, PadMode, Place, Result, Shape, Target, Tensor};
 
 /// The type of parameters unless another is given.
 pub(crate) const FLOAT: DType = DType::F32;
@@ -112,6 +112,199 @@ pub fn ones(shape: impl Into<Shape>, target: impl Target) -> Tensor {
     Tensor::ones(shape, target)
 }
 
+/// The same number everywhere.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// assert_eq!(init::constant([2], 0.5, &dev).to_vec::<f32>()?, [0.5, 0.5]);
+/// # Ok::<(), Error>(())
+/// ```
+#[track_caller]
+pub fn constant(shape: impl Into<Shape>, value: f64, target: impl Target) -> Tensor {
+    let target = (target.dtype().unwrap_or(FLOAT), target.device());
+    Tensor::full(shape, value, target)
+}
+
+/// Ones on the main diagonal of a matrix, else zeros: a linear layer that keeps its input.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let y = init::eye([2, 3], &dev);
+/// assert_eq!(y.to_vec::<f32>()?, [1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+/// # Ok::<(), Error>(())
+/// ```
+#[track_caller]
+pub fn eye(shape: impl Into<Shape>, target: impl Target) -> Tensor {
+    let (place, shape) = (Place::caller(), shape.into());
+    match shape.rank() {
+        2 => place.hold(|| Tensor::eye(shape, target)),
+        _ => refused(&shape, "is no matrix", place),
+    }
+}
+
+/// Convolutions that keep their input, in each of `groups` as many channels as there are: a one in
+/// the middle of the kernel of channel `i` in result `i`. The shape is `[out, in / groups, k..]` with
+/// one to three dimensions of the kernel; other shapes, and groups that do not divide `out`, give a
+/// failed tensor.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let x = Tensor::randn([1, 2, 5], &dev);
+/// let options = ConvOptions { padding: ConvPadding::Same, ..Default::default() };
+/// let y = x.conv1d_with(&init::dirac([2, 2, 3], 1, &dev), None, options);
+/// assert_eq!(y.to_vec::<f32>()?, x.to_vec::<f32>()?);
+/// # Ok::<(), Error>(())
+/// ```
+#[track_caller]
+pub fn dirac(shape: impl Into<Shape>, groups: usize, target: impl Target) -> Tensor {
+    let (place, shape) = (Place::caller(), shape.into());
+    let target = (target.dtype().unwrap_or(FLOAT), target.device());
+    let [out, input, kernel @ ..] = shape.dims() else {
+        return refused(&shape, "has no kernel", place);
+    };
+    if !(1..=3).contains(&kernel.len()) || groups == 0 || !out.is_multiple_of(groups) {
+        return refused(
+            &shape,
+            &format!("is no convolution's with {groups} groups"),
+            place,
+        );
+    }
+    if kernel.contains(&0) {
+        return place.hold(|| Tensor::zeros(&shape, target));
+    }
+    let mut points = vec![*out, *input];
+    points.resize(shape.rank(), 1);
+    let sides = kernel.iter().rev();
+    let sides: Vec<isize> = sides
+        .flat_map(|&k| [(k / 2) as isize, (k - 1 - k / 2) as isize])
+        .collect();
+    place.hold(|| {
+        let each = Tensor::eye([out / groups, *input], target).repeat(&[groups, 1]);
+        each.reshape(points).pad(&sides, PadMode::ZERO)
+    })
+}
+
+/// Normal numbers with this mean and standard deviation that lie in `[lo, hi]`: those of
+/// [`Tensor::trunc_normal`]. PyTorch's usual bounds are -2 and 2.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let weight = init::trunc_normal([100], 0.0, 1.0, (-2.0, 2.0), &dev);
+/// assert!(weight.abs().max().item::<f32>()? <= 2.0);
+/// # Ok::<(), Error>(())
+/// ```
+#[track_caller]
+pub fn trunc_normal(
+    shape: impl Into<Shape>,
+    mean: f64,
+    std: f64,
+    bounds: (f64, f64),
+    target: impl Target,
+) -> Tensor {
+    Tensor::trunc_normal(shape, mean, std, bounds, target)
+}
+
+/// A matrix of normal numbers with this standard deviation around 0, of which in each column a part
+/// `sparsity` (rounded up to whole rows) is 0. Other shapes, and parts that are not within 0 and 1,
+/// give a failed tensor.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let weight = init::sparse([10, 4], 0.25, 0.01, &dev);
+/// let zeros = weight.eq(0.0).to_dtype(DType::F32).sum_dims([0], false);
+/// assert_eq!(zeros.to_vec::<f32>()?, [3.0; 4]);
+/// # Ok::<(), Error>(())
+/// ```
+#[track_caller]
+pub fn sparse(shape: impl Into<Shape>, sparsity: f64, std: f64, target: impl Target) -> Tensor {
+    let (place, shape) = (Place::caller(), shape.into());
+    let [rows, _] = shape[..] else {
+        return refused(&shape, "is no matrix", place);
+    };
+    if !(0.0..=1.0).contains(&sparsity) {
+        return refused(
+            &shape,
+            &format!("cannot be sparse to a part of {sparsity}"),
+            place,
+        );
+    }
+    let zeros = (sparsity * rows as f64).ceil() as i64;
+    place.hold(|| {
+        let target = (target.dtype().unwrap_or(FLOAT), target.device());
+        // The ranks of random numbers are a random order of the rows.
+        let order = Tensor::rand(&shape, target.1)
+            .argsort(0, false)
+            .argsort(0, false);
+        order
+            .lt(zeros)
+            .where_cond(0.0, normal(&shape, 0.0, std, target))
+    })
+}
+
+/// A matrix with orthonormal rows or columns, whichever are fewer, times `gain`, drawn from all of
+/// them alike; of more dimensions, all but the first are the columns
+/// ([Saxe et al. 2013](https://arxiv.org/abs/1312.6120)).
+///
+/// It is the orthogonal factor of the polar decomposition of a normal matrix `g`, `g (g^T g)^-1/2`
+/// (which is distributed like PyTorch's factor of a QR decomposition), by the iteration of Newton and
+/// Schulz, `x (3 - x^T x) / 2`: products of matrices on the device.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let q = init::orthogonal([3, 5], init::Gain::Linear, &dev);
+/// let error = q.matmul(&q.t()) - Tensor::eye(3, &dev);
+/// assert!(error.abs().max().item::<f32>()? < 1e-5);
+/// # Ok::<(), Error>(())
+/// ```
+#[track_caller]
+pub fn orthogonal(shape: impl Into<Shape>, gain: Gain, target: impl Target) -> Tensor {
+    let (place, shape) = (Place::caller(), shape.into());
+    let [rows, columns @ ..] = shape.dims() else {
+        return refused(&shape, "is no matrix", place);
+    };
+    if columns.is_empty() {
+        return refused(&shape, "is no matrix", place);
+    }
+    let (rows, columns) = (*rows, Shape::new(columns).numel());
+    let (long, short) = (rows.max(columns), rows.min(columns));
+    place.hold(|| {
+        let dtype = target.dtype().unwrap_or(FLOAT);
+        if short == 0 {
+            return Tensor::zeros(&shape, (dtype, target.device()));
+        }
+        let mut q = Tensor::randn([long, short], (dtype.compute(), target.device()));
+        // Singular values lie within sqrt(long) -+ sqrt(short), scaled to at most about 1; of square
+        // matrices the least one is rarely below 1e-6 of what is usual.
+        let largest = (long as f64).sqrt() + (short as f64).sqrt();
+        let least =
+            ((long as f64).sqrt() - (short as f64).sqrt()).max(1e-6 / (short as f64).sqrt());
+        q = q / largest;
+        // Small ones grow by half each time; behind that errors are squared.
+        let steps = (largest / least).ln() / 1.5f64.ln() + 6.0;
+        for _ in 0..steps.ceil() as usize {
+            q = &q * 1.5 - q.matmul(&q.t().matmul(&q)) * 0.5;
+        }
+        let q = if rows < columns { q.t() } else { q };
+        (q * gain.factor()).reshape(&shape).to_dtype(dtype)
+    })
+}
+
+/// A tensor that has failed by its shape.
+fn refused(shape: &Shape, why: &str, place: Place) -> Tensor {
+    let error = Error::Shape {
+        op: "init",
+        problem: format!("shape {shape} {why}"),
+        place,
+    };
+    Tensor::zeros(shape, &Device::failed(error))
+}
+
 /// Uniform within `gain sqrt(3 / fan)`
 /// ([He et al. 2015](https://arxiv.org/abs/1502.01852)). A shape without fans gives a failed
 /// tensor.
@@ -185,6 +378,14 @@ fn chosen(fan: Fan, input: usize, out: usize) -> f64 {
     match fan {
         Fan::In => input as f64,
         Fan::Out => out as f64,
+    }
+}
+
+/// The bound of PyTorch's usual uniform weights and biases, `1 / sqrt(fan in)`.
+pub(crate) fn bound(fan_in: usize) -> f64 {
+    match fan_in {
+        0 => 0.0,
+        fan => 1.0 / (fan as f64).sqrt(),
     }
 }
 

@@ -31,29 +31,69 @@
 //! ```
 
 mod activation;
+mod attention;
+mod batch_norm;
+mod bilinear;
+mod conv;
+mod distance;
 mod dropout;
+mod embedding;
+mod extent;
 mod forward;
+pub mod hooks;
 pub mod init;
 mod linear;
 pub mod loss;
 mod module;
+mod norm;
 pub mod optim;
+mod padding;
 mod part;
+mod pooling;
+mod position;
+mod rearrange;
+mod recurrent;
 pub mod safetensors;
 mod sequential;
 mod state;
+mod summary;
+mod transformer;
+mod tree;
 
 pub use activation::{
-    Flatten, Func, Gelu, GeluTanh, Identity, Relu, Sigmoid, Silu, Softplus, Tanh,
+    Celu, Elu, Gelu, GeluTanh, Glu, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, LeakyRelu,
+    LogSigmoid, LogSoftmax, Mish, Prelu, Relu, Relu6, Rrelu, Selu, Sigmoid, Silu, Softmax, Softmin,
+    Softplus, Softshrink, Softsign, Tanh, Tanhshrink, Threshold,
 };
-pub use dropout::Dropout;
+pub use attention::{Masks, MultiheadAttention, MultiheadAttentionOptions};
+pub use batch_norm::*;
+pub use bilinear::Bilinear;
+pub use conv::*;
+pub use distance::{CosineSimilarity, PairwiseDistance};
+pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
+pub use embedding::{Embedding, EmbeddingBag, EmbeddingBagOptions, EmbeddingOptions};
+pub use extent::Extent;
 pub use forward::{Forward, InModule};
 pub use linear::Linear;
 pub use module::Module;
-pub use part::{Leaf, LeafMut, Part, Training, Visitor, VisitorMut};
+pub use norm::*;
+pub use padding::*;
+pub use part::{
+    Begun, Leaf, LeafMut, ModuleDict, ModuleList, ParameterDict, ParameterList, Part, Training,
+    Visitor, VisitorMut,
+};
+pub use pooling::*;
+pub use position::{RotaryEmbedding, SinusoidalEncoding, alibi_slopes};
+pub use rearrange::{
+    ChannelShuffle, Flatten, Func, Identity, PixelShuffle, PixelUnshuffle, Unflatten, Upsample,
+};
+pub use recurrent::*;
 pub use sequential::{Layer, Sequential};
 pub use state::Match::{Loose, Strict};
 pub use state::{Match, StateDict};
+pub use summary::{Row, Summary, summary, summary_of};
+pub use transformer::*;
+pub use tree::Tree;
 /// Implements [`Module`](trait@Module): see the page of [`wgrad_derive`].
 pub use wgrad_derive::Module;
 

@@ -1,11 +1,13 @@
 //! The fully connected layer.
 
-use wgrad_core::{Result, Target, Tensor};
+use std::fmt;
+
+use wgrad_core::{Result, Shape, Target, Tensor};
+use wgrad_derive::Module;
 
 use crate::forward::Forward;
+use crate::hooks;
 use crate::init;
-use crate::module::Module;
-use crate::part::{Visitor, VisitorMut};
 
 /// `y = x W^T + b` over the last dimension, as `torch.nn.Linear`.
 ///
@@ -13,19 +15,15 @@ use crate::part::{Visitor, VisitorMut};
 /// `[.., in_features]` gives `[.., out_features]`.
 ///
 /// ```
-/// # fn main() -> wgrad_core::Result<()> {
-/// # let dev = wgrad_core::Device::new(
-/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
-/// use wgrad_core::Tensor;
-/// use wgrad_nn::{Forward, Linear};
-///
-/// let linear = Linear::new(4, 2, &dev);
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let linear = nn::Linear::new(4, 2, &dev);
 /// let y = linear.forward(&Tensor::randn([3, 4], &dev))?;
 /// assert_eq!(y.shape()?, [3, 2]);
-/// # Ok(())
-/// # }
+/// # Ok::<(), Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Module, Clone, Debug)]
+#[module(crate = crate, display)]
 pub struct Linear {
     /// `[out_features, in_features]`.
     pub weight: Tensor,
@@ -39,7 +37,7 @@ impl Linear {
     #[track_caller]
     pub fn new(in_features: usize, out_features: usize, target: impl Target) -> Linear {
         let target = (target.dtype().unwrap_or(init::FLOAT), target.device());
-        let bound = bound(in_features);
+        let bound = init::bound(in_features);
         let weight = init::uniform([out_features, in_features], -bound, bound, target);
         let bias = init::uniform([out_features], -bound, bound, target);
         Linear::from_tensors(weight, Some(bias))
@@ -48,7 +46,7 @@ impl Linear {
     /// A layer without bias.
     #[track_caller]
     pub fn without_bias(in_features: usize, out_features: usize, target: impl Target) -> Linear {
-        let bound = bound(in_features);
+        let bound = init::bound(in_features);
         let weight = init::uniform([out_features, in_features], -bound, bound, target);
         Linear::from_tensors(weight, None)
     }
@@ -64,34 +62,16 @@ impl Linear {
     }
 }
 
-fn bound(in_features: usize) -> f64 {
-    if in_features == 0 {
-        0.0
-    } else {
-        1.0 / (in_features as f64).sqrt()
-    }
-}
-
-impl Module for Linear {
-    fn visit(&self, visitor: &mut Visitor<'_>) {
-        visitor.part("weight", &self.weight);
-        visitor.part("bias", &self.bias);
-    }
-
-    fn visit_mut(&mut self, visitor: &mut VisitorMut<'_>) {
-        visitor.part("weight", &mut self.weight);
-        visitor.part("bias", &mut self.bias);
-    }
-
-    fn description(&self) -> String {
+impl fmt::Display for Linear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bias = if self.bias.is_some() {
             ""
         } else {
             ", bias=false"
         };
         match self.weight.dims::<2>() {
-            Ok([out, input]) => format!("Linear({input}, {out}{bias})"),
-            Err(_) => "Linear(failed)".into(),
+            Ok([out, input]) => write!(f, "Linear({input}, {out}{bias})"),
+            Err(_) => f.write_str("Linear(failed)"),
         }
     }
 }
@@ -99,6 +79,12 @@ impl Module for Linear {
 impl Forward for Linear {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.linear(&self.weight, self.bias.as_ref()).checked()
+        let count = |_: &Shape, y: &Shape| {
+            let inputs = self.weight.dims::<2>().map_or(0, |[_, inputs]| inputs);
+            y.numel().saturating_mul(inputs)
+        };
+        hooks::counted(self, x, count, |x| {
+            x.linear(&self.weight, self.bias.as_ref()).checked()
+        })
     }
 }

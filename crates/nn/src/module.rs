@@ -3,12 +3,15 @@
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
-use wgrad_core::{Device, Result, Tensor};
+#[cfg(not(target_arch = "wasm32"))]
+use wgrad_core::Device;
+use wgrad_core::{DType, Error, Place, Result, Tensor};
 
 use crate::part::{Leaf, LeafMut, Visitor, VisitorMut};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::safetensors;
 use crate::state::{self, Match, StateDict};
+use crate::tree::Tree;
 
 /// Something with parameters and buffers: a layer or a network.
 ///
@@ -49,6 +52,47 @@ pub trait Module {
     /// more; errors and summaries print it.
     fn description(&self) -> String {
         short_name(std::any::type_name::<Self>())
+    }
+
+    /// Visits the module as a part: that it begins, and then its own parts. Boxes and options
+    /// stand for what is in them.
+    #[doc(hidden)]
+    fn visit_whole(&self, visitor: &mut Visitor<'_>) {
+        visitor.module(self);
+    }
+
+    /// The module and those in it, to look at: it prints as in PyTorch.
+    ///
+    /// ```
+    /// # let dev = wgrad_core::Device::new(
+    /// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+    /// use wgrad_nn::{Linear, Module, Relu, Sequential};
+    ///
+    /// let head = Sequential::from((Linear::new(3, 4, &dev), Relu));
+    /// let model = Sequential::new().add(Linear::new(2, 3, &dev)).add(head);
+    /// assert_eq!(
+    ///     model.tree().to_string(),
+    ///     "\
+    /// Sequential(
+    ///   (0): Linear(2, 3)
+    ///   (1): Sequential(
+    ///     (0): Linear(3, 4)
+    ///     (1): Relu
+    ///   )
+    /// )"
+    /// );
+    /// ```
+    fn tree(&self) -> Tree {
+        Tree::of(self)
+    }
+
+    /// The modules in this one, itself first (its name is empty), with their descriptions.
+    fn named_modules(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        self.visit_whole(&mut Visitor::of_modules(&mut |name, begun| {
+            found.push((name.to_string(), begun.description()));
+        }));
+        found
     }
 
     /// The parameters, each once even where modules share it.
@@ -133,6 +177,31 @@ pub trait Module {
         self.visit(&mut Visitor::new(&mut each));
     }
 
+    /// Freezes all parameters, or thaws them. Backward passes compute no gradient of a frozen
+    /// parameter (nor anything that only such gradients need), and optimizers leave it alone.
+    ///
+    /// ```
+    /// # fn main() -> wgrad_core::Result<()> {
+    /// # let dev = wgrad_core::Device::new(
+    /// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+    /// # use wgrad_core::Tensor;
+    /// use wgrad_nn::{Forward, Linear, Module, Sequential};
+    ///
+    /// let (body, head) = (Linear::new(2, 3, &dev), Linear::new(3, 1, &dev));
+    /// body.set_requires_grad(false);
+    /// let model = Sequential::from((body, head));
+    /// model.forward(&Tensor::ones([4, 2], &dev))?.sum().backward()?;
+    /// let trained: Vec<bool> = model.parameters().iter().map(|p| p.grad().is_ok()).collect();
+    /// assert_eq!(trained, [false, false, true, true]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn set_requires_grad(&self, requires_grad: bool) {
+        for parameter in self.parameters() {
+            parameter.set_requires_grad(requires_grad);
+        }
+    }
+
     /// Forgets the gradients of all parameters.
     fn zero_grad(&self) {
         for parameter in self.parameters() {
@@ -147,40 +216,43 @@ pub trait Module {
     /// What reading and writing can fail with; then nothing has moved.
     #[cfg(not(target_arch = "wasm32"))]
     fn to_device(&mut self, device: &Device) -> Result<()> {
-        let mut moved: Vec<(Tensor, Tensor)> = Vec::new();
-        let mut problem = None;
-        let mut copy = |_: &str, leaf: Leaf<'_>| {
-            let (Leaf::Parameter(tensor) | Leaf::Buffer(tensor)) = leaf else {
-                return;
-            };
-            let known = moved.iter().any(|(old, _)| old.is_same(tensor));
-            if tensor.device() == device || known || problem.is_some() {
-                return;
-            }
-            let new = tensor.to_device(device).and_then(|new| {
-                if tensor.needs_grad() {
-                    new.requires_grad().checked()
-                } else {
-                    new.buffer().checked()
-                }
+        exchange(self, |tensor| {
+            (tensor.device() != device).then(|| tensor.to_device(device))
+        })
+    }
+
+    /// Converts parameters and buffers of floats to another type of floats; others stay. They
+    /// become other tensors: make optimizers afterwards. Gradients do not come along; parameters
+    /// that modules share stay shared.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let mut model = nn::Sequential::from((nn::Linear::new(2, 3, &dev), nn::BatchNorm1d::new(3, &dev)));
+    /// model.to_dtype(DType::F16)?;
+    /// let y = model.forward(&Tensor::ones([4, 2], (DType::F16, &dev)))?;
+    /// assert_eq!(y.dtype()?, DType::F16);
+    /// assert_eq!(model.state_dict()["1.num_batches_tracked"].dtype()?, DType::I32);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::DType`](wgrad_core::Error::DType) for what is no float or what the device lacks;
+    /// then nothing has changed.
+    #[track_caller]
+    fn to_dtype(&mut self, dtype: DType) -> Result<()> {
+        if !dtype.is_float() {
+            return Err(Error::DType {
+                op: "to_dtype",
+                problem: format!("parameters are floats, not {dtype}"),
+                place: Place::caller(),
             });
-            match new {
-                Ok(new) => moved.push((tensor.clone(), new)),
-                Err(error) => problem = Some(error),
-            }
-        };
-        self.visit(&mut Visitor::new(&mut copy));
-        if let Some(error) = problem {
-            return Err(error);
         }
-        let mut replace = |_: &str, leaf: LeafMut<'_>| {
-            let (LeafMut::Parameter(tensor) | LeafMut::Buffer(tensor)) = leaf;
-            if let Some((_, new)) = moved.iter().find(|(old, _)| old.is_same(tensor)) {
-                *tensor = new.clone();
-            }
-        };
-        self.visit_mut(&mut VisitorMut::new(&mut replace));
-        Ok(())
+        exchange(self, |tensor| match tensor.dtype() {
+            Ok(own) if own == dtype || !own.is_float() => None,
+            Ok(_) => Some(tensor.detach().to_dtype(dtype).checked()),
+            Err(error) => Some(Err(error)),
+        })
     }
 
     /// Writes parameters and buffers to a [safetensors](crate::safetensors) file, which other
@@ -215,6 +287,51 @@ pub trait Module {
 fn short_name(full: &str) -> String {
     let plain = full.split('<').next().unwrap_or(full);
     plain.rsplit("::").next().unwrap_or(plain).to_string()
+}
+
+/// Replaces parameters and buffers by what `other` makes of them; of each one thing, and all of
+/// them or none.
+fn exchange<M: Module + ?Sized>(
+    module: &mut M,
+    other: impl Fn(&Tensor) -> Option<Result<Tensor>>,
+) -> Result<()> {
+    let mut moved: Vec<(Tensor, Tensor)> = Vec::new();
+    let mut problem = None;
+    let mut copy = |_: &str, leaf: Leaf<'_>| {
+        let (Leaf::Parameter(tensor) | Leaf::Buffer(tensor)) = leaf else {
+            return;
+        };
+        let known = moved.iter().any(|(old, _)| old.is_same(tensor));
+        if known || problem.is_some() {
+            return;
+        }
+        let Some(new) = other(tensor) else {
+            return;
+        };
+        let new = new.and_then(|new| {
+            if tensor.needs_grad() {
+                new.requires_grad().checked()
+            } else {
+                new.buffer().checked()
+            }
+        });
+        match new {
+            Ok(new) => moved.push((tensor.clone(), new)),
+            Err(error) => problem = Some(error),
+        }
+    };
+    module.visit(&mut Visitor::new(&mut copy));
+    if let Some(error) = problem {
+        return Err(error);
+    }
+    let mut replace = |_: &str, leaf: LeafMut<'_>| {
+        let (LeafMut::Parameter(tensor) | LeafMut::Buffer(tensor)) = leaf;
+        if let Some((_, new)) = moved.iter().find(|(old, _)| old.is_same(tensor)) {
+            *tensor = new.clone();
+        }
+    };
+    module.visit_mut(&mut VisitorMut::new(&mut replace));
+    Ok(())
 }
 
 fn unnamed(named: Vec<(String, Tensor)>) -> Vec<Tensor> {

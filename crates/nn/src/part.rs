@@ -1,5 +1,7 @@
 //! What modules are made of, and the walk over it.
 
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use wgrad_core::Tensor;
@@ -7,7 +9,7 @@ use wgrad_core::Tensor;
 use crate::module::Module;
 
 /// What a field of a module may be: a [`Tensor`] (a parameter), a [`Module`], or an option, a
-/// vector, an array, a box or a tuple of such.
+/// vector, an array, a box, a map or a tuple of such.
 ///
 /// Implement [`Module`], never this.
 #[diagnostic::on_unimplemented(
@@ -41,12 +43,59 @@ pub enum LeafMut<'a> {
     Buffer(&'a mut Tensor),
 }
 
+/// A module that a walk comes to.
+#[derive(Clone, Copy)]
+pub struct Begun<'a> {
+    /// How many modules it lies in, 0 for the one at which the walk began.
+    pub depth: usize,
+    /// Where it lies in memory: which module this is, among those of one description. 0 where it
+    /// lies nowhere, in a box without any size.
+    pub(crate) address: usize,
+    describe: &'a dyn Fn() -> String,
+}
+
+/// [`Begun::address`] of a module.
+pub(crate) fn address<M: Module + ?Sized>(module: &M) -> usize {
+    let at = std::ptr::from_ref(module).cast::<()>() as usize;
+    let nowhere = size_of_val(module) == 0 && at == align_of_val(module);
+    if nowhere { 0 } else { at }
+}
+
+impl Begun<'_> {
+    /// [`Module::description`].
+    pub fn description(&self) -> String {
+        (self.describe)()
+    }
+}
+
+impl fmt::Debug for Begun<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.description(), self.depth)
+    }
+}
+
 /// The path from the module at which a walk began.
 #[derive(Default)]
 struct Walk {
     path: String,
     /// Whether tensors here are buffers.
     buffers: bool,
+    /// How many modules it is in.
+    depth: usize,
+}
+
+/// What a walk tells of.
+enum Each<'a> {
+    Leaves(&'a mut dyn FnMut(&str, Leaf<'_>)),
+    Modules(&'a mut dyn FnMut(&str, Begun<'_>)),
+}
+
+impl Each<'_> {
+    fn leaf(&mut self, path: &str, leaf: Leaf<'_>) {
+        if let Each::Leaves(each) = self {
+            each(path, leaf);
+        }
+    }
 }
 
 impl Walk {
@@ -61,10 +110,10 @@ impl Walk {
     }
 }
 
-/// Walks over a module's leaves with their dotted names.
+/// Walks over a module's leaves, or over the modules in it, with their dotted names.
 pub struct Visitor<'a> {
     walk: Walk,
-    each: &'a mut dyn FnMut(&str, Leaf<'_>),
+    each: Each<'a>,
 }
 
 /// Walks over a module's tensors to replace them.
@@ -76,8 +125,29 @@ pub struct VisitorMut<'a> {
 impl<'a> Visitor<'a> {
     /// A walk that gives each leaf to `each`.
     pub fn new(each: &'a mut dyn FnMut(&str, Leaf<'_>)) -> Visitor<'a> {
-        let walk = Walk::default();
+        let (walk, each) = (Walk::default(), Each::Leaves(each));
         Visitor { walk, each }
+    }
+
+    /// A walk that gives each module to `each`, before what it holds.
+    pub fn of_modules(each: &'a mut dyn FnMut(&str, Begun<'_>)) -> Visitor<'a> {
+        let (walk, each) = (Walk::default(), Each::Modules(each));
+        Visitor { walk, each }
+    }
+
+    /// Visits a module under the current path: that it begins here, and then what it holds.
+    pub(crate) fn module<M: Module + ?Sized>(&mut self, module: &M) {
+        if let Each::Modules(each) = &mut self.each {
+            let begun = Begun {
+                depth: self.walk.depth,
+                address: address(module),
+                describe: &|| module.description(),
+            };
+            each(&self.walk.path, begun);
+        }
+        self.walk.depth += 1;
+        module.visit(self);
+        self.walk.depth -= 1;
     }
 
     /// Visits a part under a name.
@@ -149,7 +219,7 @@ impl Clone for Training {
 
 impl Part for Training {
     fn visit_part(&self, visitor: &mut Visitor<'_>) {
-        (visitor.each)(&visitor.walk.path, Leaf::Training(self));
+        visitor.each.leaf(&visitor.walk.path, Leaf::Training(self));
     }
 
     fn visit_part_mut(&mut self, _: &mut VisitorMut<'_>) {}
@@ -162,7 +232,7 @@ impl Part for Tensor {
         } else {
             Leaf::Parameter(self)
         };
-        (visitor.each)(&visitor.walk.path, leaf);
+        visitor.each.leaf(&visitor.walk.path, leaf);
     }
 
     fn visit_part_mut(&mut self, visitor: &mut VisitorMut<'_>) {
@@ -177,7 +247,7 @@ impl Part for Tensor {
 
 impl<M: Module + ?Sized> Part for M {
     fn visit_part(&self, visitor: &mut Visitor<'_>) {
-        self.visit(visitor);
+        self.visit_whole(visitor);
     }
 
     fn visit_part_mut(&mut self, visitor: &mut VisitorMut<'_>) {
@@ -197,8 +267,13 @@ impl<M: Module + ?Sized> Module for Box<M> {
     fn description(&self) -> String {
         (**self).description()
     }
+
+    fn visit_whole(&self, visitor: &mut Visitor<'_>) {
+        (**self).visit_whole(visitor);
+    }
 }
 
+/// What is absent has no parts, and what is there goes by its own description.
 impl<P: Part> Module for Option<P> {
     fn visit(&self, visitor: &mut Visitor<'_>) {
         if let Some(part) = self {
@@ -211,6 +286,21 @@ impl<P: Part> Module for Option<P> {
             part.visit_part_mut(visitor);
         }
     }
+
+    fn visit_whole(&self, visitor: &mut Visitor<'_>) {
+        self.visit(visitor);
+    }
+}
+
+/// What a container of such parts is called in PyTorch.
+fn container<P: ?Sized>(of_modules: &str, of_tensors: &str) -> String {
+    let (part, tensor) = (std::any::type_name::<P>(), std::any::type_name::<Tensor>());
+    let name = if part == tensor {
+        of_tensors
+    } else {
+        of_modules
+    };
+    name.into()
 }
 
 macro_rules! rows_of_parts {
@@ -227,12 +317,89 @@ macro_rules! rows_of_parts {
                     visitor.part(&i.to_string(), part);
                 }
             }
+
+            fn description(&self) -> String {
+                container::<P>("ModuleList", "ParameterList")
+            }
         }
     )* };
 }
 rows_of_parts! {
     [P: Part] Vec<P>;
     [P: Part, const N: usize] [P; N];
+}
+
+/// A `torch.nn.ModuleList`: parts named by their positions. Any vector of modules is one.
+///
+/// ```
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// use wgrad_nn::{Linear, Module, ModuleList};
+///
+/// let heads: ModuleList<Linear> = (0..3).map(|_| Linear::new(4, 2, &dev)).collect();
+/// assert_eq!(heads.named_parameters()[2].0, "1.weight");
+/// ```
+pub type ModuleList<M> = Vec<M>;
+
+/// A `torch.nn.ModuleDict`: parts named by their keys, in the order of the keys.
+///
+/// ```
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// use wgrad_nn::{Linear, Module, ModuleDict};
+///
+/// let mut heads: ModuleDict<Linear> = ModuleDict::new();
+/// heads.insert("value".into(), Linear::new(4, 1, &dev));
+/// heads.insert("policy".into(), Linear::new(4, 2, &dev));
+/// assert_eq!(heads.named_parameters()[0].0, "policy.weight");
+/// ```
+pub type ModuleDict<M> = BTreeMap<String, M>;
+
+/// A `torch.nn.ParameterList`: parameters named by their positions.
+pub type ParameterList = Vec<Tensor>;
+
+/// A `torch.nn.ParameterDict`: parameters named by their keys, in the order of the keys.
+pub type ParameterDict = BTreeMap<String, Tensor>;
+
+/// Parts named by their keys, in the keys' order.
+impl<K: fmt::Display, P: Part> Module for BTreeMap<K, P> {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
+        for (key, part) in self {
+            visitor.part(&key.to_string(), part);
+        }
+    }
+
+    fn visit_mut(&mut self, visitor: &mut VisitorMut<'_>) {
+        for (key, part) in self {
+            visitor.part(&key.to_string(), part);
+        }
+    }
+
+    fn description(&self) -> String {
+        container::<P>("ModuleDict", "ParameterDict")
+    }
+}
+
+/// Parts named by their keys, in the order of the names: the same in every run.
+impl<K: fmt::Display, P: Part, S> Module for HashMap<K, P, S> {
+    fn visit(&self, visitor: &mut Visitor<'_>) {
+        let named: BTreeMap<String, &P> = self.iter().map(|(k, p)| (k.to_string(), p)).collect();
+        for (name, part) in named {
+            visitor.part(&name, part);
+        }
+    }
+
+    fn visit_mut(&mut self, visitor: &mut VisitorMut<'_>) {
+        let named = self.iter_mut().map(|(k, p)| (k.to_string(), p));
+        let named: BTreeMap<String, &mut P> = named.collect();
+        for (name, part) in named {
+            visitor.part(&name, part);
+        }
+    }
+
+    fn description(&self) -> String {
+        container::<P>("ModuleDict", "ParameterDict")
+    }
 }
 
 macro_rules! tuples_of_parts {
@@ -244,6 +411,10 @@ macro_rules! tuples_of_parts {
 
             fn visit_mut(&mut self, visitor: &mut VisitorMut<'_>) {
                 $(visitor.part(stringify!($i), &mut self.$i);)+
+            }
+
+            fn description(&self) -> String {
+                "ModuleList".into()
             }
         }
     )* };

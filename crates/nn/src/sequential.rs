@@ -4,7 +4,8 @@ use std::fmt;
 
 use wgrad_core::{Result, Tensor};
 
-use crate::forward::Forward;
+use crate::forward::{Forward, Within};
+use crate::hooks;
 use crate::module::Module;
 use crate::part::{Visitor, VisitorMut};
 
@@ -83,14 +84,16 @@ impl Module for Sequential {
 }
 
 impl Forward for Sequential {
+    #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let mut x = x.clone();
-        for (i, layer) in self.layers.iter().enumerate() {
-            x = layer
-                .forward(&x)
-                .map_err(|error| error.in_module(&i.to_string(), &layer.description()))?;
-        }
-        x.checked()
+        hooks::sequence(self, x, |place, x| {
+            let mut x = x.clone();
+            for (i, layer) in self.layers.iter().enumerate() {
+                let y = hooks::at(self, i, &**layer, place, |layer| layer.forward(&x));
+                x = y.within(&i.to_string(), layer)?;
+            }
+            x.checked()
+        })
     }
 }
 
@@ -108,14 +111,10 @@ impl Extend<Layer> for Sequential {
     }
 }
 
-/// Lists the layers with their positions, as PyTorch does.
+/// Lists the layers with their positions, as PyTorch does: [`Module::tree`].
 impl fmt::Display for Sequential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Sequential(")?;
-        for (i, layer) in self.layers.iter().enumerate() {
-            writeln!(f, "  ({i}): {}", layer.description())?;
-        }
-        write!(f, ")")
+        fmt::Display::fmt(&self.tree(), f)
     }
 }
 

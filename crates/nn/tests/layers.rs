@@ -173,7 +173,7 @@ fn activations_are_the_tensors_methods() -> Result<()> {
         (&Silu, x.silu()),
         (&Tanh, x.tanh()),
         (&Sigmoid, x.sigmoid()),
-        (&Softplus, x.softplus()),
+        (&Softplus::default(), x.softplus()),
         (&Identity, x.clone()),
         (&Func::new("Cube", |x| x.powi(3)), x.powi(3)),
     ];
