@@ -87,6 +87,13 @@ fn other_parts_are_added_up() {
     assert_gradient(&[7, 3], overlapping, None);
     let with_a_gap = |x: &Tensor| vec![x.narrow(0, 0, 2), x.narrow(0, 4, 3)];
     assert_gradient(&[7, 3], with_a_gap, None);
+    let one_of_another_view = |x: &Tensor| {
+        let turned = x.t();
+        vec![x.narrow(0, 0, 2), x.narrow(0, 2, 2), turned.narrow(0, 1, 2)]
+    };
+    assert_gradient(&[4, 3], one_of_another_view, None);
+    let some_and_all = |x: &Tensor| vec![x.narrow(0, 1, 2), x.clone(), x.narrow(0, 3, 2)];
+    assert_gradient(&[6, 3], some_and_all, None);
     let along_both = |x: &Tensor| vec![x.narrow(0, 0, 2), x.narrow(1, 1, 2)];
     assert_gradient(&[4, 3], along_both, None);
     let twice = |x: &Tensor| vec![x.narrow(0, 0, 2), x.narrow(0, 2, 2), x.narrow(0, 2, 2)];

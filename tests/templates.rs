@@ -39,10 +39,10 @@ fn a_folder_of_ones_own_replaces_kernels() {
     }
     let folder = std::env::temp_dir().join(format!("wgrad-kernels-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let builtin = include_str!("../shaders/src/sgd.wgsl");
+    let builtin = include_str!("../shaders/src/update.wgsl");
     let outcome = |from: &str, to: &str| {
         assert!(builtin.contains(from));
-        std::fs::write(folder.join("sgd.wgsl"), builtin.replace(from, to)).unwrap();
+        std::fs::write(folder.join("update.wgsl"), builtin.replace(from, to)).unwrap();
         let output = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
@@ -59,22 +59,22 @@ fn a_folder_of_ones_own_replaces_kernels() {
             .unwrap_or_else(|| panic!("{text}"));
         outcome.lines().next().unwrap_or_default().to_string()
     };
-    let last = "store4_goal(i, p - s.lr * g);";
+    let last = "store4_goal(i, {{value}});";
     let line = 1 + builtin.lines().position(|l| l.contains(last)).unwrap();
     // 1 - 0.5 * 3, or twice as far.
     assert_eq!(outcome(last, last), "[-0.5, 0.5]");
     assert_eq!(
-        outcome(last, "store4_goal(i, p - 2.0 * s.lr * g);"),
+        outcome(last, "store4_goal(i, p + 2.0 * ({{value}} - p));"),
         "[-2.0, -1.0]"
     );
-    let refused = outcome(last, "store4_goal(i, p - missing);");
-    let place = format!("(sgd.wgsl, line {line})");
+    let refused = outcome(last, "store4_goal(i, {{value}} - missing);");
+    let place = format!("(update.wgsl, line {line})");
     assert!(
         refused.contains("does not compile") && refused.contains(&place),
         "{refused}"
     );
     let undefined = outcome(last, "store4_goal(i, {{missing}});");
-    let place = format!("shader template sgd.wgsl, line {line}: undefined value");
+    let place = format!("shader template update.wgsl, line {line}: undefined value");
     assert!(undefined.contains(&place), "{undefined}");
     std::fs::remove_dir_all(folder).unwrap();
 }

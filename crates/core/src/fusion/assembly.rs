@@ -1,9 +1,10 @@
 //! Tensors that are put together of parts: sums of parts laid into zeros become joins.
 //!
 //! The gradients of `split`, `chunk`, `unbind` and of several `select`s arrive as such sums: each part's gradient laid
-//! into zeros of the whole, and all of them added up. Where the parts fill the whole side by side, that is
-//! their concatenation, which a single kernel writes; and so it is where the sum is then copied in another order, as
-//! it is for queries, keys and values that were made by one product.
+//! into zeros of the whole, and all of them added up. Where the parts lie side by side, that is their concatenation,
+//! which is laid into zeros once if it does not fill the whole, and to which one other term may be added: what an
+//! earlier run made of the steps of a sequence behind. Where the sum is then copied in another order, as it is for queries,
+//! keys and values that were made by one product, the copy is the concatenation.
 
 use smallvec::SmallVec;
 
@@ -16,9 +17,6 @@ use crate::record::node::Op;
 use crate::types::layout::Layout;
 use crate::types::shape::Shape;
 
-/// A part: where it begins along the dimension, and how it is read.
-type Part = (usize, Input);
-
 impl Graph {
     /// The graph with joins in place of sums of parts that lie side by side. More than `most` parts are joined in
     /// steps, neighbours first.
@@ -30,32 +28,26 @@ impl Graph {
         let only = |i: usize, user: usize| users[i][..] == [user];
         let sums = self.sums(&only);
         let join_of = |i: usize| {
-            let dim = sums[i]?;
+            sums[i]?;
             let inner = users[i].len() == 1 && sums[users[i][0]].is_some() && !self.items[i].root;
-            let parts = (!inner).then(|| self.parts(i, &sums))?;
-            Some((side_by_side(parts, dim, self.items[i].shape[dim])?, dim))
+            (!inner).then(|| self.parts(i, &sums, &only)).flatten()
         };
         let mut items: Vec<Item> = Vec::with_capacity(self.items.len());
         let mut moved = Vec::with_capacity(self.items.len());
         for (i, item) in self.items.iter().enumerate() {
             let mut item = item.clone();
-            if let Some((parts, dim)) = join_of(i) {
-                item.op = joined(dim);
-                item.inputs = parts.into();
-            }
-            for input in &mut item.inputs {
+            let join = join_of(i);
+            let renumber = |input: &mut Input| {
                 if let Input::Item(p, _) = input {
                     *p = moved[*p];
                 }
-            }
-            while let (true, Some(dim)) = (item.inputs.len() > most, join_dim(&item.op)) {
-                let steps = item.inputs.chunks(most).map(|part| item.part(part, dim));
-                let steps: Vec<Item> = steps.collect();
-                item.inputs = SmallVec::new();
-                for step in steps {
-                    let whole = Layout::contiguous(step.shape.clone());
-                    item.inputs.push(Input::Item(items.len(), whole));
-                    items.push(step);
+            };
+            match join {
+                None => item.inputs.iter_mut().for_each(renumber),
+                Some(mut join) => {
+                    join.parts.iter_mut().for_each(renumber);
+                    join.other.iter_mut().for_each(renumber);
+                    item = join.assemble(item, most, &mut items);
                 }
             }
             moved.push(items.len());
@@ -73,48 +65,88 @@ impl Graph {
         graph.without_dead()
     }
 
-    /// For each item that is a sum of nothing but parts, which nothing else uses, the dimension along which they lie.
-    fn sums(&self, only: &impl Fn(usize, usize) -> bool) -> Vec<Option<usize>> {
-        let mut sums: Vec<Option<usize>> = Vec::with_capacity(self.items.len());
+    /// For each item that is a sum of parts, which nothing else uses, and of at most one other term, the dimension along
+    /// which they lie, and whether there is another.
+    fn sums(&self, only: &impl Fn(usize, usize) -> bool) -> Vec<Option<(usize, bool)>> {
+        let mut sums: Vec<Option<(usize, bool)>> = Vec::with_capacity(self.items.len());
         for (i, item) in self.items.iter().enumerate() {
-            let along = |input: &Input| {
-                let Input::Item(p, layout) = input else {
-                    return None;
-                };
-                let term = &self.items[*p];
-                if !only(*p, i) || term.root || !layout.is_whole() || term.shape != item.shape {
-                    return None;
-                }
-                match placed(term) {
-                    Some(place) => only_dim(place, &term.inputs[0].layout()?.shape),
-                    None => sums[*p],
+            let term = |input: &Input| {
+                let p = self.term(input, i, only)?;
+                match self.items[p].op {
+                    Op::Map(_) => sums[p],
+                    _ => part_dim(&self.items[p]).map(|dim| (dim, false)),
                 }
             };
-            let dim = match (&item.op, &item.inputs[..]) {
-                (Op::Map(MapOp::Add), [a, b]) => along(a).filter(|_| along(a) == along(b)),
+            let sum = match (&item.op, &item.inputs[..]) {
+                (Op::Map(MapOp::Add), [a, b]) => match (term(a), term(b)) {
+                    (Some((dim, x)), Some((other, y))) if dim == other && !(x && y) => {
+                        Some((dim, x || y))
+                    }
+                    (Some((dim, false)), None) | (None, Some((dim, false))) => Some((dim, true)),
+                    _ => None,
+                },
                 _ => None,
             };
-            sums.push(dim);
+            sums.push(sum);
         }
         sums
     }
 
-    /// The parts that sum `i` consists of.
-    fn parts(&self, i: usize, sums: &[Option<usize>]) -> Vec<Part> {
-        let (mut parts, mut left) = (Vec::new(), vec![i]);
-        while let Some(i) = left.pop() {
-            for input in &self.items[i].inputs {
-                let Input::Item(p, _) = input else { continue };
-                match placed(&self.items[*p]) {
-                    Some(place) => {
-                        let dim = sums[i].unwrap_or(0);
-                        parts.push((place.start[dim], self.items[*p].inputs[0].clone()));
+    /// The item that an operand of `user` is, if nothing else needs it and it is read as it lies.
+    fn term(
+        &self,
+        input: &Input,
+        user: usize,
+        only: &impl Fn(usize, usize) -> bool,
+    ) -> Option<usize> {
+        let Input::Item(p, layout) = input else {
+            return None;
+        };
+        let term = &self.items[*p];
+        let alone = only(*p, user) && !term.root;
+        let whole = layout.is_whole() && term.shape == self.items[user].shape;
+        (alone && whole).then_some(*p)
+    }
+
+    /// What sum `i` consists of, if its parts are several and lie side by side.
+    fn parts(
+        &self,
+        i: usize,
+        sums: &[Option<(usize, bool)>],
+        only: &impl Fn(usize, usize) -> bool,
+    ) -> Option<Join> {
+        let dim = sums[i]?.0;
+        let (mut parts, mut other, mut left) = (Vec::new(), None, vec![i]);
+        while let Some(sum) = left.pop() {
+            for input in &self.items[sum].inputs {
+                match self.term(input, sum, only) {
+                    Some(p) if part_dim(&self.items[p]) == Some(dim) => {
+                        let start = placed(&self.items[p])?.start[dim];
+                        parts.push((start, self.items[p].inputs[0].clone()));
                     }
-                    None => left.push(*p),
+                    Some(p) if sums[p].is_some_and(|(d, _)| d == dim) => left.push(p),
+                    _ if other.is_none() => other = Some(input.clone()),
+                    _ => return None,
                 }
             }
         }
-        parts
+        parts.sort_by_key(|(start, _)| *start);
+        let first = parts.first()?.0;
+        let mut end = first;
+        for (start, input) in &parts {
+            if *start != end {
+                return None;
+            }
+            end += input.layout()?.shape[dim];
+        }
+        let parts: Vec<Input> = parts.into_iter().map(|(_, input)| input).collect();
+        (parts.len() > 1).then_some(Join {
+            dim,
+            first,
+            size: end - first,
+            parts,
+            other,
+        })
     }
 
     /// Makes item `i` a join where it is the copy of one, used by nothing else, with its dimensions in another order.
@@ -144,33 +176,78 @@ impl Graph {
     }
 }
 
-impl Item {
-    /// The join of some of a join's parts.
-    fn part(&self, inputs: &[Input], dim: usize) -> Item {
-        let size = |input: &Input| input.layout().map_or(0, |layout| layout.shape[dim]);
-        let mut dims = self.shape.to_vec();
-        dims[dim] = inputs.iter().map(size).sum();
-        Item {
+/// Parts that lie side by side, and what is added to them.
+struct Join {
+    dim: usize,
+    /// Where the first part begins, and how long all are together.
+    first: usize,
+    size: usize,
+    parts: Vec<Input>,
+    other: Option<Input>,
+}
+
+impl Join {
+    /// The item in place of `sum`; what it is made of goes to the end of `items`.
+    fn assemble(self, sum: Item, most: usize, items: &mut Vec<Item>) -> Item {
+        let (dim, shape) = (self.dim, sum.shape.clone());
+        let inner = |inputs: &[Input], op: Op, shape: Shape| Item {
+            op,
             inputs: inputs.into(),
-            shape: Shape::from(dims),
+            shape,
             root: false,
             home: None,
-            ..self.clone()
+            ..sum.clone()
+        };
+        let along = |size: usize| {
+            let mut dims = shape.to_vec();
+            dims[dim] = size;
+            Shape::from(dims)
+        };
+        let push = |item: Item, items: &mut Vec<Item>| {
+            let whole = Layout::contiguous(item.shape.clone());
+            items.push(item);
+            Input::Item(items.len() - 1, whole)
+        };
+        let mut parts = self.parts;
+        while parts.len() > most {
+            let size = |input: &Input| input.layout().map_or(0, |layout| layout.shape[dim]);
+            let steps = parts.chunks(most).map(|some| {
+                let shape = along(some.iter().map(size).sum());
+                push(inner(some, joined(dim), shape), items)
+            });
+            parts = steps.collect();
+        }
+        let mut made = inner(&parts, joined(dim), along(self.size));
+        if made.shape != shape {
+            let mut start = vec![0; shape.rank()];
+            start[dim] = self.first;
+            let place = Place {
+                shape: shape.clone(),
+                step: vec![1; start.len()],
+                start,
+            };
+            let op = Op::Operation {
+                op: AnyOperation::new(place),
+                part: 0,
+            };
+            let input = push(made, items);
+            made = inner(&[input], op, shape.clone());
+        }
+        if let Some(other) = self.other {
+            let input = push(made, items);
+            made = inner(&[other, input], Op::Map(MapOp::Add), shape);
+        }
+        Item {
+            root: sum.root,
+            home: sum.home,
+            ..made
         }
     }
 }
 
-/// The parts in order, if they fill `size` elements along `dim`.
-fn side_by_side(mut parts: Vec<Part>, dim: usize, size: usize) -> Option<Vec<Input>> {
-    parts.sort_by_key(|(start, _)| *start);
-    let mut end = 0;
-    for (start, input) in &parts {
-        if *start != end {
-            return None;
-        }
-        end += input.layout()?.shape[dim];
-    }
-    (end == size).then(|| parts.into_iter().map(|(_, input)| input).collect())
+/// The one dimension along which a part lies.
+fn part_dim(item: &Item) -> Option<usize> {
+    only_dim(placed(item)?, &item.inputs[0].layout()?.shape)
 }
 
 /// The dimension of a join.
