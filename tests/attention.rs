@@ -3,23 +3,10 @@
 
 mod devices;
 
-use devices::{assert_close, cpu, fill};
+use devices::{assert_close, cpu, fill, flash_gpu};
 use wgrad::autograd::grad;
 use wgrad::prelude::*;
 use wgrad::{AttentionOptions, KvCache, RotaryOptions};
-use wgrad_wgpu_backend::{AttentionChoice, WgpuBackend, WgpuOptions};
-
-/// A GPU that computes attention by its kernels, also where the CPU plays the GPU.
-fn flash_gpu() -> Option<Device> {
-    devices::gpu()?;
-    let backend = pollster::block_on(WgpuBackend::open(&WgpuOptions {
-        allow_software: true,
-        poison: true,
-        attention: AttentionChoice::Flash,
-        ..Default::default()
-    }));
-    Some(Device::new(backend.expect("a second device"), true))
-}
 
 fn everywhere() -> impl Iterator<Item = Device> {
     devices::all().into_iter().chain(flash_gpu())

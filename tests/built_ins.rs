@@ -3,7 +3,7 @@
 
 mod devices;
 
-use devices::{fill, open_gpu};
+use devices::fill;
 use wgrad::autograd::{grad, gradcheck};
 use wgrad::backend::ops::{self, Example};
 use wgrad::prelude::*;
@@ -29,7 +29,7 @@ const TYPES: [DType; 9] = [
 
 fn devices() -> Vec<Device> {
     let mut devices = vec![DeviceOptions::cpu().poison(true).open().unwrap()];
-    devices.extend(open_gpu(DeviceOptions::gpu().poison(true)));
+    devices.extend(devices::flash_gpu());
     devices
 }
 
@@ -247,7 +247,7 @@ fn kernels_of_the_cpu_give_what_references_give() {
 
 #[test]
 fn kernels_of_the_gpu_give_what_references_give() {
-    let Some(dev) = open_gpu(DeviceOptions::gpu().poison(true)) else {
+    let Some(dev) = devices::flash_gpu() else {
         return;
     };
     for example in all() {

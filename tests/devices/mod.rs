@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wgrad::{Device, DeviceOptions};
+use wgrad_wgpu_backend::{AttentionChoice, WgpuBackend, WgpuOptions};
 
 /// Opens a GPU of the test's own; `None` (said loudly) where there is none. With
 /// `WGRAD_REQUIRE_GPU=1` that is a failure.
@@ -31,6 +32,18 @@ pub fn open_gpu(options: DeviceOptions) -> Option<Device> {
 /// A fresh GPU with default options.
 pub fn gpu() -> Option<Device> {
     open_gpu(DeviceOptions::gpu())
+}
+
+/// A GPU that computes attention by its kernels, also where the CPU plays the GPU.
+pub fn flash_gpu() -> Option<Device> {
+    gpu()?;
+    let backend = pollster::block_on(WgpuBackend::open(&WgpuOptions {
+        allow_software: true,
+        poison: true,
+        attention: AttentionChoice::Flash,
+        ..Default::default()
+    }));
+    Some(Device::new(backend.expect("a second device"), true))
 }
 
 /// A fresh CPU device.
