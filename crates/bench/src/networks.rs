@@ -29,11 +29,13 @@ fn gradients(
         work,
         || {
             operands.iter().for_each(Tensor::zero_grad);
-            (f(&operands) * &gy).sum().backward()?;
+            // Somebody holds the loss, or it would not be computed.
+            let loss = (f(&operands) * &gy).sum();
+            loss.backward()?;
             b.wait()?;
-            Ok([operands[0].grad()?, operands[1].grad()?])
+            Ok([operands[0].grad()?, operands[1].grad()?, loss])
         },
-        |[first, second]| {
+        |[first, second, _]| {
             let [first, second] = [first.to_vec::<f32>()?, second.to_vec::<f32>()?];
             Ok((mean_abs(&first), Some(mean_abs(&second))))
         },

@@ -8,6 +8,44 @@ use crate::cursor::{Cursor, Walk};
 use crate::executor::{Context, Launchable};
 use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
 
+/// Shorter runs are gathered, so many elements together, and then go to their places one by one.
+const SHORT: usize = 16;
+const STAGED: usize = 512;
+
+/// Copies `n` dense elements to runs that lie a slab apart, from element `at` of the first on.
+type SpreadFn =
+    unsafe fn(from: *const u8, n: usize, run_at: (usize, usize), target: *mut u8, slab: usize);
+
+/// # Safety
+/// `from` is readable and the places are writable, both aligned to the element.
+unsafe fn spread<T: Copy>(
+    from: *const u8,
+    n: usize,
+    (run, mut at): (usize, usize),
+    target: *mut u8,
+    slab: usize,
+) {
+    let (from, mut target) = (from.cast::<T>(), target.cast::<T>());
+    for i in 0..n {
+        // SAFETY: the caller's promise.
+        unsafe { *target.wrapping_add(at) = *from.add(i) };
+        at += 1;
+        if at == run {
+            (at, target) = (0, target.wrapping_add(slab));
+        }
+    }
+}
+
+/// The loop for elements of `size` bytes.
+fn spread_of(size: usize) -> SpreadFn {
+    match size {
+        1 => spread::<u8>,
+        2 => spread::<u16>,
+        4 => spread::<u32>,
+        _ => spread::<u64>,
+    }
+}
+
 /// One input of a Concat: for each outer index a dense run of the output.
 struct Part {
     buffer: usize,
@@ -80,6 +118,21 @@ impl Launchable for Joined {
             parallel::for_ranges(numel >= PARALLEL_ELEMENTS, numel, 64, |start, end| {
                 let mut cursor = Cursor::new(&part.walk);
                 let mut position = start;
+                let spread = spread_of(self.size);
+                let mut staged = [0u64; STAGED];
+                while position < end && part.run < SHORT {
+                    let (outer, at) = (position / part.run, position % part.run);
+                    let n = STAGED.min(end - position);
+                    let place = outer * self.slab + part.start;
+                    let stage = staged.as_mut_ptr().cast::<u8>();
+                    // SAFETY: as below; the stage has room for elements of any size.
+                    unsafe {
+                        cursor.gather(source.start(), self.size, position, stage, n);
+                        let target = target.get().add(place * self.size);
+                        spread(stage, n, (part.run, at), target, self.slab);
+                    }
+                    position += n;
+                }
                 while position < end {
                     let (outer, at) = (position / part.run, position % part.run);
                     let n = (part.run - at).min(end - position);
