@@ -35,6 +35,8 @@ mod clip;
 mod descent;
 mod lamb;
 mod layerwise;
+// It waits for numbers, which browsers do not allow.
+#[cfg(not(target_arch = "wasm32"))]
 mod lbfgs;
 mod lion;
 mod muon;
@@ -57,6 +59,7 @@ pub use clip::{clip_grad_norm, clip_grad_value};
 pub use descent::{Descent, Group, Hyperparameters};
 pub use lamb::{Lamb, LambOptions};
 pub use layerwise::{Layerwise, LayerwiseRule};
+#[cfg(not(target_arch = "wasm32"))]
 pub use lbfgs::{Lbfgs, LbfgsOptions, LineSearch};
 pub use lion::{Lion, LionOptions};
 pub use muon::{Muon, MuonOptions};
