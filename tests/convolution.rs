@@ -107,6 +107,10 @@ fn large_convolutions_are_right() {
             ([1, 40, 33, 31], [70, 40, 3, 3], 2),
             ([3, 16, 20, 20], [16, 16, 7, 7], 1),
             ([1, 130, 9, 9], [130, 130, 1, 1], 1),
+            // Few channels, which are few rows of products with rows that are long, and phases of them.
+            ([2, 3, 31, 37], [5, 3, 5, 5], 1),
+            ([2, 8, 40, 45], [7, 8, 7, 7], 2),
+            ([1, 1, 20, 300], [4, 1, 3, 3], 1),
         ] {
             let gradients = |dev: &Device, dtype: DType| -> Vec<Vec<f64>> {
                 let x = tensor(1, &x, dev).to_dtype(dtype).detach().requires_grad();

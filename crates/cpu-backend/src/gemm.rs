@@ -152,15 +152,12 @@ impl Gemm<'_> {
     /// Whether B is to be packed before blocks of C are computed.
     pub fn packs_b(&self) -> bool {
         let size = self.k * self.n;
-        let direct = if self.is_of_few_rows() {
-            true
-        } else if self.m <= VECTOR_ROWS {
-            false
-        } else {
-            self.b.strides.is_some_and(|(_, along)| along == 1)
+        let small = || {
+            self.m > VECTOR_ROWS
+                && self.b.strides.is_some_and(|(_, along)| along == 1)
                 && (size <= DIRECT_B || (self.m <= SHALLOW_ROWS && size <= DIRECT_B_SHALLOW))
         };
-        !direct
+        !self.is_of_few_rows() && !small()
     }
 
     /// How many columns are packed and computed at a time, a multiple of a tile's.

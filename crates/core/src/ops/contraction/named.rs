@@ -173,8 +173,7 @@ impl Arrangement {
         }
     }
 
-    /// Whether an operand is repeated along the batch, or the rows or columns are none though there are names
-    /// for them.
+    /// Whether an operand is repeated along the batch.
     fn spreads(&self, a: &Names, b: &Names) -> bool {
         self.batch.iter().any(|n| !a.contains(n) || !b.contains(n))
     }
