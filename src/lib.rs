@@ -74,10 +74,14 @@ pub struct Guides;
 /// The version of wgpu that [`from_wgpu`] takes its arguments from.
 #[cfg(feature = "gpu")]
 pub use wgpu;
+#[cfg(feature = "data")]
+pub use wgrad_data as data;
 #[cfg(feature = "nn")]
 pub use wgrad_nn as nn;
 #[cfg(feature = "nn")]
 pub use wgrad_nn::optim;
+#[cfg(feature = "train")]
+pub use wgrad_train as train;
 
 /// What most programs need: `use wgrad::prelude::*;`
 pub mod prelude {

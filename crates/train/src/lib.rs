@@ -1,0 +1,1 @@
+//! Training: metrics, and what a training loop needs around its steps.
