@@ -192,6 +192,64 @@ impl<E: Element> Array<E> {
             values,
         })
     }
+
+    /// Arrays of one rank as the rows of one, each filled up at its ends to the largest size in each dimension.
+    ///
+    /// ```
+    /// use wgrad::data::Array;
+    ///
+    /// let (a, b) = (Array::from(vec![1, 2, 3]), Array::from(vec![4]));
+    /// let both = Array::stack_padded([&a, &b], 0)?;
+    /// assert_eq!(both.dims(), [2, 3]);
+    /// assert_eq!(both.values(), [1, 2, 3, 4, 0, 0]);
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] where their ranks differ.
+    #[track_caller]
+    pub fn stack_padded<'a>(
+        arrays: impl IntoIterator<Item = &'a Array<E>>,
+        value: E,
+    ) -> Result<Array<E>> {
+        let arrays: Vec<&Array<E>> = arrays.into_iter().collect();
+        let mut largest = arrays.first().map_or(Vec::new(), |a| a.dims().to_vec());
+        for (at, array) in arrays.iter().enumerate() {
+            if array.dims().len() != largest.len() {
+                return Err(unequal(at, &largest, array.dims(), Place::caller()));
+            }
+            for (size, &other) in largest.iter_mut().zip(array.dims()) {
+                *size = other.max(*size);
+            }
+        }
+        let row: usize = largest.iter().product();
+        let dims = std::iter::once(arrays.len()).chain(largest.iter().copied());
+        let mut all = Array::full(value, dims.collect::<Shape>());
+        for (array, to) in arrays.iter().zip(all.values.chunks_exact_mut(row.max(1))) {
+            place(&array.values, array.dims(), to, &largest);
+        }
+        Ok(all)
+    }
+}
+
+/// Writes an array into the corner of a larger one.
+fn place<E: Element>(from: &[E], dims: &[usize], to: &mut [E], sizes: &[usize]) {
+    let (Some((&n, inner)), Some((_, inner_sizes))) = (dims.split_first(), sizes.split_first())
+    else {
+        to.copy_from_slice(from);
+        return;
+    };
+    let (part, step): (usize, usize) = (inner.iter().product(), inner_sizes.iter().product());
+    if part == 0 {
+        return;
+    }
+    for (from, to) in from
+        .chunks_exact(part)
+        .zip(to.chunks_exact_mut(step))
+        .take(n)
+    {
+        place(from, inner, to, inner_sizes);
+    }
 }
 
 #[cold]
