@@ -16,6 +16,7 @@ mod set;
 pub mod sets;
 pub mod split;
 mod stream;
+pub mod transform;
 
 pub use array::Array;
 pub use batch::{Batch, Batches, MappedBatches};
