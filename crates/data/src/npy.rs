@@ -59,8 +59,7 @@ pub fn save(path: impl AsRef<Path>, tensor: &Tensor) -> Result<()> {
 /// As [`save`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn save_array<E: Element>(path: impl AsRef<Path>, array: &Array<E>) -> Result<()> {
-    let mut bytes = Vec::new();
-    E::extend_bytes(array.values(), &mut bytes);
+    let bytes = E::bytes(array.values());
     let name = path.as_ref().display().to_string();
     wgrad_files::replace(path, &encoded(bytes, E::DTYPE, array.shape(), &name)?)
 }
@@ -100,11 +99,11 @@ pub fn decode_array<E: Element>(bytes: &[u8], name: &str) -> Result<Array<E>> {
 /// As [`save`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn encode(tensor: &Tensor, name: &str) -> Result<Vec<u8>> {
-    encoded(tensor.to_bytes()?, tensor.dtype()?, &tensor.shape()?, name)
+    encoded(&tensor.to_bytes()?, tensor.dtype()?, &tensor.shape()?, name)
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-fn encoded(data: Vec<u8>, dtype: DType, shape: &Shape, name: &str) -> Result<Vec<u8>> {
+fn encoded(data: &[u8], dtype: DType, shape: &Shape, name: &str) -> Result<Vec<u8>> {
     let Some((descr, _)) = TYPES.iter().find(|(_, kind)| kind.dtype() == dtype) else {
         let problem = format!("NumPy has no {dtype}; convert to f32 first");
         return Err(file_error(name, problem));
@@ -126,7 +125,7 @@ fn encoded(data: Vec<u8>, dtype: DType, shape: &Shape, name: &str) -> Result<Vec
     file.extend([1, 0]);
     file.extend((header.len() as u16).to_le_bytes()); // 32 dimensions are 700 bytes at most
     file.extend(header.into_bytes());
-    file.extend(data);
+    file.extend_from_slice(data);
     Ok(file)
 }
 
