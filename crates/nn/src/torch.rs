@@ -106,6 +106,13 @@ pub fn load_state_dict(path: impl AsRef<Path>, device: &Device) -> Result<StateD
 
 /// [`load`] of a file's bytes; `name` stands for the file in errors.
 ///
+/// ```
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// let error = wgrad_nn::torch::decode(b"pickle", "x.pt", &dev).unwrap_err();
+/// assert_eq!(error.to_string(), "x.pt: too short for a zip archive");
+/// ```
+///
 /// # Errors
 /// As `load`.
 pub fn decode(bytes: &[u8], name: &str, device: &Device) -> Result<TorchValue> {
@@ -209,6 +216,18 @@ impl TorchValue {
 
     /// All tensors in this value by name: in dictionaries and lists within, keys and places are joined by dots
     /// (`state.0.exp_avg`). Of a module, its parameters and buffers under the names of its `state_dict()`.
+    ///
+    /// ```
+    /// # let dev = wgrad_core::Device::new(
+    /// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+    /// use wgrad_core::Tensor;
+    /// use wgrad_nn::torch::TorchValue::{self, Dict, List, Text};
+    ///
+    /// let tensor = TorchValue::Tensor(Tensor::ones([2], &dev));
+    /// let value = Dict(vec![(Text("layers".into()), List(vec![tensor]))]);
+    /// assert_eq!(value.state_dict()?.keys().collect::<Vec<_>>(), ["layers.0"]);
+    /// # Ok::<(), wgrad_core::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::Load`](wgrad_core::Error::Load) where there is no tensor.
