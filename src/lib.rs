@@ -44,7 +44,8 @@ pub use wgrad_core::{
     Number, Operation, PadMode, Place, Profile, Progression, RandomState, RecurrenceOptions,
     Reduction, Resampling, ReshapeTo, Result, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce,
     Shape, Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UnpoolOptions,
-    UpdateRule, Updater, Wgsl, WgslVariable, no_grad, result_type, s,
+    UpdateRule, Updater, Wgsl, WgslVariable, autocast, autocast_disabled, autocast_dtype, no_grad,
+    result_type, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
@@ -68,8 +69,24 @@ pub mod backend {
 
 /// The programs of the guides run as documentation tests.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/guide/adding-an-operation.md")]
-pub struct Guides;
+mod guides {
+    macro_rules! guides {
+        ($($name:ident $file:literal)*) => {
+            $(#[doc = include_str!(concat!("../docs/guide/", $file))] pub struct $name;)*
+        };
+    }
+    guides! {
+        AddingAnOperation "adding-an-operation.md"
+        Autograd "autograd.md"
+        FromPytorch "from-pytorch.md"
+        GettingStarted "getting-started.md"
+        Losses "losses.md"
+        Performance "performance.md"
+        Saving "saving.md"
+        Tensors "tensors.md"
+        Training "training.md"
+    }
+}
 
 /// The version of wgpu that [`from_wgpu`] takes its arguments from.
 #[cfg(feature = "gpu")]
@@ -78,6 +95,8 @@ pub use wgpu;
 pub use wgrad_data as data;
 #[cfg(feature = "nn")]
 pub use wgrad_nn as nn;
+#[cfg(feature = "nn")]
+pub use wgrad_nn::amp;
 #[cfg(feature = "nn")]
 pub use wgrad_nn::optim;
 /// The trainer. It waits for numbers, which browsers do not allow.
@@ -90,7 +109,7 @@ pub mod prelude {
     pub use crate::{
         AvgPoolOptions, ConvOptions, ConvPadding, ConvTransposeOptions, CrossEntropyOptions, DType,
         Device, DeviceOptions, Ellipsis, Error, GradOptions, LpPoolOptions, MaxPoolOptions,
-        NewAxis, PadMode, Reduction, Result, Shape, Tensor, UnpoolOptions, no_grad, s,
+        NewAxis, PadMode, Reduction, Result, Shape, Tensor, UnpoolOptions, autocast, no_grad, s,
     };
     #[cfg(feature = "data")]
     pub use wgrad_data::Batch;

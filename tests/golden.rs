@@ -4,12 +4,14 @@
 //! `golden/generate.py` makes the files, `golden/cases.py` describes them. A domain has a module beside its files,
 //! which maps an operation's name to its call. `WGRAD_GOLDEN=atan2` or `=order` walks one operation or domain.
 //! A GPU walks a sample, since each form is a kernel to compile: another one each time, by `WGRAD_GOLDEN_SEED`
-//! (printed); with `WGRAD_GOLDEN_ALL=1` all.
+//! (printed); with `WGRAD_GOLDEN_ALL=1` all. `golden/autocast.rs` has the types inside of `autocast`.
 
 mod devices;
 
 #[path = "golden/attention.rs"]
 mod attention;
+#[path = "golden/autocast.rs"]
+mod autocast;
 #[path = "golden/check.rs"]
 mod check;
 #[path = "golden/convolution.rs"]

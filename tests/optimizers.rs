@@ -17,12 +17,26 @@ mod formulas;
 #[path = "optimizers/lbfgs.rs"]
 mod lbfgs;
 
-use course::{close, golden, params, places, set_gradients, values};
+use course::{advance, close, golden, params, places, set_gradients, skipped, unscaled, values};
 use wgrad::optim::*;
 use wgrad::prelude::*;
 
+/// How a step is made.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Plain,
+    /// By a `GradScaler`, with a step before every third whose gradients are infinite or NaN, and which must be
+    /// skipped: nothing of the course may change.
+    Scaled,
+}
+
 /// A hundred steps of an optimizer of two groups, compared after 1, 10 and 100 of them.
 fn follow(name: &str, make: &dyn Fn(Vec<Tensor>, Vec<Tensor>) -> Box<dyn Optimizer>) {
+    follow_by(Way::Plain, name, make);
+    follow_by(Way::Scaled, name, make);
+}
+
+fn follow_by(way: Way, name: &str, make: &dyn Fn(Vec<Tensor>, Vec<Tensor>) -> Box<dyn Optimizer>) {
     let golden = golden(name);
     for (dev, dtype, tolerance) in places() {
         let params = params(&dev, dtype);
@@ -34,9 +48,18 @@ fn follow(name: &str, make: &dyn Fn(Vec<Tensor>, Vec<Tensor>) -> Box<dyn Optimiz
         } else {
             10
         };
+        let mut scaler = unscaled(&dev);
+        let mut reads = dev.stats().reads;
         for step in 0..steps {
+            if way == Way::Scaled && step % 3 == 0 {
+                skipped(&mut scaler, &mut *optimizer, step);
+            }
             set_gradients(&params, step, dtype);
-            optimizer.step().unwrap();
+            match way {
+                Way::Plain => optimizer.step().unwrap(),
+                Way::Scaled => advance(&mut scaler, &mut *optimizer),
+            }
+            assert_eq!(dev.stats().reads, reads, "{name} reads");
             if [1, 10, 100].contains(&(step + 1)) {
                 let mut got: Vec<f64> = params.iter().flat_map(values).collect();
                 if name.starts_with("asgd") {
@@ -49,6 +72,7 @@ fn follow(name: &str, make: &dyn Fn(Vec<Tensor>, Vec<Tensor>) -> Box<dyn Optimiz
                 }
                 let what = format!("{name} of {dtype} on {} after {}", dev.name(), step + 1);
                 close(&got, checked.next().unwrap(), tolerance, &what);
+                reads = dev.stats().reads;
             }
         }
     }

@@ -5,8 +5,11 @@
 // which is `param` itself where the old ones need not stay; else (`keep`) the first launch also copies what no
 // segment covers. States are updated in place.
 //
+// Where the device decides on the step (`decided`), `control` holds a flag, which leaves everything as it is, and the
+// first `read` numbers of each segment.
+//
 // Varies: segments (how many), keep, numbers (how many), states (how many), program (text), values (the registers
-// that hold its results).
+// that hold its results), decided, read (how many), first (where the numbers of the first segment are).
 
 struct Segment {
     found: bool,
@@ -22,7 +25,11 @@ fn segment_of(i: u32) -> Segment {
     if i >= {{of}}start && i < {{of}}end {
         s.found = true;
         #for number in range(numbers)
+        #if number < read
+        s.n{{number}} = load_control({{first + k * read + number}}u);
+        #else
         s.n{{number}} = {{of}}n{{number}};
+        #endif
         #endfor
     }
     #endfor
@@ -39,6 +46,14 @@ fn main(
     if i >= params.n {
         return;
     }
+    #if decided
+    if load_control(0u) != 0.0 {
+        #if keep
+        store4_goal(i, load4_param(i));
+        #endif
+        return;
+    }
+    #endif
     let s = segment_of(i);
     if !s.found {
         #if keep

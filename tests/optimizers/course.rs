@@ -1,5 +1,6 @@
 //! Parameters, gradients and what they should become.
 
+use wgrad::optim::Optimizer;
 use wgrad::prelude::*;
 
 use super::devices;
@@ -72,4 +73,37 @@ pub fn close(got: &[f64], want: &[f64], tolerance: f64, what: &str) {
         let error = (g - w).abs() / w.abs().max(1.0);
         assert!(error <= tolerance, "{what}, element {i}: {g}, not {w}");
     }
+}
+
+/// A scaler for gradients of losses that were not scaled.
+pub fn unscaled(dev: &Device) -> GradScaler {
+    let options = GradScalerOptions {
+        init_scale: 1.0,
+        backoff_factor: 1.0,
+        ..Default::default()
+    };
+    GradScaler::new(dev, options)
+}
+
+/// A step by a scaler.
+pub fn advance(scaler: &mut GradScaler, optimizer: &mut dyn Optimizer) {
+    scaler.step(optimizer).unwrap();
+    scaler.update().unwrap();
+}
+
+/// A step whose gradients are no numbers, so that it must be skipped.
+pub fn skipped(scaler: &mut GradScaler, optimizer: &mut dyn Optimizer, step: u64) {
+    let bad = if step % 2 == 0 {
+        f64::INFINITY
+    } else {
+        f64::NAN
+    };
+    let last = optimizer.parameters().len() - 1;
+    for (i, p) in optimizer.parameters().iter().enumerate() {
+        // One parameter is enough.
+        let grad = p.detach().zeros_like();
+        let grad = if i == last { grad + bad } else { grad };
+        p.set_grad(&grad).unwrap();
+    }
+    advance(scaler, optimizer);
 }

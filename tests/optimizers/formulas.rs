@@ -3,7 +3,7 @@
 use wgrad::optim::*;
 use wgrad::prelude::*;
 
-use super::course::{close, numbers, params, places, tensor, values};
+use super::course::{advance, close, numbers, params, places, skipped, tensor, unscaled, values};
 use super::devices;
 
 /// Follows a formula in f64 for 30 steps.
@@ -26,16 +26,25 @@ fn formula<O: Optimizer>(
         }
         course.push(wanted.concat());
     }
-    for (dev, dtype, tolerance) in places() {
-        let all = params(&dev, dtype);
+    let both = |place| [(place, false), (place, true)];
+    for ((dev, dtype, tolerance), scaled) in places().iter().flat_map(both) {
+        let (dtype, tolerance) = (*dtype, *tolerance);
+        let all = params(dev, dtype);
         let params: Vec<Tensor> = chosen.iter().map(|&i| all[i].clone()).collect();
         let mut optimizer = make(params.clone());
+        let mut scaler = unscaled(dev);
         for (step, wanted) in course.iter().enumerate() {
+            if scaled && step % 3 == 0 {
+                skipped(&mut scaler, &mut optimizer, step as u64);
+            }
             for (k, &i) in chosen.iter().enumerate() {
-                let grad = tensor(100 * (step as u64 + 1) + i as u64, i, &dev, dtype);
+                let grad = tensor(100 * (step as u64 + 1) + i as u64, i, dev, dtype);
                 params[k].set_grad(&grad).unwrap();
             }
-            optimizer.step().unwrap();
+            match scaled {
+                false => optimizer.step().unwrap(),
+                true => advance(&mut scaler, &mut optimizer),
+            }
             let got: Vec<f64> = params.iter().flat_map(values).collect();
             let what = format!("{dtype} on {} after {}", dev.name(), step + 1);
             close(&got, wanted, tolerance, &what);

@@ -28,6 +28,7 @@ pub(crate) use self::hooks::Hooks;
 use self::tape::release;
 pub(crate) use self::tape::{Context, Entry, Grads, History, Saves, track, tracks};
 pub use self::tape::{is_grad_enabled, no_grad, with_grad};
+use crate::autocast::suspended;
 use crate::tensor::create;
 use crate::tensor::device::lock;
 use crate::tensor::{Inner, Tensor, Value};
@@ -369,9 +370,12 @@ fn differentiate(
         });
     };
     let keep = options.retain_graph || options.create_graph;
-    with_grad(options.create_graph, || {
-        let seed = seed(op, &value, gradient, place)?;
-        walk(op, root, seed, keep, wanted, place)
+    // Derivatives take their operands as they are, wherever they are asked for.
+    suspended(|| {
+        with_grad(options.create_graph, || {
+            let seed = seed(op, &value, gradient, place)?;
+            walk(op, root, seed, keep, wanted, place)
+        })
     })
 }
 

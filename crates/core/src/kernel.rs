@@ -188,6 +188,10 @@ pub enum Kernel {
     ///
     /// Scalars per segment: `start` and `end`, the element range (multiples of 4), then those of the program.
     /// Elements outside all segments keep their values (where `target` is not `param`, they are copied).
+    ///
+    /// With `control` numbers come from the device: the buffer holds, in the arenas' type, a flag and then the numbers
+    /// of each segment, in whose place the scalars mean nothing (constants behind them do). Where the flag is not 0,
+    /// nothing changes: states stay, and the target is the parameters.
     Update {
         /// What it is called.
         name: &'static str,
@@ -208,7 +212,18 @@ pub enum Kernel {
         states: Vec<usize>,
         /// How many segments.
         segments: usize,
+        /// The flag and the numbers, where the device decides.
+        control: Option<Control>,
     },
+}
+
+/// What a step's flag and numbers are read from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Control {
+    /// The buffer, of `1 + segments * numbers` elements.
+    pub buffer: usize,
+    /// How many of a segment's scalars are read from it.
+    pub numbers: usize,
 }
 
 impl Kernel {

@@ -17,6 +17,7 @@
 //! - `operation`: what a structured operation is. `ops`: what a user calls. Of the rooms below only `tensor`
 //!   knows some of them, for its constructors and the derivatives of its views.
 
+mod autocast;
 pub mod autograd;
 mod fusion;
 mod kernel;
@@ -29,6 +30,7 @@ mod tensor;
 mod types;
 mod update;
 
+pub use autocast::{autocast, autocast_disabled, autocast_dtype};
 #[cfg(not(target_arch = "wasm32"))]
 pub use autograd::gradcheck::{gradcheck, gradgradcheck};
 pub use autograd::{GradOptions, no_grad};

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::kernel::backend::{Binding, Buffer};
-use crate::kernel::{Kernel, ScalarBits};
+use crate::kernel::{Control, Kernel, ScalarBits};
 use crate::record::node::{Node, State};
 use crate::tensor::device::Open;
 use crate::types::dtype::DType;
@@ -48,6 +48,8 @@ pub(crate) struct ArenaUpdate {
     pub placed: Vec<bool>,
     pub scalars: Vec<ScalarBits>,
     pub segments: usize,
+    /// Flag and numbers of the segments, where the device decides.
+    pub control: Option<Arc<Node>>,
     /// Whether someone holds an old value, so that the result goes to a new buffer.
     pub fresh: bool,
     pub target: Option<Buffer>,
@@ -92,7 +94,10 @@ impl ArenaUpdate {
     }
 
     /// The kernel over the plan's buffers.
-    pub fn kernel(&self, buffers: &HashMap<Role, usize>) -> Option<Kernel> {
+    pub fn kernel(&self, buffers: &HashMap<Role, usize>, control: Option<usize>) -> Option<Kernel> {
+        if control.is_none() != self.control.is_none() {
+            return None;
+        }
         let (&param, &grad) = (buffers.get(&Role::Param)?, buffers.get(&Role::Grad)?);
         let target = buffers.get(&Role::Target).copied().unwrap_or(param);
         let states = (0..self.states.len()).map(|i| buffers.get(&Role::State(i)).copied());
@@ -106,6 +111,10 @@ impl ArenaUpdate {
             grad,
             states: states.collect::<Option<_>>()?,
             segments: self.segments,
+            control: control.map(|buffer| Control {
+                buffer,
+                numbers: self.rule.numbers(),
+            }),
         })
     }
 }
@@ -117,9 +126,10 @@ impl Update {
 
     /// The nodes whose results the update uses.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.arenas
-            .iter()
-            .flat_map(|a| a.values.iter().chain(a.grads.iter().map(|(g, _, _)| g)))
+        self.arenas.iter().flat_map(|a| {
+            let grads = a.grads.iter().map(|(grad, _, _)| grad);
+            a.values.iter().chain(grads).chain(&a.control)
+        })
     }
 
     /// Why a value or a gradient cannot be computed, if one is no part of the run.
@@ -201,6 +211,8 @@ impl Update {
             key.push(1 << 62 | fresh << 4 | arena.dtype as u64);
             key.extend_from_slice(arena.rule.key());
             key.extend([arena.bytes as u64, arena.segments as u64]);
+            let control = arena.control.as_ref();
+            key.push(control.map_or(0, |node| 1 + u64::from(index(node).unwrap_or(u32::MAX))));
             key.extend([allocation(arena.param.id()), allocation(arena.grad.id())]);
             for ((grad, offset, bytes), placed) in arena.grads.iter().zip(&arena.placed) {
                 let at = u64::from(index(grad).unwrap_or(u32::MAX));

@@ -312,6 +312,7 @@ fn main() {
         grad: 1,
         states: vec![2, 3],
         segments: 1,
+        control: None,
     };
     let mut scalars = vec![ScalarBits::integer(0), ScalarBits::integer(len as i64)];
     scalars.extend([0.9, 0.1, 0.999, 0.001, 1e-3, 1.0, 1e-8].map(ScalarBits::float));

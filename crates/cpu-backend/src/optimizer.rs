@@ -1,7 +1,7 @@
 //! Optimizers' steps over whole arenas: the loop that comes with the rule, block by block.
 
 use smallvec::SmallVec;
-use wgrad_core::{CompiledUpdate, DType, Kernel, ScalarBits, UpdateBlock};
+use wgrad_core::{CompiledUpdate, Control, DType, Kernel, ScalarBits, UpdateBlock};
 
 use crate::executor::{Checker, Context, Launchable};
 use crate::interpreter::{BLOCK, Bound};
@@ -20,6 +20,7 @@ pub(crate) struct Optimizer {
     /// Scalars of a segment: its range, and the program's.
     width: usize,
     segments: usize,
+    control: Option<Control>,
 }
 
 /// Most states of a rule.
@@ -39,6 +40,7 @@ impl Optimizer {
             grad,
             states,
             segments,
+            control,
             ..
         } = kernel
         else {
@@ -59,6 +61,12 @@ impl Optimizer {
         for &buffer in [param, target, grad].into_iter().chain(states) {
             checker.elements(buffer, dtype, *len)?;
         }
+        if let Some(control) = control {
+            if control.numbers > program.scalars.len() {
+                return Err("an optimizer's step with too many numbers".to_string());
+            }
+            checker.elements(control.buffer, dtype, 1 + segments * control.numbers)?;
+        }
         Ok(Optimizer {
             compiled: compiled.clone(),
             dtype,
@@ -69,6 +77,7 @@ impl Optimizer {
             states: states.clone(),
             width: 2 + program.scalars.len(),
             segments: *segments,
+            control: *control,
         })
     }
 
@@ -167,14 +176,60 @@ impl Launchable for Optimizer {
             start(a) + bytes <= start(b) || start(b) + bytes <= start(a) || bytes == 0
         };
         let written = || [self.target].into_iter().chain(self.states.iter().copied());
+        let beside = |w: usize| {
+            self.control.is_none_or(|control| {
+                let count = 1 + self.segments * control.numbers;
+                let (own, end) = (start(control.buffer), count * self.dtype.size());
+                start(w) + bytes <= own || own + end <= start(w) || bytes == 0
+            })
+        };
         written().enumerate().all(|(i, w)| {
-            apart(w, self.grad)
+            beside(w)
+                && apart(w, self.grad)
                 && (apart(w, self.param) || (i == 0 && start(w) == start(self.param)))
                 && written().skip(i + 1).all(|other| apart(w, other))
         })
     }
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+        let Some(control) = self.control else {
+            return self.step(context, scalars);
+        };
+        let (flag, numbers) = match self.dtype {
+            DType::F64 => self.decided::<f64>(context.buffers, control, |x| x),
+            _ => self.decided::<f32>(context.buffers, control, f64::from),
+        };
+        if flag != 0.0 {
+            self.copy(context.buffers, 0, self.len);
+            return None;
+        }
+        let mut scalars: SmallVec<[ScalarBits; 16]> = scalars.into();
+        let segments = scalars.chunks_exact_mut(self.width);
+        for (segment, own) in segments.zip(numbers.chunks(control.numbers.max(1))) {
+            for (scalar, &number) in segment[2..].iter_mut().zip(own) {
+                *scalar = ScalarBits::float(number);
+            }
+        }
+        self.step(context, &scalars)
+    }
+}
+
+impl Optimizer {
+    /// The flag and the numbers that the device decided on.
+    fn decided<E: Copy>(
+        &self,
+        buffers: &[Bound],
+        control: Control,
+        wide: impl Fn(E) -> f64,
+    ) -> (f64, Vec<f64>) {
+        let count = 1 + self.segments * control.numbers;
+        // SAFETY: the buffer was checked to have them, and nothing writes to it (`admits`).
+        let read: &[E] = unsafe { elements(buffers[control.buffer], 0, count) };
+        let numbers = read[1..].iter().map(|&x| wide(x)).collect();
+        (wide(read[0]), numbers)
+    }
+
+    fn step(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
         let (buffers, width) = (context.buffers, self.width);
         let ranges = self.ranges(scalars);
         let own = |segment: usize| &scalars[segment * width..(segment + 1) * width];

@@ -70,6 +70,7 @@ fn kernel(rule: &UpdateRule, dtype: DType, target: usize, segments: usize) -> Ke
         grad: 1,
         states: (2..2 + rule.states().len()).collect(),
         segments,
+        control: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wgrad_core::{Error, Place, Result, Target, Tensor};
+use wgrad_core::{Error, Place, Result, Target, Tensor, autocast_disabled};
 use wgrad_derive::Module;
 
 use crate::hooks;
@@ -90,24 +90,29 @@ impl Bilinear {
                 let op = "bilinear";
                 return Err(Error::Shape { op, problem, place });
             }
-            // [.., in1] by [in1, out in2], then each [out, in2] by the second.
-            let weight = self.weight.permute([1, 0, 2]).reshape([in1, out * in2]);
             let rows = left.numel() / in1.max(1);
-            let half = a
-                .reshape([rows, in1])
-                .matmul(&weight)
-                .reshape([rows, out, in2]);
-            let y = half.matmul(&b.reshape([rows, in2, 1])).squeeze(-1);
-            let y = match &self.bias {
-                Some(bias) => y + bias,
-                None => y,
-            };
+            // As torch's, it promotes its operands and narrows none inside of autocast.
+            let y = autocast_disabled(|| self.of_rows(rows, a, b));
             let mut shape = left.to_vec();
             if let Some(last) = shape.last_mut() {
                 *last = out;
             }
             y.reshape(shape).checked()
         })
+    }
+
+    /// `[rows, out]` of `rows` rows.
+    fn of_rows(&self, rows: usize, a: &Tensor, b: &Tensor) -> Tensor {
+        let [out, in1, in2] = self.size;
+        // [.., in1] by [in1, out in2], then each [out, in2] by the second.
+        let weight = self.weight.permute([1, 0, 2]).reshape([in1, out * in2]);
+        let half = a.reshape([rows, in1]).matmul(&weight);
+        let half = half.reshape([rows, out, in2]);
+        let y = half.matmul(&b.reshape([rows, in2, 1])).squeeze(-1);
+        match &self.bias {
+            Some(bias) => y + bias,
+            None => y,
+        }
     }
 }
 

@@ -31,6 +31,7 @@
 //! ```
 
 mod activation;
+pub mod amp;
 mod attention;
 mod batch_norm;
 mod bilinear;
@@ -102,6 +103,7 @@ pub use wgrad_derive::Module;
 pub mod prelude {
     pub use crate as nn;
     pub use crate::Match::{Loose, Strict};
+    pub use crate::amp::{GradScaler, GradScalerOptions};
     pub use crate::optim::{
         self, Adam, AdamOptions, AdamW, AdamWOptions, Group, Optimizer, Sgd, SgdOptions,
         clip_grad_norm,

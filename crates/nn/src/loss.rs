@@ -23,7 +23,10 @@ mod margin;
 mod penalty;
 mod regression;
 
-use wgrad_core::{CrossEntropyOptions, Device, Error, Place, Reduction, Result, Shape, Tensor};
+use wgrad_core::{
+    CrossEntropyOptions, DType, Device, Error, Place, Reduction, Result, Shape, Tensor,
+    autocast_disabled,
+};
 
 pub use binary::{
     BceLogitsOptions, BceOptions, FocalOptions, binary_cross_entropy, binary_cross_entropy_with,
@@ -146,26 +149,33 @@ fn computed(
     operands: &[&Tensor],
     loss: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
 ) -> Tensor {
-    place.hold(|| {
-        let result = (|| {
-            let mut dtype = None;
-            for operand in operands {
-                let own = operand.dtype()?;
-                dtype = Some(dtype.map_or(own, |known: wgrad_core::DType| known.promote(own)));
-            }
-            let dtype = dtype.unwrap_or(wgrad_core::DType::F32);
-            if !dtype.is_float() {
-                let problem = format!("takes floats, not {dtype}; convert them with to_dtype");
-                return Err(Error::DType { op, problem, place });
-            }
-            let wide = operands.iter().map(|x| x.to_dtype(dtype.compute()));
-            let results = loss(&wide.collect::<Vec<_>>())?;
-            let first = results.into_iter().next();
-            let empty = || shape_error(op, "there are no operands".into(), place);
-            first.ok_or_else(empty)?.to_dtype(dtype).checked()
-        })();
-        result.unwrap_or_else(failed)
-    })
+    // Inside of autocast a loss is of f32, and what it is put together from takes its operands as they are.
+    let operands: Vec<Tensor> = operands.iter().map(|x| x.widened()).collect();
+    let result = place.hold(|| autocast_disabled(|| in_compute_type(op, place, &operands, loss)));
+    result.unwrap_or_else(failed)
+}
+
+fn in_compute_type(
+    op: &'static str,
+    place: Place,
+    operands: &[Tensor],
+    loss: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
+) -> Result<Tensor> {
+    let mut dtype = None;
+    for operand in operands {
+        let own = operand.dtype()?;
+        dtype = Some(dtype.map_or(own, |known: DType| known.promote(own)));
+    }
+    let dtype = dtype.unwrap_or(DType::F32);
+    if !dtype.is_float() {
+        let problem = format!("takes floats, not {dtype}; convert them with to_dtype");
+        return Err(Error::DType { op, problem, place });
+    }
+    let wide = operands.iter().map(|x| x.to_dtype(dtype.compute()));
+    let results = loss(&wide.collect::<Vec<_>>())?;
+    let first = results.into_iter().next();
+    let empty = || shape_error(op, "there are no operands".into(), place);
+    first.ok_or_else(empty)?.to_dtype(dtype).checked()
 }
 
 /// A tensor that carries an error.

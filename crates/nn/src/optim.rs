@@ -32,6 +32,7 @@ mod adamax;
 mod asgd;
 mod averaging;
 mod clip;
+mod clock;
 mod descent;
 mod lamb;
 mod layerwise;
@@ -42,6 +43,7 @@ mod lion;
 mod muon;
 mod nadam;
 mod options;
+mod quantity;
 mod radam;
 mod rmsprop;
 mod rprop;
@@ -65,12 +67,15 @@ pub use lion::{Lion, LionOptions};
 pub use muon::{Muon, MuonOptions};
 pub use nadam::{NAdam, NAdamOptions};
 pub use options::Named;
+pub use quantity::Quantity;
 pub use radam::{RAdam, RAdamOptions};
 pub use rmsprop::{RmsProp, RmsPropForm, RmsPropOptions};
 pub use rprop::{Rprop, RpropOptions};
 pub use sgd::{Sgd, SgdForm, SgdOptions};
 pub use state::OptimizerState;
 
+#[cfg(target_arch = "wasm32")]
+use wgrad_core::Error;
 use wgrad_core::{Result, Tensor};
 
 /// What every optimizer can do.
@@ -83,6 +88,38 @@ pub trait Optimizer {
     /// parameters nor step counts have changed.
     #[track_caller]
     fn step(&mut self) -> Result<()>;
+
+    /// As [`step`](Optimizer::step), but nothing changes where `skip`, a tensor of one element, is not 0: neither
+    /// parameters nor moments, nor the step counts that numbers depend on. The device decides, and nobody waits for
+    /// it, so that the counts are known to the device alone until they are asked for.
+    ///
+    /// An optimizer that does not say how reads the flag.
+    ///
+    /// ```
+    /// # let dev = wgrad_core::Device::new(
+    /// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+    /// use wgrad_core::Tensor;
+    /// use wgrad_nn::optim::{Adam, AdamOptions, Optimizer};
+    ///
+    /// let w = Tensor::scalar(1.0, &dev).requires_grad();
+    /// let mut adam = Adam::new(vec![w.clone()], AdamOptions::default());
+    /// (&w * 3.0).backward()?;
+    /// adam.step_unless(&Tensor::scalar(1.0, &dev))?;
+    /// assert_eq!((w.item::<f32>()?, adam.steps()?[0]), (1.0, 0));
+    /// adam.step_unless(&Tensor::scalar(0.0, &dev))?;
+    /// assert_eq!((w.item::<f32>()?, adam.steps()?[0]), (0.999, 1));
+    /// # Ok::<(), wgrad_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`step`](Optimizer::step), and an error for a flag of another shape.
+    #[track_caller]
+    fn step_unless(&mut self, skip: &Tensor) -> Result<()> {
+        match is_zero(skip)? {
+            true => self.step(),
+            false => Ok(()),
+        }
+    }
 
     /// Forgets the gradients of all parameters.
     fn zero_grad(&self);
@@ -124,4 +161,18 @@ pub trait Optimizer {
     /// [`Error::Load`](wgrad_core::Error::Load) where the state does not fit the parameters; then
     /// nothing has changed.
     fn load_state_dict(&mut self, state: &OptimizerState) -> Result<()>;
+}
+
+/// Whether a tensor's one element is 0. Browsers cannot wait for it.
+fn is_zero(flag: &Tensor) -> Result<bool> {
+    #[cfg(not(target_arch = "wasm32"))]
+    return flag.eq(0).item::<bool>();
+    #[cfg(target_arch = "wasm32")]
+    Err(waits(flag))
+}
+
+/// What asks for a number of the device fails with where that cannot be waited for.
+#[cfg(target_arch = "wasm32")]
+fn waits(_: &Tensor) -> Error {
+    Error::Device("the device decides on steps, and its counts cannot be waited for here".into())
 }

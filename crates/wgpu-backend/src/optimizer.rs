@@ -27,6 +27,7 @@ pub(crate) fn generate(
         grad,
         states,
         segments,
+        control,
         ..
     } = kernel
     else {
@@ -58,11 +59,16 @@ pub(crate) fn generate(
             source.output(&name, Slot::Plan(state), DType::F32, true);
             inputs.push(format!("x{k}"));
         }
+        if let Some(control) = control {
+            source.input("control", Slot::Plan(control.buffer), DType::F32, false);
+        }
+        // Numbers that the device decides on are no scalars.
+        let read = control.map_or(0, |control| control.numbers);
         for (k, segment) in range.clone().enumerate() {
             let first = segment * width;
             source.scalar(&format!("s{k}_start"), first, Convert::U32);
             source.scalar(&format!("s{k}_end"), first + 1, Convert::U32);
-            for number in 0..numbers {
+            for number in read..numbers {
                 let name = format!("s{k}_n{number}");
                 source.scalar(&name, first + 2 + number, Convert::F32);
             }
@@ -84,6 +90,10 @@ pub(crate) fn generate(
             // What no segment covers is copied once, by the first launch; later ones write over it.
             keep => !in_place && made.is_empty(),
             numbers,
+            read,
+            decided => control.is_some(),
+            // Where the numbers of the launch's first segment lie, behind the flag.
+            first => 1 + range.start * read,
             states => states.len(),
             program => text,
             values,

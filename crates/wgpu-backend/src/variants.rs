@@ -1,8 +1,8 @@
 //! Representative kernels of every kind, for checks by other shader compilers.
 
 use wgrad_core::{
-    Accumulator, Arg, BufferSpec, DType, Formula, Instr, Kernel, Launch, Layout, MapOp, Number,
-    Operand, Output, Plan, Program, ReduceOp, Result, Rows, Shape, Spec, UpdateRule,
+    Accumulator, Arg, BufferSpec, Control, DType, Formula, Instr, Kernel, Launch, Layout, MapOp,
+    Number, Operand, Output, Plan, Program, ReduceOp, Result, Rows, Shape, Spec, UpdateRule,
     ops::{self, Example},
 };
 
@@ -369,29 +369,32 @@ impl Draft {
     }
 
     fn optimizers(&mut self) {
-        for segments in [1usize, 9] {
-            for in_place in [true, false] {
-                for flag in [true, false] {
-                    let param = self.buffer();
-                    let target = if in_place { param } else { self.buffer() };
-                    let rule = match flag {
-                        true => UpdateRule::new("adam", ["exp_avg", "exp_avg_sq"], Adam),
-                        false => UpdateRule::new("sgd", [], Plain),
-                    };
-                    let kernel = Kernel::Update {
-                        name: rule.name(),
-                        program: rule.program(DType::F32),
-                        compiled: rule.compiled().clone(),
-                        len: 400,
-                        param,
-                        target,
-                        grad: self.buffer(),
-                        states: rule.states().iter().map(|_| self.buffer()).collect(),
-                        segments,
-                    };
-                    self.launch(kernel);
-                }
-            }
+        for case in 0..16 {
+            let [many, in_place, moments, decided] =
+                std::array::from_fn(|bit| case >> bit & 1 == 1);
+            let param = self.buffer();
+            let target = if in_place { param } else { self.buffer() };
+            let rule = match moments {
+                true => UpdateRule::new("adam", ["exp_avg", "exp_avg_sq"], Adam),
+                false => UpdateRule::new("sgd", [], Plain),
+            };
+            let numbers = rule.numbers();
+            let kernel = Kernel::Update {
+                name: rule.name(),
+                program: rule.program(DType::F32),
+                compiled: rule.compiled().clone(),
+                len: 400,
+                param,
+                target,
+                grad: self.buffer(),
+                states: rule.states().iter().map(|_| self.buffer()).collect(),
+                segments: if many { 9 } else { 1 },
+                control: decided.then(|| Control {
+                    buffer: self.buffer(),
+                    numbers,
+                }),
+            };
+            self.launch(kernel);
         }
     }
 }

@@ -88,6 +88,7 @@ fn follow<const N: usize, const S: usize>(
                     grad: buffers[1],
                     states: buffers[2..].to_vec(),
                     segments,
+                    control: None,
                 },
                 &scalars,
             );

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 
 use smallvec::SmallVec;
 
+use crate::autocast::{self, autocast_dtype};
 use crate::autograd::{self, Grads, Saves, is_grad_enabled, with_grad};
 use crate::record::node::Node;
 use crate::tensor::{Tensor, Value};
@@ -46,6 +47,7 @@ pub fn checkpoint(
     }
     let values: Vec<Value> = inputs.iter().map(|x| x.capture()).collect::<Result<_>>()?;
     let leaves = cut_off(&values);
+    let scope = autocast_dtype();
     let (y, draws) = recording(|| f(&leaves));
     let y = y?;
     let mut result = y.capture()?;
@@ -100,7 +102,9 @@ pub fn checkpoint(
                         ));
                     }
                 }
-                let y = with_grad(true, || replaying(&draws, || f(&leaves)))?;
+                let y = autocast::enter(scope, || {
+                    with_grad(true, || replaying(&draws, || f(&leaves)))
+                })?;
                 let value = y.capture()?;
                 if *value.shape() != shape {
                     return Err(problem(

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{AnyOperation, Operation, Spec};
+use crate::autocast::suspended;
 use crate::autograd::{self, Context, Grads, Saves};
 use crate::record::node::{Op, Source};
 use crate::tensor::views::materialized;
@@ -148,7 +149,7 @@ pub(crate) fn apply(
             if open.fusion {
                 open.note_reference(op.name());
             }
-            by_reference(&op, &operands, &results, place)?
+            suspended(|| by_reference(&op, &operands, &results, place))?
         }
     };
     let result = |&part: &usize| made.get(part).cloned().flatten();
@@ -215,7 +216,7 @@ fn by_reference(
         .iter()
         .map(|&value| value.clone().into_tensor())
         .collect();
-    let made = place.hold(|| op.reference(&tensors));
+    let made = place.within(|| op.reference(&tensors));
     if made.len() != results.len() {
         let problem = format!(
             "its reference gives {} results instead of {}",

@@ -101,7 +101,8 @@ impl Tensor {
         options: AttentionOptions,
     ) -> Tensor {
         let place = Place::caller();
-        place.hold(|| self.then(|q| attention(&q, &k.capture()?, &v.capture()?, &options, place)))
+        let [q, k, v] = [self, k, v].map(|x| x.narrowed(place));
+        place.within(|| q.then(|q| attention(&q, &k.capture()?, &v.capture()?, &options, place)))
     }
 }
 

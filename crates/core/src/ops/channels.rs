@@ -31,7 +31,7 @@ impl Tensor {
             let apart = joined(&outer, &[c / square, r, r, h, w]);
             let dims: Vec<isize> = (0..=n).chain([n + 3, n + 1, n + 4, n + 2]).collect();
             let to = joined(&outer, &[c / square, h * r, w * r]);
-            Ok(place.hold(|| self.reshape(apart).permute(&dims[..]).reshape(to)))
+            Ok(place.within(|| self.reshape(apart).permute(&dims[..]).reshape(to)))
         })
     }
 
@@ -64,7 +64,7 @@ impl Tensor {
                 &outer,
                 &[c.saturating_mul(r.saturating_mul(r)), h / r, w / r],
             );
-            Ok(place.hold(|| self.reshape(apart).permute(&dims[..]).reshape(to)))
+            Ok(place.within(|| self.reshape(apart).permute(&dims[..]).reshape(to)))
         })
     }
 
@@ -89,7 +89,7 @@ impl Tensor {
                 return Err(Error::shape("channel_shuffle", place, problem));
             }
             let apart = joined(&[shape[0], groups, shape[1] / groups], &shape[2..]);
-            Ok(place.hold(|| self.reshape(apart).transpose(1, 2).reshape(shape)))
+            Ok(place.within(|| self.reshape(apart).transpose(1, 2).reshape(shape)))
         })
     }
 }

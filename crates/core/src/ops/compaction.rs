@@ -14,7 +14,7 @@ pub(crate) fn read_size(size: &Tensor, place: Place) -> Result<usize> {
     #[cfg(not(target_arch = "wasm32"))]
     {
         // In its own type: what is beyond i32 would wrap.
-        let size = place.hold(|| match size.dtype()? {
+        let size = place.within(|| match size.dtype()? {
             DType::I64 => size.item::<i64>(),
             DType::U32 => size.item::<u32>().map(i64::from),
             _ => size.to_dtype(DType::I32).item::<i32>().map(i64::from),
@@ -39,7 +39,7 @@ pub(crate) fn positions(mask: &Tensor, place: Place) -> Tensor {
         let n = mask.shape().numel();
         let mask = cast(&mask, DType::Bool, place)?;
         let device = mask.node.device.clone();
-        place.hold(|| {
+        place.within(|| {
             if n == 0 {
                 return Tensor::zeros([0], (DType::I32, &device)).checked();
             }

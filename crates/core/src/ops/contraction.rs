@@ -32,7 +32,7 @@ pub(crate) fn contract(
     let device = a.node.device.clone();
     if !device.fusion() {
         let plain = |x: &Value| x.through(x.layout().clone()).into_tensor();
-        let y = place.hold(|| no_grad(|| reference(&plain(a), &plain(b), contraction)));
+        let y = place.within(|| no_grad(|| reference(&plain(a), &plain(b), contraction)));
         return y.reshape(shape).capture();
     }
     let [batch, m, n, _] = contraction.sizes(a.shape(), b.shape());

@@ -246,6 +246,9 @@ fn convolve<const N: usize>(
     options: &ConvOptions<N>,
     place: Place,
 ) -> Tensor {
+    let [x, weight] = &[x, weight].map(|x| x.narrowed(place));
+    let bias = &bias.map(|bias| bias.narrowed(place));
+    let bias = bias.as_ref();
     let result = || {
         let ConvOptions {
             stride,
@@ -297,7 +300,7 @@ fn convolve<const N: usize>(
         )?;
         Ok(operands.finished(y))
     };
-    Tensor::or_fail(x.device(), place.hold(result))
+    Tensor::or_fail(x.device(), place.within(result))
 }
 
 fn transposed<const N: usize>(
@@ -308,6 +311,9 @@ fn transposed<const N: usize>(
     options: &ConvTransposeOptions<N>,
     place: Place,
 ) -> Tensor {
+    let [x, weight] = &[x, weight].map(|x| x.narrowed(place));
+    let bias = &bias.map(|bias| bias.narrowed(place));
+    let bias = bias.as_ref();
     let result = || {
         let ConvTransposeOptions {
             stride,
@@ -365,7 +371,7 @@ fn transposed<const N: usize>(
         )?;
         Ok(operands.finished(y))
     };
-    Tensor::or_fail(x.device(), place.hold(result))
+    Tensor::or_fail(x.device(), place.within(result))
 }
 
 /// `dims` behind a batch and channels.

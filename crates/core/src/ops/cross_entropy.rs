@@ -81,7 +81,8 @@ impl Tensor {
     #[track_caller]
     pub fn cross_entropy_with(&self, targets: &Tensor, options: CrossEntropyOptions) -> Tensor {
         let place = Place::caller();
-        place.hold(|| self.then(|x| cross_entropy(&x, targets, &options, place)))
+        let x = self.widened();
+        place.within(|| x.then(|x| cross_entropy(&x, targets, &options, place)))
     }
 }
 
@@ -102,7 +103,8 @@ impl Tensor {
     #[track_caller]
     pub fn nll_loss_with(&self, targets: &Tensor, options: CrossEntropyOptions) -> Tensor {
         let place = Place::caller();
-        place.hold(|| self.then(|x| nll_loss(&x, targets, &options, place)))
+        let x = self.widened();
+        place.within(|| x.then(|x| nll_loss(&x, targets, &options, place)))
     }
 }
 

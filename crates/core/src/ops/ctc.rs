@@ -51,8 +51,8 @@ impl Tensor {
         options: CtcOptions,
     ) -> Tensor {
         let place = Place::caller();
-        self.then(|x| {
-            place.hold(|| {
+        self.widened().then(|x| {
+            place.within(|| {
                 let (inputs, lengths) = (input_lengths.capture()?, target_lengths.capture()?);
                 ctc(&x, &targets.capture()?, &inputs, &lengths, options, place)
             })

@@ -120,8 +120,8 @@ impl Tensor {
     pub fn diag(&self, diagonal: isize) -> Tensor {
         let place = Place::caller();
         self.then(|x| match x.shape().rank() {
-            1 => Ok(place.hold(|| x.into_tensor().diag_embed(diagonal, 0, 1))),
-            2 => Ok(place.hold(|| x.into_tensor().diagonal(diagonal, 0, 1))),
+            1 => Ok(place.within(|| x.into_tensor().diag_embed(diagonal, 0, 1))),
+            2 => Ok(place.within(|| x.into_tensor().diagonal(diagonal, 0, 1))),
             _ => {
                 let problem = format!("shape {} is no vector and no matrix", x.shape());
                 Err(Error::shape("diag", place, problem))
@@ -202,7 +202,7 @@ impl Tensor {
             let mut to = Dims::from_slice(&shape);
             to.push(size);
             let [a, b] = two_dims("diag_embed", &Shape::from(to), [a, b], place)?;
-            place.hold(|| {
+            place.within(|| {
                 let matrix = embed(&x.into_tensor(), diagonal, [size, size]);
                 matrix.movedim([-2, -1], [a as isize, b as isize]).checked()
             })
@@ -231,7 +231,7 @@ impl Tensor {
                     return Err(Error::shape("block_diag", place, problem));
                 }
                 let x = x.into_tensor();
-                Ok(place.hold(|| (rank..2).fold(x, |x, _| x.unsqueeze(0))))
+                Ok(place.within(|| (rank..2).fold(x, |x, _| x.unsqueeze(0))))
             })
         };
         let blocks: Vec<Tensor> = tensors.iter().map(|x| widened(x.as_ref())).collect();
@@ -251,8 +251,8 @@ impl Tensor {
             Tensor::cat(&strips, 0).checked()
         };
         match blocks.first() {
-            Some(first) => Tensor::or_fail(first.device(), place.hold(joined)),
-            None => place.hold(|| Tensor::cat(tensors, 0)),
+            Some(first) => Tensor::or_fail(first.device(), place.within(joined)),
+            None => place.within(|| Tensor::cat(tensors, 0)),
         }
     }
 }
@@ -295,7 +295,7 @@ fn triangle(
         let x = x.into_tensor();
         let zero = || Tensor::zeros((), (x.dtype()?, x.device())).checked();
         let zero = zero()?;
-        Ok(place.hold(|| kept(above(&x, [rows, columns])).where_cond(&x, &zero)))
+        Ok(place.within(|| kept(above(&x, [rows, columns])).where_cond(&x, &zero)))
     })
 }
 
@@ -342,7 +342,7 @@ fn indices(
             .map(|(row, column)| (row as i64, column as i64))
             .unzip();
         numbers.extend(columns);
-        Ok(place.hold(|| Tensor::new(&numbers, (dtype, device)).reshape([2, n])))
+        Ok(place.within(|| Tensor::new(&numbers, (dtype, device)).reshape([2, n])))
     };
     Tensor::or_fail(device, positions())
 }

@@ -25,7 +25,7 @@ impl Tensor {
             let d = dim_of("diff", x.shape(), dim, place)?;
             let (mut size, dtype) = (x.shape()[d], x.dtype());
             let mut x = x.into_tensor();
-            place.hold(|| {
+            place.within(|| {
                 for _ in 0..n.min(size) {
                     let (a, b) = neighbours(&x, dim, size);
                     x = match dtype {
@@ -55,9 +55,9 @@ impl Tensor {
     pub fn trapezoid(&self, x: impl Into<Rhs>, dim: isize) -> Tensor {
         let place = Place::caller();
         let x = x.into();
-        self.then(|y| {
+        self.widened().then(|y| {
             let areas = areas("trapezoid", &y, &x, dim, place)?;
-            Ok(place.hold(|| areas.sum_dims([dim], false)))
+            Ok(place.within(|| areas.sum_dims([dim], false)))
         })
     }
 
@@ -74,9 +74,9 @@ impl Tensor {
     pub fn cumulative_trapezoid(&self, x: impl Into<Rhs>, dim: isize) -> Tensor {
         let place = Place::caller();
         let x = x.into();
-        self.then(|y| {
+        self.widened().then(|y| {
             let areas = areas("cumulative_trapezoid", &y, &x, dim, place)?;
-            Ok(place.hold(|| areas.cumsum(dim)))
+            Ok(place.within(|| areas.cumsum(dim)))
         })
     }
 }
@@ -91,7 +91,7 @@ fn neighbours(x: &Tensor, dim: isize, size: usize) -> (Tensor, Tensor) {
 fn areas(name: &'static str, y: &Value, x: &Rhs, dim: isize, place: Place) -> Result<Tensor> {
     let d = dim_of(name, y.shape(), dim, place)?;
     let (size, rank) = (y.shape()[d], y.shape().rank());
-    place.hold(|| {
+    place.within(|| {
         let (a, b) = neighbours(&y.clone().into_tensor(), dim, size);
         let sums = a + b;
         let width = match x {

@@ -193,7 +193,7 @@ fn dropped(
             return Ok(x);
         }
         let keep = 1.0 - p;
-        place.hold(|| {
+        place.within(|| {
             let kept = Tensor::bernoulli(mask, keep, x.device());
             Ok(match kind {
                 // With p = 1 nothing is kept: whatever the scale is, it must be finite.

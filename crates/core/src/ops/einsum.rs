@@ -32,13 +32,16 @@ impl Tensor {
     #[track_caller]
     pub fn einsum(equation: &str, operands: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();
-        let operands: Vec<Tensor> = operands.iter().map(|x| x.as_ref().clone()).collect();
+        let operands: Vec<Tensor> = operands
+            .iter()
+            .map(|x| x.as_ref().narrowed(place))
+            .collect();
         let Some(first) = operands.first() else {
-            return place.hold(|| Tensor::cat(&operands, 0));
+            return place.within(|| Tensor::cat(&operands, 0));
         };
         Tensor::or_fail(
             first.device(),
-            place.hold(|| einsum(equation, &operands, place)),
+            place.within(|| einsum(equation, &operands, place)),
         )
     }
 }

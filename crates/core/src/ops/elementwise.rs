@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 pub use self::arithmetic::Rounding;
 pub(crate) use self::binary::binary;
 use self::number::Number;
+use crate::autocast::wide;
 use crate::autograd::{self, Saves};
 use crate::kernel::program::MapOp;
 use crate::map_rows;
@@ -448,6 +449,29 @@ pub(crate) fn cast(x: &Value, dtype: DType, place: Place) -> Result<Value> {
     .capture()
 }
 
+/// Whether an operation of one operand computes in `f32` inside of `autocast`.
+fn needs_f32(op: MapOp) -> bool {
+    use MapOp::*;
+    matches!(
+        op,
+        Acos | Asin
+            | Cosh
+            | Sinh
+            | Tan
+            | Exp
+            | Expm1
+            | Ln
+            | Log10
+            | Log1p
+            | Log2
+            | Recip
+            | Rsqrt
+            | Softplus
+            | Sqr
+            | Erfinv
+    )
+}
+
 fn unary(op: MapOp, class: Class, x: &Tensor, place: Place) -> Tensor {
     x.then(|x| {
         let rounds = matches!(op, MapOp::Floor | MapOp::Ceil | MapOp::Round | MapOp::Trunc);
@@ -460,6 +484,10 @@ fn unary(op: MapOp, class: Class, x: &Tensor, place: Place) -> Tensor {
         if (rounds && !x.dtype().is_float()) || (op == MapOp::Sign && x.dtype() == DType::Bool) {
             return Ok(x.into_tensor());
         }
+        let x = match needs_f32(op) {
+            true => wide(&x, place)?,
+            false => x,
+        };
         if let Some(number) = Number::of(&x).and_then(|x| x.apply(op)) {
             return number.into_tensor(&x.node.device, place);
         }

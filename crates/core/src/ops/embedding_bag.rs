@@ -56,7 +56,7 @@ impl Tensor {
     #[track_caller]
     pub fn embedding_bag(&self, index: &Tensor, options: EmbeddingBagOptions) -> Tensor {
         let place = Place::caller();
-        self.then(|table| place.hold(|| bags(&table, &index.capture()?, &options, place)))
+        self.then(|table| place.within(|| bags(&table, &index.capture()?, &options, place)))
     }
 }
 

@@ -51,7 +51,7 @@ impl Tensor {
     #[track_caller]
     pub fn aminmax(&self, dims: impl DimList, keepdim: bool) -> (Tensor, Tensor) {
         let place = Place::caller();
-        place.hold(|| match dims.list() {
+        place.within(|| match dims.list() {
             Some(list) => (
                 self.min_dims(&list[..], keepdim),
                 self.max_dims(&list[..], keepdim),
@@ -119,11 +119,11 @@ pub(super) fn along(
                 false => drop(dims.remove(d)),
             }
             let none = |dtype| Tensor::zeros(&dims[..], (dtype, &x.node.device));
-            return Ok(place.hold(|| (none(x.dtype()), none(DType::I32))));
+            return Ok(place.within(|| (none(x.dtype()), none(DType::I32))));
         }
     }
     let x = x.clone().into_tensor();
-    Ok(place.hold(|| {
+    Ok(place.within(|| {
         let whole = if scalar { x.reshape([1]) } else { x };
         let positions = position(&whole, dim);
         let values = whole.gather(dim, &positions);

@@ -44,7 +44,7 @@ impl Tensor {
     #[track_caller]
     pub fn stack(tensors: &[impl AsRef<Tensor>], dim: isize) -> Tensor {
         let place = Place::caller();
-        place.hold(|| {
+        place.within(|| {
             let parts: Vec<Tensor> = tensors.iter().map(|t| t.as_ref().unsqueeze(dim)).collect();
             Tensor::cat(&parts, dim)
         })

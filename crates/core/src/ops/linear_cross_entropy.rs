@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use crate::autocast::autocast_dtype;
 use crate::autograd::{self, Grads, Saves, no_grad};
 use crate::ops::cross_entropy::{self, CrossEntropyOptions, Operands, Reduction};
 use crate::tensor::{Tensor, Value};
@@ -92,9 +93,13 @@ impl Tensor {
         options: CrossEntropyOptions,
     ) -> Tensor {
         let place = Place::caller();
-        place.hold(|| {
+        let wide = autocast_dtype().is_some();
+        let [x, weight] = &[self, weight].map(|x| x.narrowed(place));
+        let bias = &bias.map(|bias| bias.narrowed(place));
+        let bias = bias.as_ref();
+        place.within(|| {
             let one = |t: &Tensor, rank| t.shape().is_ok_and(|shape| shape.rank() == rank);
-            let n = self
+            let n = x
                 .shape()
                 .map_or(0, |shape| shape.first().copied().unwrap_or(0));
             // Another bias would be broadcast.
@@ -105,24 +110,27 @@ impl Tensor {
                 && options.reduction != Reduction::None
                 && options.label_smoothing == 0.0
                 && targets.dtype().is_ok_and(|dtype| !dtype.is_float())
-                && self.device().fusion()
-                && one(self, 2)
+                && x.device().fusion()
+                && one(x, 2)
                 && one(weight, 2)
                 && bias.is_none_or(|bias| bias.shape().ok().as_deref() == Some(&classes))
                 && targets.shape().is_ok_and(|shape| *shape == [n]);
             if !chunked {
                 // Also whatever does not fit, for the errors are those of these two.
-                return self
-                    .linear(weight, bias)
-                    .cross_entropy_with(targets, options);
+                let logits = x.linear(weight, bias);
+                let logits = match logits.dtype() {
+                    Ok(dtype) if wide => logits.to_dtype(dtype.compute()),
+                    _ => logits,
+                };
+                return logits.cross_entropy_with(targets, options);
             }
-            self.then(|x| {
+            x.then(|x| {
                 let layer = Layer {
                     x,
                     weight: weight.capture()?,
                     bias: bias.map(Tensor::capture).transpose()?,
                 };
-                by_chunks(rows, &layer, targets, &options, place)
+                by_chunks(rows, &layer, targets, &options, wide, place)
             })
         })
     }
@@ -150,6 +158,7 @@ fn by_chunks(
     layer: &Layer,
     targets: &Tensor,
     options: &CrossEntropyOptions,
+    wide: bool,
     place: Place,
 ) -> Result<Tensor> {
     let name = "linear_cross_entropy";
@@ -162,7 +171,10 @@ fn by_chunks(
         true => cross_entropy::mean(&sums.loss, &sums.weights),
         false => cross_entropy::total(&sums.loss, &sums.weights),
     };
-    let loss = loss.to_dtype(sums.dtype);
+    let loss = match wide {
+        true => loss.to_dtype(sums.dtype.compute()),
+        false => loss.to_dtype(sums.dtype),
+    };
     if !wanted.contains(&true) {
         return Ok(loss);
     }

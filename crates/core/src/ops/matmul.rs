@@ -41,10 +41,12 @@ impl Tensor {
     #[track_caller]
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
         let place = Place::caller();
-        place.hold(|| {
+        let [x, weight] = [self, weight].map(|x| x.narrowed(place));
+        let bias = bias.map(|bias| bias.narrowed(place));
+        place.within(|| {
             let w = match weight.rank() {
                 Ok(2) => weight.t(),
-                Ok(_) => self.then(|_| {
+                Ok(_) => x.then(|_| {
                     let shape = weight.shape()?;
                     Err(Error::shape(
                         "linear",
@@ -54,8 +56,8 @@ impl Tensor {
                 }),
                 Err(error) => Tensor::fail(self.device(), error),
             };
-            let y = self.then(|x| matmul("linear", &x, &w.capture()?, place));
-            let Some(bias) = bias else { return y };
+            let y = x.then(|x| matmul("linear", &x, &w.capture()?, place));
+            let Some(bias) = &bias else { return y };
             y.then(|y| {
                 let (shape, added) = (y.shape().clone(), bias.shape()?);
                 // A larger one would make the result larger.

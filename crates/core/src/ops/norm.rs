@@ -23,7 +23,8 @@ impl Tensor {
     #[track_caller]
     pub fn norm(&self, p: f64) -> Tensor {
         let place = Place::caller();
-        self.then(|x| norm("norm", &x, p, &.., false, place))
+        self.widened()
+            .then(|x| norm("norm", &x, p, &.., false, place))
     }
 
     /// The `p`-norm over `dims`, which go away unless `keepdim`: `sum(|x|^p)^(1/p)`, as
@@ -45,7 +46,8 @@ impl Tensor {
     #[track_caller]
     pub fn vector_norm(&self, p: f64, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
-        self.then(|x| norm("vector_norm", &x, p, &dims, keepdim, place))
+        self.widened()
+            .then(|x| norm("vector_norm", &x, p, &dims, keepdim, place))
     }
 }
 
@@ -67,7 +69,7 @@ fn norm(
     if p == 0.0 {
         return count(name, &x.capture()?, &dims, keepdim, dtype, place);
     }
-    let y = place.hold(|| {
+    let y = place.within(|| {
         let sum = |x: Tensor| x.sum_dims(&dims[..], keepdim);
         match p {
             1.0 => sum(x.abs()),
@@ -77,7 +79,7 @@ fn norm(
             p => sum(x.abs().powf(p)).powf(1.0 / p),
         }
     });
-    Ok(place.hold(|| y.to_dtype(dtype)))
+    Ok(place.within(|| y.to_dtype(dtype)))
 }
 
 /// The number of elements that are not 0, whose derivative is 0.
@@ -90,7 +92,7 @@ fn count(
     place: Place,
 ) -> Result<Tensor> {
     let counted = x.clone().into_tensor();
-    let y = place.hold(|| counted.ne(0.0).sum_dims(dims, keepdim).to_dtype(dtype));
+    let y = place.within(|| counted.ne(0.0).sum_dims(dims, keepdim).to_dtype(dtype));
     if !autograd::tracks(&[x]) {
         return Ok(y);
     }

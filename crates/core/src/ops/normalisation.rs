@@ -7,6 +7,7 @@ mod vectors;
 
 pub use batch::{BatchNorm, BatchNormOptions};
 
+use crate::autocast;
 use crate::ops::elementwise::cast;
 use crate::ops::place::lay;
 use crate::ops::statistics::floats;
@@ -43,13 +44,13 @@ impl Tensor {
         eps: f64,
     ) -> Tensor {
         let (place, shape) = (Place::caller(), shape.into());
-        self.then(|x| {
+        self.widened().then(|x| {
             let name = "layer_norm";
             let dtype = floats(name, &x, place)?;
             let dims = trailing(name, &x, &shape, place)?;
             let affine = Affine::new(name, &x, weight, bias, &shape, &shape, place)?;
             let x = wide(&x, place)?;
-            Ok(place.hold(|| affine.of(standardised(&x, &dims, eps)).to_dtype(dtype)))
+            Ok(place.within(|| affine.of(standardised(&x, &dims, eps)).to_dtype(dtype)))
         })
     }
 
@@ -74,7 +75,7 @@ impl Tensor {
         eps: Option<f64>,
     ) -> Tensor {
         let (place, shape) = (Place::caller(), shape.into());
-        self.then(|x| {
+        self.widened().then(|x| {
             let name = "rms_norm";
             let dtype = floats(name, &x, place)?;
             let eps = eps.unwrap_or(match dtype.compute() {
@@ -84,7 +85,7 @@ impl Tensor {
             let dims = trailing(name, &x, &shape, place)?;
             let affine = Affine::new(name, &x, weight, None, &shape, &shape, place)?;
             let x = wide(&x, place)?;
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 let scale = (x.sqr().mean_dims(&dims[..], true) + eps).rsqrt();
                 affine.of(&x * scale).to_dtype(dtype)
             }))
@@ -112,7 +113,7 @@ impl Tensor {
         eps: f64,
     ) -> Tensor {
         let place = Place::caller();
-        self.then(|x| {
+        self.widened().then(|x| {
             let name = "group_norm";
             let dtype = floats(name, &x, place)?;
             let shape = x.shape().clone();
@@ -134,7 +135,7 @@ impl Tensor {
             let affine = Affine::new(name, &x, weight, bias, &channels, &per, place)?;
             let x = wide(&x, place)?;
             let dims: Vec<isize> = (2..apart.len() as isize).collect();
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 let y = standardised(&x.reshape(Shape::from(apart)), &dims, eps);
                 affine.of(y).to_dtype(dtype).reshape(shape)
             }))
@@ -161,7 +162,7 @@ impl Tensor {
     #[track_caller]
     pub fn local_response_norm(&self, size: usize, alpha: f64, beta: f64, k: f64) -> Tensor {
         let place = Place::caller();
-        self.then(|x| {
+        self.widened().then(|x| {
             let name = "local_response_norm";
             let dtype = floats(name, &x, place)?;
             if x.shape().rank() < 3 || size == 0 {
@@ -170,7 +171,7 @@ impl Tensor {
             }
             let channels = x.shape()[1];
             let x = wide(&x, place)?;
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 let squares = x.sqr();
                 let sum = windows(&squares, channels, size / 2, (size - 1) / 2);
                 let scale = (sum * (alpha / size as f64) + k).powf(-beta);
@@ -195,7 +196,7 @@ impl Tensor {
     #[track_caller]
     pub fn weight_norm(&self, length: &Tensor, dim: Option<isize>) -> Tensor {
         let place = Place::caller();
-        self.then(|v| {
+        self.widened().then(|v| {
             let name = "weight_norm";
             let dtype = floats(name, &v, place)?;
             let length = factor(name, "length", &v, &length.capture()?, place)?;
@@ -211,7 +212,7 @@ impl Tensor {
             let dims = (0..shape.rank()).filter(|&d| Some(d) != but);
             let dims: Vec<isize> = dims.map(|d| d as isize).collect();
             let v = wide(&v, place)?;
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 // Over no dimensions, the norm of an element is its absolute value.
                 let norm = match dims.is_empty() {
                     true => v.abs(),
@@ -269,6 +270,7 @@ fn factor(
     operand: &Value,
     place: Place,
 ) -> Result<Tensor> {
+    let operand = &autocast::wide(operand, place)?;
     fitting(name, what, x, operand, place)?;
     Ok(cast(operand, x.dtype().compute(), place)?.into_tensor())
 }
@@ -301,7 +303,7 @@ impl Affine {
                 return Err(Error::shape(name, place, problem));
             }
             let operand = factor(name, what, x, &operand, place)?;
-            Ok(Some(place.hold(|| operand.reshape(per))))
+            Ok(Some(place.within(|| operand.reshape(per))))
         };
         Ok(Affine {
             weight: operand("weight", weight)?,

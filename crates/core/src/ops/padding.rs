@@ -51,7 +51,7 @@ impl Tensor {
             let shape = x.shape().clone();
             let sides = sides(&shape, padding, place)?;
             let x = x.into_tensor();
-            place.hold(|| match with {
+            place.within(|| match with {
                 PadMode::Constant(value) => constant(&x, &shape, &sides, value, place),
                 _ => around(&x, &shape, &sides, with, place),
             })

@@ -39,7 +39,7 @@ macro_rules! pools {
             #[track_caller]
             pub fn $max_with(&self, kernel: [usize; $rank], options: MaxPoolOptions<$rank>) -> Tensor {
                 let place = Place::caller();
-                Tensor::or_fail(self.device(), place.hold(|| {
+                Tensor::or_fail(self.device(), place.within(|| {
                     let found = max_pool(stringify!($max), self, &kernel, &options, false, place)?;
                     Ok(found.0)
                 }))
@@ -55,7 +55,7 @@ macro_rules! pools {
                 options: MaxPoolOptions<$rank>,
             ) -> (Tensor, Tensor) {
                 let place = Place::caller();
-                let found = place.hold(|| max_pool(stringify!($max), self, &kernel, &options, true, place));
+                let found = place.within(|| max_pool(stringify!($max), self, &kernel, &options, true, place));
                 pair(self, found.map(|(values, at)| (values, at.unwrap_or_else(|| self.clone()))))
             }
 
@@ -74,7 +74,7 @@ macro_rules! pools {
             pub fn $avg_with(&self, kernel: [usize; $rank], options: AvgPoolOptions<$rank>) -> Tensor {
                 let place = Place::caller();
                 let mean = || avg_pool(stringify!($avg), self, &kernel, &options, place);
-                Tensor::or_fail(self.device(), place.hold(mean))
+                Tensor::or_fail(self.device(), place.within(mean))
             }
 
             #[doc = concat!("The `p`-norm of each window, `(sum x^p)^(1/p)`, as `torch.nn.functional.", stringify!($lp),
@@ -89,14 +89,15 @@ macro_rules! pools {
             #[track_caller]
             pub fn $lp_with(&self, p: f64, kernel: [usize; $rank], options: LpPoolOptions<$rank>) -> Tensor {
                 let place = Place::caller();
-                place.hold(|| {
+                let x = &self.widened();
+                place.within(|| {
                     let options = AvgPoolOptions {
                         stride: options.stride,
                         ceil_mode: options.ceil_mode,
                         ..AvgPoolOptions::default()
                     };
-                    let mean = avg_pool(stringify!($lp), &self.pow(p), &kernel, &options, place);
-                    let mean = Tensor::or_fail(self.device(), mean);
+                    let mean = avg_pool(stringify!($lp), &x.pow(p), &kernel, &options, place);
+                    let mean = Tensor::or_fail(x.device(), mean);
                     let sum = mean.sign() * mean.abs().relu() * kernel.iter().map(|&k| k as f64).product::<f64>();
                     sum.pow(1.0 / p)
                 })
@@ -123,7 +124,7 @@ macro_rules! pools {
             ) -> Tensor {
                 let place = Place::caller();
                 let put = || unpool(stringify!($unpool), self, indices, &kernel, &options, place);
-                Tensor::or_fail(self.device(), place.hold(put))
+                Tensor::or_fail(self.device(), place.within(put))
             }
 
             #[doc = concat!("Means of as many windows as `size` says, as `torch.nn.functional.",
@@ -133,7 +134,7 @@ macro_rules! pools {
             pub fn $adaptive_avg(&self, size: [usize; $rank]) -> Tensor {
                 let place = Place::caller();
                 let mean = || adaptive::avg(stringify!($adaptive_avg), self, &size, place);
-                Tensor::or_fail(self.device(), place.hold(mean))
+                Tensor::or_fail(self.device(), place.within(mean))
             }
 
             #[doc = concat!("The largest elements of the windows of [`Tensor::", stringify!($adaptive_avg),
@@ -148,7 +149,7 @@ macro_rules! pools {
             #[track_caller]
             pub fn $adaptive_max_indices(&self, size: [usize; $rank]) -> (Tensor, Tensor) {
                 let place = Place::caller();
-                let found = place.hold(|| adaptive::max(stringify!($adaptive_max), self, &size, place));
+                let found = place.within(|| adaptive::max(stringify!($adaptive_max), self, &size, place));
                 pair(self, found)
             }
         )*}

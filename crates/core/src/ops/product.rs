@@ -39,7 +39,7 @@ impl Tensor {
     #[track_caller]
     pub fn prod_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
-        self.then(|x| {
+        self.widened().then(|x| {
             let dims = dims_or_all("prod", x.shape(), &dims, place)?;
             product(&x, &dims, keepdim, place)
         })
@@ -53,7 +53,7 @@ fn product(x: &Value, dims: &[usize], keepdim: bool, place: Place) -> Result<Ten
     let y = reduce("prod", ReduceOp::Product, &x, dims, x.dtype(), place)?;
     let y = keep(y, &shape, dims, keepdim);
     if !autograd::tracks(&[&x]) {
-        return Ok(place.hold(|| y.into_tensor().to_dtype(dtype)));
+        return Ok(place.within(|| y.into_tensor().to_dtype(dtype)));
     }
     let saves = Saves {
         inputs: [x.clone().into_tensor()].into_iter().collect(),
@@ -69,7 +69,7 @@ fn product(x: &Value, dims: &[usize], keepdim: bool, place: Place) -> Result<Ten
         let others = others(&c.inputs[0], &order, outer);
         [Some(others * c.grad.reshape(&kept))].into_iter().collect()
     });
-    Ok(place.hold(|| y.to_dtype(dtype)))
+    Ok(place.within(|| y.to_dtype(dtype)))
 }
 
 /// For each element the product of the others that are reduced with it: of those before it and those after it.

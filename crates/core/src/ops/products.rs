@@ -48,7 +48,9 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn dot(&self, other: &Tensor) -> Tensor {
-        of_ranks("dot", self, other, [1, 1], Place::caller())
+        let place = Place::caller();
+        // As torch's it is no product of matrices to autocast.
+        place.within(|| of_ranks("dot", self, other, [1, 1], place))
     }
 
     /// The products of the matrices of two batches, `[b, n, k]` and `[b, k, m]`; nothing broadcasts.
@@ -142,7 +144,7 @@ impl Tensor {
                 let problem = format!("shapes {left} and {right} are no vectors");
                 return Err(Error::shape("outer", place, problem));
             }
-            Ok(place.hold(|| a.into_tensor().unsqueeze(1) * other.unsqueeze(0)))
+            Ok(place.within(|| a.into_tensor().unsqueeze(1) * other.unsqueeze(0)))
         })
     }
 
@@ -162,9 +164,9 @@ impl Tensor {
         self.then(|a| {
             let a = a.into_tensor();
             if a.rank()? == 0 || other.rank()? == 0 {
-                return Ok(place.hold(|| a * other));
+                return Ok(place.within(|| a * other));
             }
-            tensordot("inner", &a, other, &[-1], &[-1], place)
+            place.within(|| tensordot("inner", &a, other, &[-1], &[-1], place))
         })
     }
 
@@ -188,7 +190,8 @@ impl Tensor {
             let theirs = theirs
                 .list()
                 .unwrap_or_else(|| all(other.rank().unwrap_or(0)));
-            tensordot("tensordot", &a.into_tensor(), other, &ours, &theirs, place)
+            let a = a.into_tensor();
+            place.within(|| tensordot("tensordot", &a, other, &ours, &theirs, place))
         })
     }
 
@@ -222,7 +225,7 @@ impl Tensor {
             let to: Option<Shape> = sizes.collect::<Option<Vec<_>>>().map(Shape::from);
             let too_large = || Error::shape("kron", place, "the result is too large".to_string());
             let to = to.ok_or_else(too_large)?;
-            place.hold(|| {
+            place.within(|| {
                 let product = a.into_tensor().reshape(apart(&left, true))
                     * other.reshape(apart(&right, false));
                 product.reshape(to).checked()
@@ -245,11 +248,14 @@ impl Tensor {
     #[track_caller]
     pub fn chain_matmul(matrices: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();
-        let matrices: Vec<Tensor> = matrices.iter().map(|m| m.as_ref().clone()).collect();
+        let matrices: Vec<Tensor> = matrices
+            .iter()
+            .map(|m| m.as_ref().narrowed(place))
+            .collect();
         let Some(first) = matrices.first() else {
-            return place.hold(|| Tensor::cat(&matrices, 0));
+            return place.within(|| Tensor::cat(&matrices, 0));
         };
-        Tensor::or_fail(first.device(), place.hold(|| chain(&matrices, place)))
+        Tensor::or_fail(first.device(), place.within(|| chain(&matrices, place)))
     }
 
     /// The square matrices of the last two dimensions multiplied `n` times; the identity for 0. `n` is not
@@ -265,7 +271,7 @@ impl Tensor {
     #[track_caller]
     pub fn matrix_power(&self, n: u32) -> Tensor {
         let place = Place::caller();
-        self.then(|x| {
+        self.narrowed(place).then(|x| {
             let shape = x.shape().clone();
             let [.., rows, columns] = shape[..] else {
                 let problem = format!("shape {shape} has fewer than two dimensions");
@@ -277,7 +283,7 @@ impl Tensor {
             }
             let dtype = x.dtype();
             let x = x.into_tensor();
-            place.hold(|| {
+            place.within(|| {
                 let mut square = x.clone();
                 let mut power: Option<Tensor> = None;
                 let mut left = n;
@@ -319,7 +325,7 @@ impl Tensor {
                 let problem = format!("shape {} is no matrix", x.shape());
                 return Err(Error::shape("trace", place, problem));
             }
-            Ok(place.hold(|| x.into_tensor().diagonal(0, 0, 1).sum()))
+            Ok(place.within(|| x.into_tensor().diagonal(0, 0, 1).sum()))
         })
     }
 
@@ -353,7 +359,7 @@ impl Tensor {
                 return Err(Error::shape(op, place, problem));
             }
             let (a, d) = (a.into_tensor(), d as isize);
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 let turned = |x: &Tensor, by: isize| x.roll(&[by], d);
                 turned(&a, -1) * turned(other, -2) - turned(&a, -2) * turned(other, -1)
             }))
@@ -376,7 +382,8 @@ impl Tensor {
     #[track_caller]
     pub fn cdist(&self, other: &Tensor, p: f64) -> Tensor {
         let place = Place::caller();
-        self.then(|a| {
+        let other = &other.widened();
+        self.widened().then(|a| {
             let (left, right) = (a.shape().clone(), other.shape()?);
             let fits = left.rank() > 1 && right.rank() > 1 && left.last() == right.last();
             if !fits {
@@ -388,7 +395,7 @@ impl Tensor {
                 return Err(Error::value("cdist", place, problem));
             }
             let a = a.into_tensor();
-            place.hold(|| {
+            place.within(|| {
                 let apart = a.unsqueeze(-2) - other.unsqueeze(-3);
                 if left.last() == Some(&0) {
                     return apart.sum_dims([-1], false).checked();
@@ -442,11 +449,12 @@ fn added(
     (beta, alpha): (f64, f64),
     place: Place,
 ) -> Tensor {
+    let [x, a, b] = [x, a, b].map(|x| x.narrowed(place));
     x.then(|x| {
         let dtype = x.dtype();
         let product = match ranks {
-            [3, 3] => place.hold(|| a.bmm(b)),
-            _ => of_ranks(name, a, b, ranks, place),
+            [3, 3] => place.within(|| a.bmm(&b)),
+            _ => of_ranks(name, &a, &b, ranks, place),
         };
         let shape = product.shape()?;
         if shape.broadcast(x.shape()).as_ref() != Some(&shape) {
@@ -466,7 +474,7 @@ fn added(
             let problem = format!("{dtype} times {beta} and {alpha}");
             return Err(Error::dtype(name, place, problem));
         }
-        Ok(place.hold(|| {
+        Ok(place.within(|| {
             let product = scaled(product, alpha);
             match beta {
                 0.0 => product,

@@ -231,10 +231,10 @@ fn median_of_all(
         if !x.dtype().is_float() {
             no_elements(name, &Shape::from([0]), &[0], place)?;
         }
-        return Ok(place.hold(|| x.clone().into_tensor().sum() * f64::NAN));
+        return Ok(place.within(|| x.clone().into_tensor().sum() * f64::NAN));
     }
     let whole = x.clone().into_tensor();
-    let y = place.hold(|| no_grad(|| median(&whole.reshape([-1isize]))));
+    let y = place.within(|| no_grad(|| median(&whole.reshape([-1isize]))));
     if !autograd::tracks(&[x]) {
         return Ok(y);
     }
@@ -295,7 +295,7 @@ fn quantile(
     let turned: Vec<isize> = kept.iter().chain(&dims).map(|&d| d as isize).collect();
     let mut rows: Vec<usize> = kept.iter().map(|&d| shape[d]).collect();
     rows.push(n);
-    place.hold(|| {
+    place.within(|| {
         let x = cast(x, compute, place)?.into_tensor();
         let rows = x.permute(&turned[..]).reshape(Shape::new(&rows));
         let (sorted, _) = first(name, &rows.capture()?, -1, false, None, place)?;

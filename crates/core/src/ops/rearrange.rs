@@ -77,8 +77,8 @@ impl Tensor {
         self.then(|x| {
             let shape = x.shape().clone();
             let Some(dims) = dims.list() else {
-                let flat = place.hold(|| x.into_tensor().reshape([-1isize]));
-                return place.hold(|| flat.roll(shifts, 0).reshape(&shape).checked());
+                let flat = place.within(|| x.into_tensor().reshape([-1isize]));
+                return place.within(|| flat.roll(shifts, 0).reshape(&shape).checked());
             };
             if shifts.len() != dims.len() {
                 let problem = format!("{} shifts for {} dimensions", shifts.len(), dims.len());
@@ -94,7 +94,7 @@ impl Tensor {
                 let tail = shift.rem_euclid(size as isize) as usize;
                 if tail > 0 {
                     let d = d as isize;
-                    y = place.hold(|| {
+                    y = place.within(|| {
                         let parts = [y.narrow(d, size - tail, tail), y.narrow(d, 0, size - tail)];
                         Tensor::cat(&parts, d)
                     });
@@ -124,7 +124,7 @@ impl Tensor {
                 return Err(Error::value("rot90", place, problem));
             }
             let (x, a, b) = (x.into_tensor(), a as isize, b as isize);
-            Ok(place.hold(|| match k.rem_euclid(4) {
+            Ok(place.within(|| match k.rem_euclid(4) {
                 0 => x,
                 1 => x.flip(b).transpose(a, b),
                 2 => x.flip([a, b]),
@@ -168,7 +168,7 @@ impl Tensor {
                 None => rest.next().unwrap_or(at),
             });
             let order: SmallVec<[isize; 6]> = order.map(|d| d as isize).collect();
-            Ok(place.hold(|| x.into_tensor().permute(&order[..])))
+            Ok(place.within(|| x.into_tensor().permute(&order[..])))
         })
     }
 
@@ -183,7 +183,7 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn swapaxes(&self, a: isize, b: isize) -> Tensor {
-        Place::caller().hold(|| self.transpose(a, b))
+        Place::caller().within(|| self.transpose(a, b))
     }
 
     /// Dimension `dim` as several, of `sizes`, one of which may be -1. `torch.unflatten`.
@@ -224,7 +224,7 @@ impl Tensor {
                     .map(|&s| if s == -1 { size / known } else { s }),
             );
             to.extend(x.shape()[d + 1..].iter().map(|&s| s as isize));
-            Ok(place.hold(|| x.into_tensor().reshape(&to[..])))
+            Ok(place.within(|| x.into_tensor().reshape(&to[..])))
         })
     }
 
@@ -245,7 +245,7 @@ impl Tensor {
             let dims = dims_of("squeeze", x.shape(), &dims, place)?;
             let ones = dims.into_iter().rev();
             let x = x.into_tensor();
-            Ok(place.hold(|| ones.fold(x, |x, d| x.squeeze(d as isize))))
+            Ok(place.within(|| ones.fold(x, |x, d| x.squeeze(d as isize))))
         })
     }
 
@@ -308,7 +308,7 @@ impl Tensor {
             let name = "repeat_interleave";
             let x = match dim {
                 None => place
-                    .hold(|| x.into_tensor().reshape([-1isize]))
+                    .within(|| x.into_tensor().reshape([-1isize]))
                     .capture()?,
                 Some(_) => x,
             };
@@ -323,7 +323,7 @@ impl Tensor {
                         return Err(Error::value(name, place, problem));
                     }
                     let x = x.into_tensor();
-                    return place.hold(|| {
+                    return place.within(|| {
                         let mut to = x.shape()?.to_vec();
                         let apart = x.unsqueeze(d as isize + 1);
                         let mut wide: Vec<isize> = vec![-1; to.len() + 1];
@@ -338,12 +338,12 @@ impl Tensor {
                 let problem = format!("{of} repetitions for {size} elements");
                 return Err(Error::shape(name, place, problem));
             }
-            let times = place.hold(|| times.reshape([-1isize]).expand([size]));
+            let times = place.within(|| times.reshape([-1isize]).expand([size]));
             if !times.dtype()?.is_integer() {
                 let problem = format!("repetitions are integers, not {}", times.dtype()?);
                 return Err(Error::dtype(name, place, problem));
             }
-            place.hold(|| {
+            place.within(|| {
                 let x = x.into_tensor();
                 if size == 0 {
                     return x.checked();
@@ -385,7 +385,7 @@ impl Tensor {
             }
             let shape = Shape::from(dims);
             let spread = |(i, x): (usize, &&Tensor)| {
-                place.hold(|| {
+                place.within(|| {
                     let mut own = vec![1; shape.rank()];
                     own[i] = shape[i];
                     let y = x.reshape(own).expand(&shape);
@@ -417,7 +417,7 @@ impl Tensor {
     #[track_caller]
     pub fn cartesian_prod(tensors: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();
-        place.hold(|| match tensors {
+        place.within(|| match tensors {
             [one] => one.as_ref().reshape([-1isize]),
             _ => {
                 let grid = Tensor::meshgrid(tensors, Indexing::Ij);
@@ -441,7 +441,7 @@ impl Tensor {
         let place = Place::caller();
         let parts = at_least(tensors, 1, place);
         let vectors = parts.first().is_some_and(|x| x.rank() == Ok(1));
-        place.hold(|| Tensor::cat(&parts, if vectors { 0 } else { 1 }))
+        place.within(|| Tensor::cat(&parts, if vectors { 0 } else { 1 }))
     }
 
     /// Joined along dimension 0, vectors as rows. `torch.vstack`.
@@ -458,7 +458,7 @@ impl Tensor {
     pub fn vstack(tensors: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();
         let parts = at_least(tensors, 2, place);
-        place.hold(|| Tensor::cat(&parts, 0))
+        place.within(|| Tensor::cat(&parts, 0))
     }
 
     /// Joined along dimension 2, vectors and matrices in depth. `torch.dstack`.
@@ -475,7 +475,7 @@ impl Tensor {
     pub fn dstack(tensors: &[impl AsRef<Tensor>]) -> Tensor {
         let place = Place::caller();
         let parts = at_least(tensors, 3, place);
-        place.hold(|| Tensor::cat(&parts, 2))
+        place.within(|| Tensor::cat(&parts, 2))
     }
 }
 
@@ -511,7 +511,7 @@ fn repeat(name: &'static str, x: &Tensor, repeats: &[usize], place: Place) -> Te
         }
         let [own, wide, to] = [own, wide, to].map(Shape::from);
         let x = x.into_tensor();
-        Ok(place.hold(|| x.reshape(own).expand(wide).reshape(to)))
+        Ok(place.within(|| x.reshape(own).expand(wide).reshape(to)))
     })
 }
 
@@ -526,5 +526,5 @@ fn at_least(tensors: &[impl AsRef<Tensor>], rank: usize, place: Place) -> Vec<Te
         }
         x
     };
-    place.hold(|| tensors.iter().map(|x| widened(x.as_ref())).collect())
+    place.within(|| tensors.iter().map(|x| widened(x.as_ref())).collect())
 }

@@ -252,7 +252,11 @@ fn cell(
     (w_hh, b_hh): (&Tensor, Option<&Tensor>),
     place: Place,
 ) -> Result<State> {
-    place.hold(|| {
+    let narrow = |x: &Tensor| x.narrowed(place);
+    let [x, h, w_ih, w_hh] = &[x, h, w_ih, w_hh].map(narrow);
+    let [c, b_ih, b_hh] = &[c, b_ih, b_hh].map(|x| x.map(narrow));
+    let [c, b_ih, b_hh] = [c, b_ih, b_hh].map(Option::as_ref);
+    place.within(|| {
         let (input, state) = (x.shape()?, h.shape()?);
         let lead = |shape: &crate::Shape| shape[..shape.rank().saturating_sub(1)].to_vec();
         let fits =

@@ -42,7 +42,7 @@ impl Tensor {
     #[track_caller]
     pub fn sum_dims(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
-        self.then(|x| {
+        self.widened().then(|x| {
             let dims = dims_or_all("sum", x.shape(), &dims, place)?;
             sum(&x, &dims, keepdim, place)
         })
@@ -85,7 +85,7 @@ impl Tensor {
             let x = cast(&x, dtype.compute(), place)?;
             let total = sum(&x, &list, keepdim, place)?;
             // 0 / 0 for the mean of nothing.
-            Ok(place.hold(|| (total / n).to_dtype(dtype)))
+            Ok(place.within(|| (total / n).to_dtype(dtype)))
         })
     }
 
@@ -339,7 +339,7 @@ pub(crate) fn sum(x: &Value, dims: &[usize], keepdim: bool, place: Place) -> Res
                 .collect()
         };
         let same = crate::tensor::views::reshape(&x, shape, place)?;
-        return Ok(place.hold(|| same.to_dtype(dtype)));
+        return Ok(place.within(|| same.to_dtype(dtype)));
     }
     let y = reduce("sum", ReduceOp::Sum, &x, dims, x.dtype(), place)?;
     let y = keep(y, x.shape(), dims, keepdim);
@@ -351,7 +351,7 @@ pub(crate) fn sum(x: &Value, dims: &[usize], keepdim: bool, place: Place) -> Res
     } else {
         y.into_tensor()
     };
-    Ok(place.hold(|| y.to_dtype(dtype)))
+    Ok(place.within(|| y.to_dtype(dtype)))
 }
 
 /// The error of a choice from nothing, unless nothing is chosen.
@@ -413,7 +413,7 @@ fn extremum(
     } else {
         y.into_tensor()
     };
-    Ok(place.hold(|| y.to_dtype(dtype)))
+    Ok(place.within(|| y.to_dtype(dtype)))
 }
 
 fn position(

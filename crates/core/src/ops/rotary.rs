@@ -76,7 +76,7 @@ impl Tensor {
     #[track_caller]
     pub fn rotary_embedding_with(&self, options: RotaryOptions) -> Tensor {
         let place = Place::caller();
-        place.hold(|| self.then(|x| rotary(&x, &options, place)))
+        place.within(|| self.then(|x| rotary(&x, &options, place)))
     }
 }
 

@@ -201,7 +201,7 @@ pub(crate) fn scatter(
     let mut source = cast(source, compute, place)?;
     // As i32 the upper half of u32 would come before the lower one.
     let turned = dtype == DType::U32 && matches!(merge, Merge::Max | Merge::Min);
-    let turn = |x: Tensor| place.hold(|| if turned { x + i32::MIN } else { x });
+    let turn = |x: Tensor| place.within(|| if turned { x + i32::MIN } else { x });
     if turned {
         source = turn(source.into_tensor()).capture()?;
     }
@@ -212,5 +212,5 @@ pub(crate) fn scatter(
         method,
     };
     let merged = apply_part(AnyOperation::new(op), &[&source, index], 0, place)?;
-    Ok(place.hold(|| turn(merged).to_dtype(dtype)))
+    Ok(place.within(|| turn(merged).to_dtype(dtype)))
 }

@@ -76,11 +76,11 @@ impl Tensor {
             let (n, shape) = (others.shape().numel(), x.shape().clone());
             if n == 0 {
                 let device = &x.node.device;
-                return place.hold(|| Tensor::zeros(shape, (DType::Bool, device)).checked());
+                return place.within(|| Tensor::zeros(shape, (DType::Bool, device)).checked());
             }
             let dtype = x.dtype().promote(others.dtype());
             let (x, others) = (cast(&x, dtype, place)?, cast(&others, dtype, place)?);
-            place.hold(|| {
+            place.within(|| {
                 let x = x.into_tensor().detach().reshape([-1isize]);
                 let sorted = others.into_tensor().detach().reshape([-1isize]).msort();
                 let place = sorted.searchsorted(&x, false).minimum(n as i64 - 1);
@@ -106,7 +106,7 @@ fn search(
         let problem = "there are no sorted elements in a tensor without dimensions";
         return Err(Error::shape(name, place, problem));
     }
-    place.hold(|| {
+    place.within(|| {
         // One sorted vector for all: the values as one row.
         let values = match sorted.shape().rank() {
             1 => values.into_tensor().reshape([-1isize]).capture()?,

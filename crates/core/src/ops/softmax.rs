@@ -62,13 +62,13 @@ impl Tensor {
     pub fn logsumexp(&self, dim: isize, keepdim: bool) -> Tensor {
         let place = Place::caller();
         let sum = along("logsumexp", self, dim, Form::LogSumExp, place);
-        place.hold(|| if keepdim { sum } else { sum.squeeze(dim) })
+        place.within(|| if keepdim { sum } else { sum.squeeze(dim) })
     }
 }
 
 /// The result along `dim`, with `dim` kept.
 fn along(name: &'static str, x: &Tensor, dim: isize, form: Form, place: Place) -> Tensor {
-    x.then(|value| {
+    x.widened().then(|value| {
         // A scalar has a dimension 0 here, as in torch.
         let d = match value.shape().dim(dim) {
             Some(d) => d,
@@ -86,7 +86,7 @@ fn along(name: &'static str, x: &Tensor, dim: isize, form: Form, place: Place) -
         let shape = value.shape().clone();
         let classes = shape.get(d).copied().unwrap_or(1);
         let x = value.into_tensor();
-        Ok(place.hold(|| match classes {
+        Ok(place.within(|| match classes {
             // The logarithm of an empty sum; else there are no elements.
             0 if sums => x.sum_dims([dim], true).ln(),
             0 => x * 1.0,

@@ -107,7 +107,7 @@ impl Tensor {
                 (_, true) => t.narrow(dim, k - 1, 1),
                 (_, false) => t.select(dim, k as isize - 1),
             };
-            Ok(place.hold(|| (last(values), last(positions))))
+            Ok(place.within(|| (last(values), last(positions))))
         })
     }
 }
@@ -155,9 +155,9 @@ pub(crate) fn first(
             Some(0) => t.reshape([1]).narrow(0, 0, 0),
             _ => t,
         };
-        return Ok(place.hold(|| (part(x.into_tensor()), part(positions))));
+        return Ok(place.within(|| (part(x.into_tensor()), part(positions))));
     }
-    place.hold(|| {
+    place.within(|| {
         let rows = x.into_tensor().transpose(d, -1).capture()?;
         let op = AnyOperation::new(Sort {
             descending,

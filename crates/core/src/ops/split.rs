@@ -29,7 +29,7 @@ impl Tensor {
         match size {
             Err(error) => vec![Tensor::fail(self.device(), error)],
             Ok(0) => vec![self.clone(); n],
-            Ok(size) => place.hold(|| self.split(size.div_ceil(n), dim)),
+            Ok(size) => place.within(|| self.split(size.div_ceil(n), dim)),
         }
     }
 
@@ -54,7 +54,7 @@ impl Tensor {
         });
         match total {
             Err(error) => vec![Tensor::fail(self.device(), error)],
-            Ok(total) => place.hold(|| {
+            Ok(total) => place.within(|| {
                 let part = |start| self.narrow(dim, start, size.min(total - start));
                 (0..total.max(1)).step_by(size).map(part).collect()
             }),
@@ -86,7 +86,7 @@ impl Tensor {
             let mut start = 0;
             let part = |&size: &usize| {
                 start += size;
-                place.hold(|| self.narrow(dim, start - size, size))
+                place.within(|| self.narrow(dim, start - size, size))
             };
             Ok(sizes.iter().map(part).collect())
         })
@@ -113,7 +113,7 @@ impl Tensor {
             }
             let size = |i: usize| total / n + usize::from(i < total % n);
             let sizes: Vec<usize> = (0..n).map(size).collect();
-            Ok(place.hold(|| self.split_with_sizes(&sizes, dim)))
+            Ok(place.within(|| self.split_with_sizes(&sizes, dim)))
         })
     }
 
@@ -143,7 +143,7 @@ impl Tensor {
             let ends = at.iter().map(|&at| position(at));
             let ends = ends.chain(std::iter::once(total as usize));
             let part = |(start, end): (usize, usize)| {
-                place.hold(|| self.narrow(dim, start, end.saturating_sub(start)))
+                place.within(|| self.narrow(dim, start, end.saturating_sub(start)))
             };
             Ok(starts.zip(ends).map(part).collect())
         })
@@ -208,7 +208,7 @@ impl Tensor {
         let place = Place::caller();
         self.parts(|shape| {
             let n = shape[dim_of("unbind", shape, dim, place)?];
-            Ok(place.hold(|| (0..n as isize).map(|i| self.select(dim, i)).collect()))
+            Ok(place.within(|| (0..n as isize).map(|i| self.select(dim, i)).collect()))
         })
     }
 
@@ -237,6 +237,6 @@ fn equal_parts(
             let problem = format!("dimension {d} of shape {shape} has no {n} equal parts");
             return Err(Error::shape(name, place, problem));
         }
-        Ok(place.hold(|| x.tensor_split(n, d as isize)))
+        Ok(place.within(|| x.tensor_split(n, d as isize)))
     })
 }

@@ -85,7 +85,7 @@ impl Tensor {
     pub fn var_mean(&self, dims: impl DimList, correction: f64, keepdim: bool) -> (Tensor, Tensor) {
         let place = Place::caller();
         let variance = self.then(|x| variance("var_mean", &x, &dims, correction, keepdim, place));
-        (variance, place.hold(|| self.mean_dims(dims, keepdim)))
+        (variance, place.within(|| self.mean_dims(dims, keepdim)))
     }
 
     /// Standard deviation and mean over `dims`, as `torch.std_mean`.
@@ -102,7 +102,7 @@ impl Tensor {
     pub fn std_mean(&self, dims: impl DimList, correction: f64, keepdim: bool) -> (Tensor, Tensor) {
         let place = Place::caller();
         let deviation = self.then(|x| deviation("std_mean", &x, &dims, correction, keepdim, place));
-        (deviation, place.hold(|| self.mean_dims(dims, keepdim)))
+        (deviation, place.within(|| self.mean_dims(dims, keepdim)))
     }
 
     /// How many elements over `dims` are not 0, as `i32`; NaN is not. As `torch.count_nonzero`; `..` for all
@@ -121,7 +121,7 @@ impl Tensor {
         let place = Place::caller();
         self.then(|x| {
             let x = cast(&x, DType::Bool, place)?.into_tensor();
-            Ok(place.hold(|| x.sum_dims(dims, false)))
+            Ok(place.within(|| x.sum_dims(dims, false)))
         })
     }
 
@@ -137,7 +137,7 @@ impl Tensor {
     #[track_caller]
     pub fn nansum(&self, dims: impl DimList, keepdim: bool) -> Tensor {
         let place = Place::caller();
-        place.hold(|| self.nan_to_zero().sum_dims(dims, keepdim))
+        place.within(|| self.nan_to_zero().sum_dims(dims, keepdim))
     }
 
     /// The mean over `dims` of what is not NaN; of nothing it is NaN. As `torch.nanmean`, of floats only.
@@ -157,7 +157,7 @@ impl Tensor {
             let list = dims_or_all("nanmean", x.shape(), &dims, place)?;
             let dims: Vec<isize> = list.iter().map(|&d| d as isize).collect();
             let x = materialized(&cast(&x, dtype.compute(), place)?, place)?.into_tensor();
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 let count = x.eq(&x).sum_dims(&dims[..], keepdim);
                 let sum = x.nan_to_zero().sum_dims(&dims[..], keepdim);
                 (sum / count).to_dtype(dtype)
@@ -202,7 +202,7 @@ fn moment(
     let list: Vec<isize> = over.iter().map(|&d| d as isize).collect();
     let dims = list.clone();
     let centred = move |x: &Tensor| x - x.mean_dims(&dims[..], true);
-    let y = place.hold(|| {
+    let y = place.within(|| {
         no_grad(|| {
             let sum = centred(&x.clone().into_tensor()).sqr();
             (sum.sum_dims(&list[..], keepdim) / divisor).capture()
@@ -231,7 +231,7 @@ fn variance(
     place: Place,
 ) -> Result<Tensor> {
     let y = moment(name, x, dims, correction, keepdim, place)?;
-    Ok(place.hold(|| y.to_dtype(x.dtype())))
+    Ok(place.within(|| y.to_dtype(x.dtype())))
 }
 
 fn deviation(
@@ -243,5 +243,5 @@ fn deviation(
     place: Place,
 ) -> Result<Tensor> {
     let y = moment(name, x, dims, correction, keepdim, place)?;
-    Ok(place.hold(|| root(&y).to_dtype(x.dtype())))
+    Ok(place.within(|| root(&y).to_dtype(x.dtype())))
 }

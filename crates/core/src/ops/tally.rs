@@ -46,7 +46,7 @@ impl Tensor {
                 }
             }
             let numbers = x.clone().into_tensor();
-            place.hold(|| {
+            place.within(|| {
                 let length = match x.shape().numel() {
                     0 => minlength,
                     _ => minlength.max(length(&numbers, place)?),
@@ -92,7 +92,7 @@ impl Tensor {
             }
             let empty = x.shape().numel() == 0;
             let x = cast(&x, dtype.compute(), place)?.into_tensor();
-            place.hold(|| {
+            place.within(|| {
                 let x = x.detach().reshape([-1isize]);
                 let device = x.device();
                 let number = |v: f64| Tensor::full((), v, (dtype.compute(), device));

@@ -136,7 +136,7 @@ impl Tensor {
 #[track_caller]
 fn results(x: &Tensor, f: impl FnOnce() -> Result<Unique>) -> Unique {
     let place = Place::caller();
-    place.hold(f).unwrap_or_else(|error: Error| {
+    place.within(f).unwrap_or_else(|error: Error| {
         let failed = Tensor::fail(x.device(), error);
         Unique {
             values: failed.clone(),

@@ -153,7 +153,7 @@ impl Tensor {
             if x.shape().rank() == 0 && (dim == 0 || dim == -1) {
                 // As torch: a tensor of no dimensions has one of one element here.
                 let line = x.into_tensor().reshape([1]);
-                return place.hold(|| line.unfold(0, size, step).squeeze(0).checked());
+                return place.within(|| line.unfold(0, size, step).squeeze(0).checked());
             }
             let d = dim_of("unfold", x.shape(), dim, place)?;
             let from = x.shape()[d];

@@ -30,15 +30,12 @@ impl Planner<'_> {
             // driver refuses copies within one buffer, and two parameters may exchange places.
             let mut aside = Vec::new();
             let mut direct = Vec::new();
+            let control = arena.control.as_ref();
+            let control = control.and_then(|node| self.held(index(node), &item_of));
             for copy in arena.copies() {
-                let source = match index(copy.node) {
-                    Some(mark) if mark & (1 << 31) != 0 => {
-                        Some(self.leaf((mark & !(1 << 31)) as usize))
-                    }
-                    Some(mark) => item_of.get(&(mark as usize)).and_then(|&i| self.stored[i]),
-                    None => None,
+                let Some(mut source) = self.held(index(copy.node), &item_of) else {
+                    continue;
                 };
-                let Some(mut source) = source else { continue };
                 if self.buffers[source].allocation == self.buffers[target].allocation {
                     let scratch = self.push_buffer(copy.bytes, None, Place::Inner);
                     aside.push((source, scratch, 0, copy.bytes));
@@ -61,7 +58,7 @@ impl Planner<'_> {
                 });
             }
             let count = arena.scalar_count();
-            if let Some(kernel) = arena.kernel(&buffers) {
+            if let Some(kernel) = arena.kernel(&buffers, control) {
                 self.launches.push(Launch {
                     kernel,
                     scalars: scalars..scalars + count,
@@ -69,6 +66,14 @@ impl Planner<'_> {
                 });
             }
             scalars += count;
+        }
+    }
+
+    /// The buffer of a node by its mark: an operand of the run or a result of it.
+    fn held(&mut self, mark: Option<u32>, item_of: &HashMap<usize, usize>) -> Option<usize> {
+        match mark? {
+            mark if mark & (1 << 31) != 0 => Some(self.leaf((mark & !(1 << 31)) as usize)),
+            mark => self.stored[*item_of.get(&(mark as usize))?],
         }
     }
 }

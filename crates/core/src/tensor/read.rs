@@ -19,7 +19,7 @@ impl Tensor {
     #[track_caller]
     pub fn to_vec<E: Element>(&self) -> Result<Vec<E>> {
         let place = Place::caller();
-        pollster::block_on(place.hold(|| self.to_vec_async()))
+        pollster::block_on(place.within(|| self.to_vec_async()))
     }
 
     /// [`Tensor::to_vec`] without blocking the thread. What has been recorded is run, and the copy
@@ -44,7 +44,7 @@ impl Tensor {
     #[track_caller]
     pub fn item<E: Element>(&self) -> Result<E> {
         let place = Place::caller();
-        pollster::block_on(place.hold(|| self.item_async()))
+        pollster::block_on(place.within(|| self.item_async()))
     }
 
     /// [`Tensor::item`] without blocking the thread.
@@ -98,7 +98,7 @@ impl Tensor {
         if dtype == DType::I64 && !device.limits()?.has(DType::I64) {
             let values = i64::from_bytes(&bytes);
             return place
-                .hold(|| Tensor::from_vec(values, shape, device))
+                .within(|| Tensor::from_vec(values, shape, device))
                 .checked();
         }
         crate::tensor::check_size("to_device", device, &shape, dtype, place)?;

@@ -83,7 +83,7 @@ impl Tensor {
             let d = dim_of("select", x.shape(), dim, place)?;
             let at = position("select", x.shape()[d], index, place)?;
             let part = narrow("select", &x, d, at, 1, place)?;
-            Ok(place.hold(|| part.squeeze(d as isize)))
+            Ok(place.within(|| part.squeeze(d as isize)))
         })
     }
 
@@ -103,7 +103,7 @@ impl Tensor {
         self.then(|x| {
             let d = dim_of("select_scatter", x.shape(), dim, place)?;
             let at = position("select_scatter", x.shape()[d], index, place)?;
-            let source = place.hold(|| source.unsqueeze(d as isize));
+            let source = place.within(|| source.unsqueeze(d as isize));
             laid_over("select_scatter", &x, &source, d, (at, at + 1, 1), place)
         })
     }
@@ -212,7 +212,7 @@ fn laid_over(
     let rank = dims.len();
     let (mut first, mut steps): (Dims, Dims) = (smallvec![0; rank], smallvec![1; rank]);
     (first[d], steps[d]) = (start, step);
-    place.hold(|| {
+    place.within(|| {
         let ones = Tensor::ones([dims[d]], (DType::Bool, &x.node.device));
         let inside = lay(&ones, &Shape::from(size), &[start], &[step]);
         let mut along = vec![1; rank];

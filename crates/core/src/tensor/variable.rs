@@ -257,7 +257,7 @@ impl Tensor {
         let place = Place::caller();
         let variable = self.written("update_grad", place)?;
         loop {
-            let old = place.hold(|| self.grad())?;
+            let old = place.within(|| self.grad())?;
             let new = f(&old);
             variable.check("update_grad", &new.capture()?, place)?;
             if variable.replace_grad(Some(&old), new.detach()) {

@@ -422,7 +422,7 @@ pub(crate) fn reshape(x: &Value, to: Shape, place: Place) -> Result<Tensor> {
         Some(layout) => Ok(view("reshape", x, layout, place, move |g| g.reshape(&from))),
         None => {
             let x = place
-                .hold(|| x.clone().into_tensor().contiguous())
+                .within(|| x.clone().into_tensor().contiguous())
                 .capture()?;
             let layout = Layout {
                 offset: x.layout().offset,

@@ -39,6 +39,12 @@ impl Place {
         f()
     }
 
+    /// [`hold`](Place::hold) for what an operation is composed of, which takes its operands as they are inside of
+    /// [`autocast`](crate::autocast()).
+    pub(crate) fn within<T>(self, f: impl FnOnce() -> T) -> T {
+        self.hold(|| crate::autocast::suspended(f))
+    }
+
     /// The source file.
     pub fn file(&self) -> &'static str {
         self.0.file()

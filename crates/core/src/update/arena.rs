@@ -5,6 +5,7 @@
 //! is copied first, and counted. A parameter's old value that somebody still holds is never
 //! overwritten: the step then writes a new arena.
 
+mod device;
 mod states;
 
 use std::collections::{HashMap, HashSet};
@@ -24,7 +25,30 @@ use crate::types::shape::Shape;
 use crate::update::{ArenaUpdate, Update, UpdateRule};
 
 /// The numbers of one parameter's update, as its rule takes them.
-pub type Coefficients = smallvec::SmallVec<[f64; 8]>;
+pub type Coefficients<X = f64> = smallvec::SmallVec<[X; 8]>;
+
+/// Where the numbers of a step come from, by the position of a parameter.
+pub(super) enum Numbers<'a> {
+    Host(&'a mut dyn FnMut(usize) -> Coefficients),
+    Device(device::Decision<'a>),
+}
+
+/// The numbers of a segment.
+#[derive(PartialEq)]
+enum Chosen {
+    Host(Coefficients),
+    /// A set of the device's.
+    Set(usize),
+}
+
+impl Numbers<'_> {
+    fn of(&mut self, param: usize) -> Chosen {
+        match self {
+            Numbers::Host(coefficients) => Chosen::Host(coefficients(param)),
+            Numbers::Device(decision) => Chosen::Set(decision.set_of(param)),
+        }
+    }
+}
 
 /// A part of an arena that belongs to one parameter.
 #[derive(Debug)]
@@ -92,7 +116,10 @@ impl Updater {
     /// A failed gradient's error, or what a run can fail with; then no parameter has changed.
     #[track_caller]
     pub fn step(&mut self, mut coefficients: impl FnMut(usize) -> Coefficients) -> Result<()> {
-        let place = Place::caller();
+        self.step_by(Numbers::Host(&mut coefficients), Place::caller())
+    }
+
+    fn step_by(&mut self, mut numbers: Numbers<'_>, place: Place) -> Result<()> {
         let Some(device) = self.params.first().map(|p| p.device().clone()) else {
             return Ok(());
         };
@@ -104,7 +131,7 @@ impl Updater {
             self.lay_out(&device, place)?;
         }
         if !device.fusion() {
-            return self.step_by_reference(&device, &grads, &mut coefficients, place);
+            return self.step_by_reference(&device, &grads, &mut numbers, place);
         }
         self.renew_grads(&device, &grads)?;
         let mut update = Update { arenas: Vec::new() };
@@ -113,7 +140,8 @@ impl Updater {
                 &self.rule,
                 &self.params,
                 &grads,
-                &mut coefficients,
+                &mut numbers,
+                place,
             )?);
         }
         update.arenas.retain(|a| a.segments > 0);
@@ -180,7 +208,7 @@ impl Updater {
         &mut self,
         device: &Device,
         grads: &[Option<Arc<Node>>],
-        coefficients: &mut impl FnMut(usize) -> Coefficients,
+        numbers: &mut Numbers<'_>,
         place: Place,
     ) -> Result<()> {
         let rule = &self.rule;
@@ -198,9 +226,8 @@ impl Updater {
                     .map(|s| arena.value(device, part, shape.clone(), place, s))
                     .map(|node| Value::new(node).into_tensor())
                     .collect();
-                let numbers = coefficients(part.param);
                 let [p, g] = [value, grad.clone()].map(|node| Value::new(node).into_tensor());
-                let new = no_grad(|| rule.reference(&numbers, &p, &g, &states))?;
+                let new = no_grad(|| numbers.reference(rule, part.param, &p, &g, &states))?;
                 let nodes = new
                     .into_iter()
                     .map(|t| whole(t.capture()?, place))
@@ -520,12 +547,13 @@ impl Arena {
         rule: &UpdateRule,
         params: &[Tensor],
         grads: &[Option<Arc<Node>>],
-        coefficients: &mut impl FnMut(usize) -> Coefficients,
+        numbers: &mut Numbers<'_>,
+        place: Place,
     ) -> Result<ArenaUpdate> {
         let size = self.dtype.size();
         let mut values = Vec::with_capacity(self.parts.len());
         let mut with_grad = Vec::with_capacity(self.parts.len());
-        let mut segments: Vec<(usize, usize, Coefficients)> = Vec::new();
+        let mut segments: Vec<(usize, usize, Chosen)> = Vec::new();
         for part in &self.parts {
             if let Some(variable) = params[part.param].variable() {
                 values.push(variable.value());
@@ -534,24 +562,38 @@ impl Arena {
                 continue;
             };
             with_grad.push((grad.clone(), part.offset, part.bytes));
-            let numbers = coefficients(part.param);
+            let chosen = numbers.of(part.param);
             let start = part.offset / size;
             // Padding up to the next part holds zeros, which every rule leaves at zero.
             let end = (part.offset + part.bytes.next_multiple_of(ALIGN).max(ALIGN)) / size;
             match segments.last_mut() {
-                Some((_, last, same)) if *last == start && *same == numbers => *last = end,
-                _ => segments.push((start, end, numbers)),
+                Some((_, last, same)) if *last == start && *same == chosen => *last = end,
+                _ => segments.push((start, end, chosen)),
             }
         }
         let mut scalars = Vec::with_capacity(segments.len() * 10);
-        for (start, end, numbers) in &segments {
+        let mut sets = Vec::new();
+        for (start, end, chosen) in &segments {
             scalars.extend([
                 ScalarBits::integer(*start as i64),
                 ScalarBits::integer(*end as i64),
             ]);
-            let floats = numbers.iter().chain(rule.constants());
-            scalars.extend(floats.map(|&number| ScalarBits::float(number)));
+            match chosen {
+                Chosen::Host(numbers) => {
+                    scalars.extend(numbers.iter().map(|&number| ScalarBits::float(number)));
+                }
+                Chosen::Set(set) => {
+                    scalars.extend((0..rule.numbers()).map(|_| ScalarBits::float(0.0)));
+                    sets.push(*set);
+                }
+            }
+            let constants = rule.constants().iter();
+            scalars.extend(constants.map(|&number| ScalarBits::float(number)));
         }
+        let control = match numbers {
+            Numbers::Device(decision) => Some(decision.control(&sets, self.dtype, place)?),
+            Numbers::Host(_) => None,
+        };
         Ok(ArenaUpdate {
             rule: rule.clone(),
             dtype: self.dtype,
@@ -564,6 +606,7 @@ impl Arena {
             grads: with_grad,
             scalars,
             segments: segments.len(),
+            control,
             fresh: false,
             target: None,
         })

@@ -8,10 +8,10 @@ use crate::update::UpdateRule;
 
 impl UpdateRule {
     /// One step of one parameter: its new value and its new states. `numbers` are those of
-    /// the step.
+    /// the step, of no dimension and the parameter's type.
     pub(crate) fn reference(
         &self,
-        numbers: &[f64],
+        numbers: &[Tensor],
         p: &Tensor,
         grad: &Tensor,
         states: &[Tensor],
@@ -19,11 +19,10 @@ impl UpdateRule {
         let incomplete = || Error::Device("an optimizer's step lacks operands".into());
         let dtype = p.dtype()?;
         let program = self.program(dtype);
-        let scalars = numbers.iter().chain(self.constants());
         // Of no dimension, so that operands keep the parameter's type and shape.
-        let scalars: Vec<Tensor> = scalars
-            .map(|&number| Tensor::scalar(number, (dtype, p.device())))
-            .collect();
+        let constant = |&number: &f64| Tensor::scalar(number, (dtype, p.device()));
+        let constants = self.constants().iter().map(constant);
+        let scalars: Vec<Tensor> = numbers.iter().cloned().chain(constants).collect();
         let inputs: Vec<&Tensor> = [p, grad].into_iter().chain(states).collect();
         let mut results: Vec<Tensor> = Vec::with_capacity(program.instrs.len());
         let value = |arg: Arg, results: &[Tensor]| {

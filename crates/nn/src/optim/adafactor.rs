@@ -4,6 +4,7 @@ use wgrad_core::{DType, Tensor};
 
 use super::layerwise::{Layerwise, LayerwiseRule};
 use super::options::{not_negative, options};
+use super::quantity::Quantity;
 
 /// Adafactor, whose second moments of a matrix are those of its rows and of its columns
 /// ([Shazeer and Stern 2018](https://arxiv.org/abs/1804.04235)), as `torch.optim.Adafactor`:
@@ -86,9 +87,9 @@ impl LayerwiseRule for AdafactorOptions {
         vec![("row_var", rows), ("col_var", columns)]
     }
 
-    fn update(
+    fn update<X: Quantity>(
         &self,
-        step: u64,
+        step: X,
         p: &Tensor,
         g: &Tensor,
         states: &[Tensor],
@@ -102,20 +103,21 @@ impl LayerwiseRule for AdafactorOptions {
         } else {
             self.eps1
         };
-        let t = step as f64;
-        let new = t.powf(self.beta2_decay);
-        let lr = self.lr.min(1.0 / t.sqrt());
+        let new = step.power(self.beta2_decay);
+        let old = step.constant(1.0) - new.clone();
+        let mixed = |kept: &Tensor, fresh: &Tensor| old.scale(kept) + new.scale(fresh);
+        let lr = step.power(-0.5).at_most(self.lr);
         let root_mean_square = |x: &Tensor| x.sqr().mean().sqrt();
-        let alpha = root_mean_square(p).maximum(self.eps2) * lr;
+        let alpha = lr.scale(&root_mean_square(p).maximum(self.eps2));
         let (variance, states) = match states {
             [rows, columns] => {
-                let rows = rows * (1.0 - new) + g.sqr().mean_dims([-1], true) * new;
-                let columns = columns * (1.0 - new) + g.sqr().mean_dims([-2], true) * new;
+                let rows = mixed(rows, &g.sqr().mean_dims([-1], true));
+                let columns = mixed(columns, &g.sqr().mean_dims([-2], true));
                 let mean = rows.mean_dims([-2], true).maximum(eps1);
                 (&rows * &columns / mean, vec![rows, columns])
             }
             _ => {
-                let variance = &states[0] * (1.0 - new) + g.sqr() * new;
+                let variance = mixed(&states[0], &g.sqr());
                 (variance.clone(), vec![variance])
             }
         };

@@ -4,6 +4,7 @@ use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
 use super::descent::{Descent, Hyperparameters, sign};
 use super::options::{decays, not_negative, options};
+use super::quantity::Quantity;
 
 /// Adagrad ([Duchi et al. 2011](https://jmlr.org/papers/v12/duchi11a.html)), as `torch.optim.Adagrad`:
 ///
@@ -80,15 +81,18 @@ impl Hyperparameters for AdagradOptions {
         UpdateRule::new("adagrad", ["sum"], AdagradRule)
     }
 
-    fn coefficients(&self, step: u64, _: &mut [f64]) -> Coefficients {
-        let lr = self.lr / (1.0 + (step - 1) as f64 * self.lr_decay);
+    fn coefficients<X: Quantity>(&self, step: X, _: &mut [X]) -> Coefficients<X> {
+        let number = |value: f64| step.constant(value);
+        let decay = number(1.0 - self.lr_decay) + step.times(self.lr_decay);
         // States are zero before the first step.
-        let first = if step == 1 {
-            self.initial_accumulator_value
-        } else {
-            0.0
-        };
-        Coefficients::from_slice(&[sign(self.maximize), lr, self.weight_decay, first, self.eps])
+        let first = step.above(1.5, number(0.0), number(self.initial_accumulator_value));
+        Coefficients::from_iter([
+            number(sign(self.maximize)),
+            number(self.lr) / decay,
+            number(self.weight_decay),
+            first,
+            number(self.eps),
+        ])
     }
 }
 
@@ -168,15 +172,19 @@ impl Hyperparameters for AdadeltaOptions {
         UpdateRule::new("adadelta", ["square_avg", "acc_delta"], AdadeltaRule)
     }
 
-    fn coefficients(&self, _: u64, _: &mut [f64]) -> Coefficients {
+    fn coefficients<X: Quantity>(&self, step: X, _: &mut [X]) -> Coefficients<X> {
         let rest = 1.0 - self.rho;
-        Coefficients::from_slice(&[
+        let numbers = [
             sign(self.maximize),
             self.lr,
             self.rho,
             rest,
             self.eps,
             self.weight_decay,
-        ])
+        ];
+        numbers
+            .map(|value| step.constant(value))
+            .into_iter()
+            .collect()
     }
 }

@@ -4,6 +4,7 @@ use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
 use super::descent::{Descent, Hyperparameters, sign};
 use super::options::{betas, not_negative, options};
+use super::quantity::Quantity;
 
 /// Adam ([Kingma and Ba 2014](https://arxiv.org/abs/1412.6980)), as `torch.optim.Adam`:
 ///
@@ -129,20 +130,20 @@ macro_rules! adam_hyperparameters {
                 }
             }
 
-            fn coefficients(&self, step: u64, _: &mut [f64]) -> Coefficients {
+            fn coefficients<X: Quantity>(&self, step: X, _: &mut [X]) -> Coefficients<X> {
                 let $o = self;
                 let (beta1, beta2) = self.betas;
-                let t = step as f64;
-                Coefficients::from_slice(&[
-                    sign(self.maximize),
-                    $decay,
-                    beta1,
-                    1.0 - beta1,
-                    beta2,
-                    1.0 - beta2,
-                    self.lr / (1.0 - beta1.powf(t)),
-                    1.0 / (1.0 - beta2.powf(t)).sqrt(),
-                    self.eps,
+                let number = |value: f64| step.constant(value);
+                Coefficients::from_iter([
+                    number(sign(self.maximize)),
+                    number($decay),
+                    number(beta1),
+                    number(1.0 - beta1),
+                    number(beta2),
+                    number(1.0 - beta2),
+                    number(self.lr) / step.decayed(beta1),
+                    step.decayed(beta2).power(-0.5),
+                    number(self.eps),
                 ])
             }
         }

@@ -4,6 +4,7 @@ use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
 use super::descent::{Descent, Hyperparameters, sign};
 use super::options::{betas, not_negative, options};
+use super::quantity::Quantity;
 
 /// Adamax, Adam by the infinity norm ([Kingma and Ba 2014](https://arxiv.org/abs/1412.6980)), as
 /// `torch.optim.Adamax`:
@@ -81,17 +82,17 @@ impl Hyperparameters for AdamaxOptions {
         UpdateRule::new("adamax", ["exp_avg", "exp_inf"], AdamaxRule)
     }
 
-    fn coefficients(&self, step: u64, _: &mut [f64]) -> Coefficients {
+    fn coefficients<X: Quantity>(&self, step: X, _: &mut [X]) -> Coefficients<X> {
         let (beta1, beta2) = self.betas;
-        let step = self.lr / (1.0 - beta1.powf(step as f64));
-        Coefficients::from_slice(&[
-            sign(self.maximize),
-            self.weight_decay,
-            beta1,
-            1.0 - beta1,
-            beta2,
-            step,
-            self.eps,
+        let number = |value: f64| step.constant(value);
+        Coefficients::from_iter([
+            number(sign(self.maximize)),
+            number(self.weight_decay),
+            number(beta1),
+            number(1.0 - beta1),
+            number(beta2),
+            number(self.lr) / step.decayed(beta1),
+            number(self.eps),
         ])
     }
 }

@@ -4,6 +4,7 @@ use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
 use super::descent::{Descent, Hyperparameters, sign};
 use super::options::{finite, not_negative, options};
+use super::quantity::Quantity;
 
 /// Averaged stochastic gradient descent
 /// ([Polyak and Juditsky 1992](https://doi.org/10.1137/0330046)), as `torch.optim.ASGD`:
@@ -89,19 +90,20 @@ impl Hyperparameters for AsgdOptions {
         UpdateRule::new("asgd", ["ax"], AsgdRule)
     }
 
-    fn coefficients(&self, step: u64, kept: &mut [f64]) -> Coefficients {
-        let eta = if step == 1 { self.lr } else { kept[0] };
-        let mu = kept[1];
-        let t = step as f64;
-        kept[0] = self.lr / (1.0 + self.lambd * self.lr * t).powf(self.alpha);
-        kept[1] = 1.0 / (t - self.t0).max(1.0);
-        Coefficients::from_slice(&[
-            sign(self.maximize),
-            1.0 - self.lambd * eta,
+    fn coefficients<X: Quantity>(&self, step: X, kept: &mut [X]) -> Coefficients<X> {
+        let number = |value: f64| step.constant(value);
+        let eta = step.above(1.5, kept[0].clone(), number(self.lr));
+        let mu = kept[1].clone();
+        let growth = number(1.0) + step.times(self.lambd * self.lr);
+        kept[0] = number(self.lr) / growth.power(self.alpha);
+        kept[1] = number(1.0) / (step.clone() - number(self.t0)).at_least(1.0);
+        Coefficients::from_iter([
+            number(sign(self.maximize)),
+            number(1.0) - eta.times(self.lambd),
             eta,
-            self.weight_decay,
-            mu,
-            1.0 - mu,
+            number(self.weight_decay),
+            mu.clone(),
+            number(1.0) - mu,
         ])
     }
 }

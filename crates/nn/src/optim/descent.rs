@@ -4,7 +4,9 @@ use wgrad_core::{
     Coefficients, Error, Formula, Number, Place, Result, Tensor, UpdateRule, Updater,
 };
 
+use super::clock::Clocks;
 use super::options::Named;
+use super::quantity::Quantity;
 use super::{Optimizer, OptimizerState};
 
 /// Parameters with hyperparameters of their own.
@@ -24,7 +26,7 @@ pub struct Group<O> {
 /// # let dev = wgrad_core::Device::new(
 /// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
 /// use wgrad_core::{Coefficients, Formula, Number, Tensor, UpdateRule};
-/// use wgrad_nn::optim::{Descent, Hyperparameters, Named, Optimizer};
+/// use wgrad_nn::optim::{Descent, Hyperparameters, Named, Optimizer, Quantity};
 ///
 /// /// p = p - lr sign(grad)
 /// #[derive(Clone, Copy)]
@@ -50,8 +52,8 @@ pub struct Group<O> {
 ///     fn check(&self) -> Result<(), String> { Ok(()) }
 ///     fn form(&self) {}
 ///     fn rule(_: ()) -> UpdateRule { UpdateRule::new("sign", [], Sign) }
-///     fn coefficients(&self, _step: u64, _kept: &mut [f64]) -> Coefficients {
-///         Coefficients::from_slice(&[self.lr])
+///     fn coefficients<X: Quantity>(&self, step: X, _kept: &mut [X]) -> Coefficients<X> {
+///         Coefficients::from_iter([step.constant(self.lr)])
 ///     }
 /// }
 ///
@@ -90,7 +92,7 @@ pub trait Hyperparameters: Named + Clone {
 
     /// The formula's numbers for a parameter's update number `step`, from 1. `kept` are those of
     /// [`KEPT`](Hyperparameters::KEPT), which become the next step's.
-    fn coefficients(&self, step: u64, kept: &mut [f64]) -> Coefficients;
+    fn coefficients<X: Quantity>(&self, step: X, kept: &mut [X]) -> Coefficients<X>;
 }
 
 /// What gradients are multiplied by to ascend, or to descend.
@@ -112,6 +114,8 @@ pub struct Descent<O: Hyperparameters> {
     steps: Vec<u64>,
     /// The numbers that are kept, parameter after parameter.
     kept: Vec<f64>,
+    /// Both, where only the device knows them since the last step that it decided on.
+    clocks: Option<Clocks>,
     /// What the updater was made for.
     form: Result<O::Form, String>,
     /// Whether a parameter is given twice.
@@ -133,6 +137,7 @@ impl<O: Hyperparameters> Descent<O> {
             group_of: Vec::new(),
             steps: Vec::new(),
             kept: Vec::new(),
+            clocks: None,
             form: Err(String::new()),
             twice: false,
         };
@@ -187,6 +192,13 @@ impl<O: Hyperparameters> Descent<O> {
         self.steps.resize(self.group_of.len(), 0);
         let fresh = || O::KEPT.iter().map(|(_, initial)| *initial);
         self.kept.extend(group.params.iter().flat_map(|_| fresh()));
+        if let Some(clocks) = &mut self.clocks {
+            let kept: Vec<f64> = fresh().collect();
+            group
+                .params
+                .iter()
+                .for_each(|param| clocks.add(param.device(), &kept));
+        }
         for param in group.params {
             self.twice |= params.iter().any(|known| known.is_same(&param));
             params.push(param);
@@ -203,9 +215,41 @@ impl<O: Hyperparameters> Descent<O> {
         &mut self.groups
     }
 
-    /// How often each parameter has been updated.
-    pub fn steps(&self) -> &[u64] {
-        &self.steps
+    /// How often each parameter has been updated. After [`step_unless`](Optimizer::step_unless) the device is asked.
+    ///
+    /// # Errors
+    /// What a read can fail with.
+    pub fn steps(&self) -> Result<Vec<u64>> {
+        Ok(self.counts()?.0)
+    }
+
+    /// The step counts and the kept numbers of all parameters.
+    fn counts(&self) -> Result<(Vec<u64>, Vec<f64>)> {
+        match &self.clocks {
+            Some(clocks) => clocks.read(),
+            None => Ok((self.steps.clone(), self.kept.clone())),
+        }
+    }
+
+    /// Reads the counts that only the device knows.
+    fn settle(&mut self) -> Result<()> {
+        (self.steps, self.kept) = self.counts()?;
+        self.clocks = None;
+        Ok(())
+    }
+
+    /// Whether a step can be made, and which parameters have gradients; `None` without any group.
+    fn begin(&mut self, place: Place) -> Result<Option<Vec<bool>>> {
+        if self.groups.is_empty() {
+            return Ok(None);
+        }
+        self.check().map_err(|problem| Error::Value {
+            op: "step",
+            problem,
+            place,
+        })?;
+        let params = self.updater.params().iter();
+        Ok(Some(params.map(|p| p.grad().is_ok()).collect()))
     }
 
     /// A new updater for what the options say, without states.
@@ -274,23 +318,17 @@ impl<O: Hyperparameters> Optimizer for Descent<O> {
     #[track_caller]
     fn step(&mut self) -> Result<()> {
         let place = Place::caller();
-        if self.groups.is_empty() {
+        let Some(updated) = self.begin(place)? else {
             return Ok(());
-        }
-        self.check().map_err(|problem| Error::Value {
-            op: "step",
-            problem,
-            place,
-        })?;
-        let params = self.updater.params().iter();
-        let updated: Vec<bool> = params.map(|p| p.grad().is_ok()).collect();
+        };
+        self.settle()?;
         let (groups, group_of, steps) = (&self.groups, &self.group_of, &self.steps);
         let (updater, each) = (&mut self.updater, O::KEPT.len());
         let mut kept = self.kept.clone();
         place.hold(|| {
             updater.step(|i| {
                 let kept = &mut kept[i * each..(i + 1) * each];
-                groups[group_of[i]].coefficients(steps[i] + 1, kept)
+                groups[group_of[i]].coefficients((steps[i] + 1) as f64, kept)
             })
         })?;
         self.kept = kept;
@@ -298,6 +336,38 @@ impl<O: Hyperparameters> Optimizer for Descent<O> {
             *count += 1;
         }
         Ok(())
+    }
+
+    #[track_caller]
+    fn step_unless(&mut self, skip: &Tensor) -> Result<()> {
+        let place = Place::caller();
+        let Some(updated) = self.begin(place)? else {
+            return Ok(());
+        };
+        let Some(device) = self.updater.params().first().map(|p| p.device().clone()) else {
+            return Ok(());
+        };
+        let (groups, group_of) = (&self.groups, &self.group_of);
+        let known = || Clocks::new(&device, &self.steps, &self.kept, O::KEPT.len());
+        let clocks = self.clocks.take().unwrap_or_else(known);
+        let updater = &mut self.updater;
+        let after = place.hold(|| {
+            let tick = clocks.tick(skip, group_of, &updated, |group, step, kept| {
+                groups[group].coefficients(step, kept).into_vec()
+            })?;
+            updater.step_unless(skip, &tick.sets, |i| tick.set_of[i])?;
+            Ok(tick.after)
+        });
+        match after {
+            Ok(after) => {
+                self.clocks = Some(after);
+                Ok(())
+            }
+            Err(error) => {
+                self.clocks = Some(clocks);
+                Err(error)
+            }
+        }
     }
 
     fn zero_grad(&self) {
@@ -331,9 +401,10 @@ impl<O: Hyperparameters> Optimizer for Descent<O> {
             });
         }
         let rule = self.updater.rule().clone();
-        for (i, &steps) in self.steps.iter().enumerate().filter(|(_, n)| **n > 0) {
+        let (steps, kept) = self.counts()?;
+        for (i, &steps) in steps.iter().enumerate().filter(|(_, n)| **n > 0) {
             state.numbers.insert(format!("{i}.step"), steps as f64);
-            let kept = &self.kept[i * O::KEPT.len()..];
+            let kept = &kept[i * O::KEPT.len()..];
             for ((name, _), value) in O::KEPT.iter().zip(kept) {
                 state.numbers.insert(format!("{i}.{name}"), *value);
             }
@@ -387,6 +458,7 @@ impl<O: Hyperparameters> Optimizer for Descent<O> {
         self.groups = groups;
         self.steps = steps;
         self.kept = kept;
+        self.clocks = None;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use wgrad_core::Tensor;
 
 use super::layerwise::{Layerwise, LayerwiseRule};
 use super::options::{betas, not_negative, options};
+use super::quantity::Quantity;
 
 /// LAMB, Adam whose step of each parameter is as long as the parameter itself, for large batches
 /// ([You et al. 2019](https://arxiv.org/abs/1904.00962)):
@@ -63,20 +64,19 @@ impl LayerwiseRule for LambOptions {
         vec![("exp_avg", shape.to_vec()), ("exp_avg_sq", shape.to_vec())]
     }
 
-    fn update(
+    fn update<X: Quantity>(
         &self,
-        step: u64,
+        step: X,
         p: &Tensor,
         g: &Tensor,
         states: &[Tensor],
     ) -> (Tensor, Vec<Tensor>) {
         let (beta1, beta2) = self.betas;
-        let t = step as f64;
         let sign = if self.maximize { -1.0 } else { 1.0 };
         let m = &states[0] * beta1 + g * (sign * (1.0 - beta1));
         let v = &states[1] * beta2 + g.sqr() * (1.0 - beta2);
-        let size = v.sqrt() * (1.0 / (1.0 - beta2.powf(t)).sqrt()) + self.eps;
-        let r = &m * (1.0 / (1.0 - beta1.powf(t))) / size + p * self.weight_decay;
+        let size = step.decayed(beta2).power(-0.5).scale(&v.sqrt()) + self.eps;
+        let r = step.decayed(beta1).power(-1.0).scale(&m) / size + p * self.weight_decay;
         let (long, short) = (p.sqr().sum().sqrt(), r.sqr().sum().sqrt());
         let both = long.gt(0.0).logical_and(short.gt(0.0));
         let trust = both.where_cond(&long / &short, 1.0);

@@ -2,8 +2,10 @@
 
 use wgrad_core::{Error, Place, Result, Tensor, no_grad};
 
+use super::clock::Clocks;
 use super::descent::Group;
 use super::options::Named;
+use super::quantity::Quantity;
 use super::{Optimizer, OptimizerState};
 
 /// A kind of optimizer whose step of a parameter is written in tensor operations: its options implement this, and
@@ -27,8 +29,13 @@ pub trait LayerwiseRule: Named + Clone {
     fn states(&self, shape: &[usize]) -> Vec<(&'static str, Vec<usize>)>;
 
     /// Update number `step`, from 1: the new parameter and the new states.
-    fn update(&self, step: u64, p: &Tensor, g: &Tensor, states: &[Tensor])
-    -> (Tensor, Vec<Tensor>);
+    fn update<X: Quantity>(
+        &self,
+        step: X,
+        p: &Tensor,
+        g: &Tensor,
+        states: &[Tensor],
+    ) -> (Tensor, Vec<Tensor>);
 }
 
 /// An optimizer over groups of parameters that updates each as a whole: [`Lamb`](super::Lamb),
@@ -40,6 +47,8 @@ pub struct Layerwise<O> {
     groups: Vec<O>,
     group_of: Vec<usize>,
     steps: Vec<u64>,
+    /// The same, where only the device knows since the last step that it decided on.
+    clocks: Option<Clocks>,
     /// Empty before a parameter's first step.
     states: Vec<Vec<Tensor>>,
     /// Whether a parameter is given twice.
@@ -59,6 +68,7 @@ impl<O: LayerwiseRule> Layerwise<O> {
             groups: Vec::new(),
             group_of: Vec::new(),
             steps: Vec::new(),
+            clocks: None,
             states: Vec::new(),
             twice: false,
         };
@@ -71,11 +81,15 @@ impl<O: LayerwiseRule> Layerwise<O> {
     /// Adds parameters that begin to be updated now.
     pub fn add_group(&mut self, group: Group<O>) {
         for param in group.params {
+            let param_device = &param.device().clone();
             self.twice |= self.params.iter().any(|known| known.is_same(&param));
             self.params.push(param);
             self.group_of.push(self.groups.len());
             self.steps.push(0);
             self.states.push(Vec::new());
+            if let Some(clocks) = &mut self.clocks {
+                clocks.add(param_device, &[]);
+            }
         }
         self.groups.push(group.options);
     }
@@ -90,9 +104,22 @@ impl<O: LayerwiseRule> Layerwise<O> {
         &mut self.groups
     }
 
-    /// How often each parameter has been updated.
-    pub fn steps(&self) -> &[u64] {
-        &self.steps
+    /// How often each parameter has been updated. After [`step_unless`](Optimizer::step_unless) the device is asked.
+    ///
+    /// # Errors
+    /// What a read can fail with.
+    pub fn steps(&self) -> Result<Vec<u64>> {
+        match &self.clocks {
+            Some(clocks) => Ok(clocks.read()?.0),
+            None => Ok(self.steps.clone()),
+        }
+    }
+
+    /// Reads the counts that only the device knows.
+    fn settle(&mut self) -> Result<()> {
+        self.steps = self.steps()?;
+        self.clocks = None;
+        Ok(())
     }
 
     /// What is wrong with options and parameters.
@@ -125,17 +152,21 @@ impl<O: LayerwiseRule> Layerwise<O> {
     }
 }
 
-impl<O: LayerwiseRule> Optimizer for Layerwise<O> {
-    #[track_caller]
-    fn step(&mut self) -> Result<()> {
-        let place = Place::caller();
+impl<O: LayerwiseRule> Layerwise<O> {
+    /// Gives the parameters with gradients and their states new values: `update` makes them of options, position,
+    /// parameter, gradient and states. Returns the positions.
+    fn advance(
+        &mut self,
+        place: Place,
+        update: impl Fn(&O, usize, &Tensor, &Tensor, &[Tensor]) -> (Tensor, Vec<Tensor>),
+    ) -> Result<Vec<usize>> {
         self.check().map_err(|problem| Error::Value {
             op: "step",
             problem,
             place,
         })?;
         let Some(device) = self.params.first().map(|p| p.device().clone()) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let mut results = Vec::new();
         place.hold(|| {
@@ -148,8 +179,7 @@ impl<O: LayerwiseRule> Optimizer for Layerwise<O> {
                     };
                     let options = &self.groups[self.group_of[i]];
                     let states = self.states_of(i)?;
-                    let (p, g) = (param.detach(), grad.detach());
-                    let (p, states) = options.update(self.steps[i] + 1, &p, &g, &states);
+                    let (p, states) = update(options, i, &param.detach(), &grad.detach(), &states);
                     let states = states.into_iter().map(Tensor::checked);
                     results.push((i, p.checked()?, states.collect::<Result<Vec<_>>>()?));
                 }
@@ -158,12 +188,61 @@ impl<O: LayerwiseRule> Optimizer for Layerwise<O> {
         })?;
         // Runs all of it, so that what fails does so before the first parameter changes.
         device.flush()?;
+        let mut updated = Vec::with_capacity(results.len());
         for (i, p, states) in results {
             self.params[i].assign(&p)?;
             self.states[i] = states;
+            updated.push(i);
+        }
+        Ok(updated)
+    }
+}
+
+impl<O: LayerwiseRule> Optimizer for Layerwise<O> {
+    #[track_caller]
+    fn step(&mut self) -> Result<()> {
+        let place = Place::caller();
+        self.settle()?;
+        let steps = self.steps.clone();
+        let updated = self.advance(place, |options, i, p, g, states| {
+            options.update((steps[i] + 1) as f64, p, g, states)
+        })?;
+        for i in updated {
             self.steps[i] += 1;
         }
         Ok(())
+    }
+
+    #[track_caller]
+    fn step_unless(&mut self, skip: &Tensor) -> Result<()> {
+        let place = Place::caller();
+        let Some(device) = self.params.first().map(|p| p.device().clone()) else {
+            return Ok(());
+        };
+        let updated: Vec<bool> = self.params.iter().map(|p| p.grad().is_ok()).collect();
+        let known = || Clocks::new(&device, &self.steps, &[], 0);
+        let clocks = self.clocks.take().unwrap_or_else(known);
+        let after =
+            place.hold(|| clocks.tick(skip, &self.group_of, &updated, |_, _, _| Vec::new()));
+        let stay = skip.ne(0).reshape(());
+        let made = after.and_then(|tick| {
+            self.advance(place, |options, i, p, g, states| {
+                let step = clocks.steps_of(i) + 1;
+                let (new, kept) = options.update(step, p, g, states);
+                let kept = states
+                    .iter()
+                    .zip(&kept)
+                    .map(|(old, new)| stay.where_cond(old, new));
+                (stay.where_cond(p, new), kept.collect())
+            })?;
+            Ok(tick.after)
+        });
+        let (clocks, result) = match made {
+            Ok(after) => (after, Ok(())),
+            Err(error) => (clocks, Err(error)),
+        };
+        self.clocks = Some(clocks);
+        result
     }
 
     fn zero_grad(&self) {
@@ -196,7 +275,7 @@ impl<O: LayerwiseRule> Optimizer for Layerwise<O> {
                 state.numbers.insert(format!("groups.{g}.{name}"), value);
             });
         }
-        for (i, &steps) in self.steps.iter().enumerate().filter(|(_, n)| **n > 0) {
+        for (i, &steps) in self.steps()?.iter().enumerate().filter(|(_, n)| **n > 0) {
             state.numbers.insert(format!("{i}.step"), steps as f64);
             let options = &self.groups[self.group_of[i]];
             let names = options.states(&self.params[i].shape()?);
@@ -250,6 +329,7 @@ impl<O: LayerwiseRule> Optimizer for Layerwise<O> {
         }
         self.groups = groups;
         self.steps = steps;
+        self.clocks = None;
         self.states = states;
         Ok(())
     }

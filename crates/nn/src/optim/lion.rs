@@ -4,6 +4,7 @@ use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
 use super::descent::{Descent, Hyperparameters, sign};
 use super::options::{betas, not_negative, options};
+use super::quantity::Quantity;
 
 /// Lion, which steps along the sign of its momentum ([Chen et al. 2023](https://arxiv.org/abs/2302.06675)):
 ///
@@ -72,10 +73,10 @@ impl Hyperparameters for LionOptions {
         UpdateRule::new("lion", ["exp_avg"], LionRule)
     }
 
-    fn coefficients(&self, _: u64, _: &mut [f64]) -> Coefficients {
+    fn coefficients<X: Quantity>(&self, step: X, _: &mut [X]) -> Coefficients<X> {
         let (beta1, beta2) = self.betas;
         let decay = 1.0 - self.lr * self.weight_decay;
-        Coefficients::from_slice(&[
+        let numbers = [
             sign(self.maximize),
             decay,
             self.lr,
@@ -83,6 +84,10 @@ impl Hyperparameters for LionOptions {
             1.0 - beta1,
             beta2,
             1.0 - beta2,
-        ])
+        ];
+        numbers
+            .map(|value| step.constant(value))
+            .into_iter()
+            .collect()
     }
 }

@@ -4,6 +4,7 @@ use wgrad_core::Tensor;
 
 use super::layerwise::{Layerwise, LayerwiseRule};
 use super::options::{decays, finite, not_negative, options};
+use super::quantity::Quantity;
 
 /// Muon, momentum whose matrix is made orthogonal
 /// ([Jordan 2024](https://kellerjordan.github.io/posts/muon/)), as `torch.optim.Muon`, for matrices; the other
@@ -94,7 +95,13 @@ impl LayerwiseRule for MuonOptions {
         vec![("momentum_buffer", shape.to_vec())]
     }
 
-    fn update(&self, _: u64, p: &Tensor, g: &Tensor, states: &[Tensor]) -> (Tensor, Vec<Tensor>) {
+    fn update<X: Quantity>(
+        &self,
+        _: X,
+        p: &Tensor,
+        g: &Tensor,
+        states: &[Tensor],
+    ) -> (Tensor, Vec<Tensor>) {
         let lerp = |a: &Tensor, b: &Tensor, t: f64| a * (1.0 - t) + b * t;
         let buffer = lerp(&states[0], g, 1.0 - self.momentum);
         let u = if self.nesterov {

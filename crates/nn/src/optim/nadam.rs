@@ -4,6 +4,7 @@ use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
 use super::descent::{Descent, Hyperparameters, sign};
 use super::options::{betas, not_negative, options};
+use super::quantity::Quantity;
 
 /// NAdam, Adam with Nesterov's momentum
 /// ([Dozat 2016](https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ)), as `torch.optim.NAdam`:
@@ -113,28 +114,30 @@ impl Hyperparameters for NAdamOptions {
         }
     }
 
-    fn coefficients(&self, step: u64, kept: &mut [f64]) -> Coefficients {
+    fn coefficients<X: Quantity>(&self, step: X, kept: &mut [X]) -> Coefficients<X> {
         let (beta1, beta2) = self.betas;
-        let t = step as f64;
-        let mu = |t: f64| beta1 * (1.0 - 0.5 * 0.96f64.powf(t * self.momentum_decay));
-        let product = kept[0] * mu(t);
-        kept[0] = product;
-        let next = mu(t + 1.0);
-        Coefficients::from_slice(&[
-            sign(self.maximize),
-            if self.decoupled_weight_decay {
-                1.0 - self.lr * self.weight_decay
-            } else {
-                self.weight_decay
-            },
-            beta1,
-            1.0 - beta1,
-            beta2,
-            1.0 - beta2,
-            self.lr * (1.0 - mu(t)) / (1.0 - product),
-            self.lr * next / (1.0 - product * next),
-            1.0 / (1.0 - beta2.powf(t)).sqrt(),
-            self.eps,
+        let number = |value: f64| step.constant(value);
+        let one = || number(1.0);
+        // 0.96^(t decay) is 1 less what has decayed of it.
+        let base = 0.96f64.powf(self.momentum_decay);
+        let mu = |t: &X| (one() + t.decayed(base)).times(0.5 * beta1);
+        let (now, next) = (mu(&step), mu(&(step.clone() + one())));
+        let product = kept[0].clone() * now.clone();
+        kept[0] = product.clone();
+        Coefficients::from_iter([
+            number(sign(self.maximize)),
+            number(match self.decoupled_weight_decay {
+                true => 1.0 - self.lr * self.weight_decay,
+                false => self.weight_decay,
+            }),
+            number(beta1),
+            number(1.0 - beta1),
+            number(beta2),
+            number(1.0 - beta2),
+            (one() - now).times(self.lr) / (one() - product.clone()),
+            next.times(self.lr) / (one() - product * next),
+            step.decayed(beta2).power(-0.5),
+            number(self.eps),
         ])
     }
 }

@@ -4,6 +4,7 @@ use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
 use super::descent::{Descent, Hyperparameters, sign};
 use super::options::{betas, not_negative, options};
+use super::quantity::Quantity;
 
 /// RAdam, Adam whose adaptive step is held back while its variance is large
 /// ([Liu et al. 2019](https://arxiv.org/abs/1908.03265)), as `torch.optim.RAdam`:
@@ -101,35 +102,72 @@ impl Hyperparameters for RAdamOptions {
         }
     }
 
-    fn coefficients(&self, step: u64, _: &mut [f64]) -> Coefficients {
+    fn coefficients<X: Quantity>(&self, step: X, _: &mut [X]) -> Coefficients<X> {
         let (beta1, beta2) = self.betas;
-        let t = step as f64;
-        let step = self.lr / (1.0 - beta1.powf(t));
-        let rest2 = 1.0 - beta2.powf(t);
+        let number = |value: f64| step.constant(value);
         let longest = 2.0 / (1.0 - beta2) - 1.0;
-        let length = longest - 2.0 * t * beta2.powf(t) / rest2;
-        let adaptive = length > 5.0;
-        let size = if adaptive {
-            let rectified = (length - 4.0) * (length - 2.0) * longest
-                / ((longest - 4.0) * (longest - 2.0) * length);
-            rectified.sqrt() * rest2.sqrt()
-        } else {
-            1.0
-        };
-        Coefficients::from_slice(&[
-            sign(self.maximize),
-            if self.decoupled_weight_decay {
-                1.0 - self.lr * self.weight_decay
-            } else {
-                self.weight_decay
-            },
-            beta1,
-            1.0 - beta1,
-            beta2,
-            1.0 - beta2,
-            step * size,
-            f64::from(u8::from(adaptive)),
-            self.eps,
+        let length = length(&step, beta2);
+        let product = (length.clone() - number(4.0)) * (length.clone() - number(2.0));
+        let rectified =
+            product.times(longest / ((longest - 4.0) * (longest - 2.0))) / length.clone();
+        let size = (rectified * step.decayed(beta2)).at_least(0.0).power(0.5);
+        let size = length.above(5.0, size, number(1.0));
+        Coefficients::from_iter([
+            number(sign(self.maximize)),
+            number(match self.decoupled_weight_decay {
+                true => 1.0 - self.lr * self.weight_decay,
+                false => self.weight_decay,
+            }),
+            number(beta1),
+            number(1.0 - beta1),
+            number(beta2),
+            number(1.0 - beta2),
+            size.times(self.lr) / step.decayed(beta1),
+            length.above(5.0, number(1.0), number(0.0)),
+            number(self.eps),
         ])
     }
+}
+
+/// How many gradients the second moment is a mean of, `2 / (1 - beta2) - 1 - 2 t beta2^t / (1 - beta2^t)`.
+///
+/// With `l = -ln beta2` this is `coth(l / 2) - t coth(t l / 2) + t`. While `t l` is small both hyperbolic functions are
+/// their poles, which cancel, and little else; so there the poles are left out: `s(l / 2) + t - t s(t l / 2)` with
+/// `s(y) = coth(y) - 1 / y`. In `f32` nothing would be left of the difference otherwise.
+fn length<X: Quantity>(t: &X, beta2: f64) -> X {
+    if beta2 == 0.0 {
+        return t.constant(1.0);
+    }
+    let number = |value: f64| t.constant(value);
+    let l = -beta2.ln();
+    let y = t.times(0.5 * l);
+    let longest = 2.0 / (1.0 - beta2) - 1.0;
+    let least = match 0.5 * l < SMALL {
+        true => rest_of_coth(&(0.5 * l)),
+        false => longest - 2.0 / l,
+    };
+    let early = number(least) + t.clone() - t.clone() * rest_of_coth(&y.at_most(SMALL));
+    let late = number(longest) - t.times(2.0) / y.times(2.0).at_most(80.0).expm1();
+    y.above(SMALL, late, early)
+}
+
+/// Up to where the series of `coth(y) - 1 / y` serves; its rest is below 1e-13 there.
+const SMALL: f64 = 0.25;
+
+/// `coth(y) - 1 / y` of small `y`, by its series.
+fn rest_of_coth<X: Quantity>(y: &X) -> X {
+    const SERIES: [f64; 6] = [
+        -1382.0 / 638_512_875.0,
+        2.0 / 93_555.0,
+        -1.0 / 4725.0,
+        2.0 / 945.0,
+        -1.0 / 45.0,
+        1.0 / 3.0,
+    ];
+    let square = y.clone() * y.clone();
+    let zero = y.constant(0.0);
+    let sum = SERIES
+        .iter()
+        .fold(zero, |sum, &c| sum * square.clone() + y.constant(c));
+    sum * y.clone()
 }

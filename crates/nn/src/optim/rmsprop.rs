@@ -4,6 +4,7 @@ use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
 use super::descent::{Descent, Hyperparameters, sign};
 use super::options::{not_negative, options};
+use super::quantity::Quantity;
 
 /// RMSprop ([Hinton 2012](https://www.cs.toronto.edu/~tijmen/csc321/slides/lecture_slides_lec6.pdf)), as
 /// `torch.optim.RMSprop`:
@@ -165,8 +166,8 @@ impl Hyperparameters for RmsPropOptions {
         }
     }
 
-    fn coefficients(&self, _: u64, _: &mut [f64]) -> Coefficients {
-        Coefficients::from_slice(&[
+    fn coefficients<X: Quantity>(&self, step: X, _: &mut [X]) -> Coefficients<X> {
+        let numbers = [
             sign(self.maximize),
             self.lr,
             self.alpha,
@@ -174,6 +175,10 @@ impl Hyperparameters for RmsPropOptions {
             self.eps,
             self.weight_decay,
             self.momentum,
-        ])
+        ];
+        numbers
+            .map(|value| step.constant(value))
+            .into_iter()
+            .collect()
     }
 }

@@ -4,6 +4,7 @@ use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
 use super::descent::{Descent, Hyperparameters, sign};
 use super::options::{not_negative, options};
+use super::quantity::Quantity;
 
 /// Rprop, resilient propagation, which looks at the gradient's sign alone
 /// ([Riedmiller and Braun 1993](https://doi.org/10.1109/ICNN.1993.298623)), for full batches; as
@@ -94,10 +95,19 @@ impl Hyperparameters for RpropOptions {
         UpdateRule::new("rprop", ["prev", "step_size"], RpropRule)
     }
 
-    fn coefficients(&self, step: u64, _: &mut [f64]) -> Coefficients {
+    fn coefficients<X: Quantity>(&self, step: X, _: &mut [X]) -> Coefficients<X> {
         // States are zero before the first step.
-        let first = if step == 1 { self.lr } else { 0.0 };
+        let number = |value: f64| step.constant(value);
+        let first = step.above(1.5, number(0.0), number(self.lr));
         let ((shrink, grow), (least, most)) = (self.etas, self.step_sizes);
-        Coefficients::from_slice(&[sign(self.maximize), first, shrink, grow, least, most])
+        let [shrink, grow, least, most] = [shrink, grow, least, most].map(number);
+        Coefficients::from_iter([
+            number(sign(self.maximize)),
+            first,
+            shrink,
+            grow,
+            least,
+            most,
+        ])
     }
 }

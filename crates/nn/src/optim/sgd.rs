@@ -4,6 +4,7 @@ use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
 use super::descent::{Descent, Hyperparameters, sign};
 use super::options::{finite, not_negative, options};
+use super::quantity::Quantity;
 
 /// Stochastic gradient descent, as `torch.optim.SGD`:
 ///
@@ -101,20 +102,20 @@ impl Hyperparameters for SgdOptions {
         }
     }
 
-    fn coefficients(&self, step: u64, _: &mut [f64]) -> Coefficients {
+    fn coefficients<X: Quantity>(&self, step: X, _: &mut [X]) -> Coefficients<X> {
         // Without momentum torch ignores dampening. The first step's buffer is the gradient: before it, the
         // buffer is zero.
-        let rest = if self.momentum == 0.0 || step == 1 {
-            1.0
-        } else {
-            1.0 - self.dampening
+        let number = |value: f64| step.constant(value);
+        let later = match self.momentum {
+            0.0 => 1.0,
+            _ => 1.0 - self.dampening,
         };
-        Coefficients::from_slice(&[
-            sign(self.maximize),
-            self.lr,
-            self.weight_decay,
-            self.momentum,
-            rest,
+        Coefficients::from_iter([
+            number(sign(self.maximize)),
+            number(self.lr),
+            number(self.weight_decay),
+            number(self.momentum),
+            step.above(1.5, number(later), number(1.0)),
         ])
     }
 }

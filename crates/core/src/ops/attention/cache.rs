@@ -79,7 +79,7 @@ impl KvCache {
     #[track_caller]
     pub fn attend(&mut self, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
         let place = Place::caller();
-        place.hold(|| no_grad(|| self.step(q, k, v, place)))
+        place.within(|| no_grad(|| self.step(q, k, v, place)))
     }
 
     fn step(&mut self, q: &Tensor, k: &Tensor, v: &Tensor, place: Place) -> Result<Tensor> {

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{accumulated, contract};
+use crate::autocast::narrow;
 use crate::autograd::{self, Grads, Saves};
 use crate::ops::elementwise::cast;
 use crate::record::node::Contraction;
@@ -30,6 +31,7 @@ pub(crate) fn product(
     place: Place,
 ) -> Result<Tensor> {
     same_device(name, a, b, place)?;
+    let (a, b) = (&narrow(a, place)?, &narrow(b, place)?);
     let dtype = a.dtype().promote(b.dtype());
     if dtype == DType::Bool {
         return Err(Error::dtype(name, place, "bool matrices do not multiply"));

@@ -140,7 +140,7 @@ impl Tensor {
     #[track_caller]
     pub fn mish(&self) -> Tensor {
         let place = Place::caller();
-        place.hold(|| {
+        place.within(|| {
             smooth(
                 "mish",
                 self,
@@ -308,7 +308,7 @@ impl Tensor {
             let error = super::formula::refused("softsign", DType::Bool, place);
             return Tensor::fail(self.device(), error);
         }
-        place.hold(|| self / (self.abs() + 1.0))
+        place.within(|| self / (self.abs() + 1.0))
     }
 
     /// `ln(sigmoid(x))`, precise where the sigmoid is small.
@@ -324,7 +324,7 @@ impl Tensor {
     #[track_caller]
     pub fn logsigmoid(&self) -> Tensor {
         let place = Place::caller();
-        place.hold(|| self.neg_of_float().softplus().neg())
+        place.within(|| self.neg_of_float().softplus().neg())
     }
 
     /// `value` where `x <= threshold`, else `x`. Integers stay integers and take integers alone.
@@ -340,7 +340,7 @@ impl Tensor {
     pub fn threshold(&self, threshold: impl Into<Scalar>, value: impl Into<Scalar>) -> Tensor {
         let place = Place::caller();
         let (threshold, value) = (Rhs::Scalar(threshold.into()), Rhs::Scalar(value.into()));
-        place.hold(|| self.le(threshold).where_cond(value, self))
+        place.within(|| self.le(threshold).where_cond(value, self))
     }
 
     /// `x` above 0, else `weight x`, where `weight` has one element, or one for each of dimension 1 (of
@@ -357,7 +357,8 @@ impl Tensor {
     #[track_caller]
     pub fn prelu(&self, weight: &Tensor) -> Tensor {
         let place = Place::caller();
-        self.then(|x| {
+        let [x, weight] = &[self, weight].map(|x| x.narrowed(place));
+        x.then(|x| {
             let w = weight.capture()?;
             let channels = match x.shape().rank() {
                 0 | 1 => 1,
@@ -377,7 +378,7 @@ impl Tensor {
                 return Err(Error::dtype("prelu", place, problem));
             }
             let rank = x.shape().rank();
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 let weight = match one {
                     true => weight.reshape(&[1usize; 0][..]),
                     false => {
@@ -386,7 +387,8 @@ impl Tensor {
                         weight.reshape(dims)
                     }
                 };
-                self.gt(0.0).where_cond(self, self * weight)
+                let x = x.into_tensor();
+                x.gt(0.0).where_cond(&x, &x * weight)
             }))
         })
     }
@@ -408,7 +410,7 @@ impl Tensor {
             let problem = format!("the lower slope {lo} is not below the upper {hi}");
             return self.then(|_| Err(Error::value("rrelu", place, problem)));
         }
-        place.hold(|| {
+        place.within(|| {
             if !training {
                 return self.leaky_relu((lo + hi) / 2.0);
             }
@@ -444,7 +446,7 @@ impl Tensor {
             if !x.dtype().is_float() {
                 return Err(super::formula::refused("glu", x.dtype(), place));
             }
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 let a = self.narrow(dim, 0, size / 2);
                 let b = self.narrow(dim, size / 2, size / 2);
                 a * b.sigmoid()

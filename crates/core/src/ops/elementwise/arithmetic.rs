@@ -30,17 +30,18 @@ impl Tensor {
     #[track_caller]
     pub fn powi(&self, exponent: i32) -> Tensor {
         let place = Place::caller();
-        place.hold(|| match exponent {
-            1 => self.mul(1),
-            2 => self.sqr(),
-            -1 if !self.is_integer() => self.recip(),
+        let x = &self.widened();
+        place.within(|| match exponent {
+            1 => x.mul(1),
+            2 => x.sqr(),
+            -1 if !x.is_integer() => x.recip(),
             // Steps of 16-bit floats would be rounded.
-            n if self.dtype().is_ok_and(|dtype| dtype != dtype.compute()) => self.pow(n),
-            3 => self.sqr() * self,
+            n if x.dtype().is_ok_and(|dtype| dtype != dtype.compute()) => x.pow(n),
+            3 => x.sqr() * x,
             // The square of the reciprocal, whose derivative stays within the range where x^-4,
             // the other way's, does not.
-            -2 if !self.is_integer() => self.recip().sqr(),
-            n => self.pow(n),
+            -2 if !x.is_integer() => x.recip().sqr(),
+            n => x.pow(n),
         })
     }
 
@@ -55,13 +56,14 @@ impl Tensor {
     #[track_caller]
     pub fn powf(&self, exponent: f64) -> Tensor {
         let place = Place::caller();
-        place.hold(|| {
+        let x = &self.widened();
+        place.within(|| {
             match exponent {
-                2.0 if !self.is_integer() => self.sqr(),
+                2.0 if !x.is_integer() => x.sqr(),
                 // As torch, also in that roots of -0 and -infinity are not IEEE 754's powers.
-                0.5 => self.sqrt(),
-                -0.5 => self.rsqrt(),
-                _ => self.pow(exponent),
+                0.5 => x.sqrt(),
+                -0.5 => x.rsqrt(),
+                _ => x.pow(exponent),
             }
         })
     }
@@ -84,7 +86,7 @@ impl Tensor {
     #[track_caller]
     pub fn div_rounded(&self, other: impl Into<Rhs>, rounding: Rounding) -> Tensor {
         let place = Place::caller();
-        place.hold(|| match rounding {
+        place.within(|| match rounding {
             Rounding::Trunc => self.div_trunc(other),
             Rounding::Floor => self.floor_divide(other),
         })
@@ -103,7 +105,7 @@ impl Tensor {
     pub fn lcm(&self, other: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
         let other = other.into();
-        place.hold(|| {
+        place.within(|| {
             let divisor = self.gcd(other.clone());
             match divisor.dtype() {
                 // The smaller types wrap behind the sign, as in torch.
@@ -136,7 +138,7 @@ impl Tensor {
     pub fn lerp(&self, end: &Tensor, weight: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
         match weight.into() {
-            Rhs::Tensor(weight) => place.hold(|| {
+            Rhs::Tensor(weight) => place.within(|| {
                 composed([self, end, &weight], |[start, end, weight]| {
                     let way = &end - &start;
                     let back = end - &way * (&weight * -1.0 + 1.0);
@@ -144,7 +146,7 @@ impl Tensor {
                     weight.abs().lt(0.5).where_cond(forth, back)
                 })
             }),
-            Rhs::Scalar(weight) => place.hold(|| {
+            Rhs::Scalar(weight) => place.within(|| {
                 let weight = weight.to_f64();
                 composed([self, end], |[start, end]| {
                     let way = &end - &start;
@@ -172,7 +174,7 @@ impl Tensor {
     pub fn addcmul(&self, a: &Tensor, b: &Tensor, value: impl Into<Scalar>) -> Tensor {
         let place = Place::caller();
         let value = Rhs::Scalar(value.into());
-        place.hold(|| composed([self, a, b], |[x, a, b]| x + (a * b).mul(value)))
+        place.within(|| composed([self, a, b], |[x, a, b]| x + (a * b).mul(value)))
     }
 
     /// `self + value a / b`; integers divide as floats.
@@ -189,7 +191,7 @@ impl Tensor {
     pub fn addcdiv(&self, a: &Tensor, b: &Tensor, value: impl Into<Scalar>) -> Tensor {
         let place = Place::caller();
         let value = Rhs::Scalar(value.into());
-        place.hold(|| composed([self, a, b], |[x, a, b]| x + a.mul(value) / b))
+        place.within(|| composed([self, a, b], |[x, a, b]| x + a.mul(value) / b))
     }
 
     /// `x - trunc(x)`: what stands behind the point, with the sign of `x`.
@@ -203,7 +205,7 @@ impl Tensor {
     #[track_caller]
     pub fn frac(&self) -> Tensor {
         let place = Place::caller();
-        place.hold(|| self - self.trunc())
+        place.within(|| self - self.trunc())
     }
 
     /// Rounded to so many decimals, halves to even; negative `decimals` round to tens, hundreds and so on. Floats
@@ -224,7 +226,7 @@ impl Tensor {
                 return Err(super::formula::refused("round_decimals", x.dtype(), place));
             }
             let power = 10f64.powi(decimals.saturating_abs());
-            Ok(place.hold(|| match decimals {
+            Ok(place.within(|| match decimals {
                 0 => self.round(),
                 1.. => composed([self], |[x]| (x * power).round() / power),
                 _ => composed([self], |[x]| (x / power).round() * power),
@@ -244,12 +246,12 @@ impl Tensor {
     pub fn bitwise_not(&self) -> Tensor {
         let place = Place::caller();
         self.then(|x| match x.dtype() {
-            DType::Bool => Ok(place.hold(|| self.logical_not())),
+            DType::Bool => Ok(place.within(|| self.logical_not())),
             dtype => match dtype.range() {
                 // All bits: -1, or the largest number.
                 Some((lo, hi)) => {
                     let all = if lo < 0 { -1 } else { hi };
-                    Ok(place.hold(|| self.bitwise_xor(all)))
+                    Ok(place.within(|| self.bitwise_xor(all)))
                 }
                 None => {
                     let problem =
@@ -272,7 +274,7 @@ impl Tensor {
     #[track_caller]
     pub fn deg2rad(&self) -> Tensor {
         let place = Place::caller();
-        place.hold(|| self * (std::f64::consts::PI / 180.0))
+        place.within(|| self * (std::f64::consts::PI / 180.0))
     }
 
     /// Radians as degrees. Integers become `f32`.
@@ -287,6 +289,6 @@ impl Tensor {
     #[track_caller]
     pub fn rad2deg(&self) -> Tensor {
         let place = Place::caller();
-        place.hold(|| self * (180.0 / std::f64::consts::PI))
+        place.within(|| self * (180.0 / std::f64::consts::PI))
     }
 }

@@ -7,6 +7,7 @@ use super::{
     Class, Needs, available, binary_grads, broadcast, cast, class_dtype, class_of, expanded, map,
     promote_values,
 };
+use crate::autocast::wide;
 use crate::autograd::{self, Context, Grads, Saves};
 use crate::kernel::program::MapOp;
 use crate::record::node::Source;
@@ -37,6 +38,14 @@ impl Operand {
         })
     }
 
+    /// The operand of an operation that computes in `f32` inside of `autocast`.
+    fn wide(self, place: Place) -> Result<Operand> {
+        match self {
+            Operand::Value(value) => Ok(Operand::Value(wide(&value, place)?)),
+            number => Ok(number),
+        }
+    }
+
     /// The operand as a tensor; a number becomes one of `dtype` that still counts as a number.
     fn into_value(self, device: &Device, dtype: DType, place: Place) -> Result<Value> {
         match self {
@@ -57,6 +66,11 @@ pub(crate) fn binary(op: MapOp, a: &Rhs, b: &Rhs, place: Place) -> Tensor {
     };
     let result = Operand::capture(a).and_then(|a| {
         let b = Operand::capture(b)?;
+        let inverse = op == MapOp::Div && matches!(a, Operand::Number(_));
+        let (a, b) = match inverse || op == MapOp::Pow {
+            true => (a.wide(place)?, b.wide(place)?),
+            false => (a, b),
+        };
         operate(op, &device, a, b, place)
     });
     Tensor::or_fail(&device, result)

@@ -47,7 +47,7 @@ impl Tensor {
         let place = Place::caller();
         match (lo.into(), hi.into()) {
             (Rhs::Scalar(lo), Rhs::Scalar(hi)) => self.then(|x| clamp(&x, lo, hi, place)),
-            (lo, hi) => place.hold(|| self.clamp_min(lo).clamp_max(hi)),
+            (lo, hi) => place.within(|| self.clamp_min(lo).clamp_max(hi)),
         }
     }
 }

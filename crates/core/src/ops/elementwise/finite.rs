@@ -62,7 +62,7 @@ impl Tensor {
     #[track_caller]
     pub fn signbit(&self) -> Tensor {
         let place = Place::caller();
-        place.hold(|| match self.dtype() {
+        place.within(|| match self.dtype() {
             Ok(dtype) if !dtype.is_float() => self.lt(0),
             _ => self
                 .detach()
@@ -84,7 +84,7 @@ impl Tensor {
     #[track_caller]
     pub fn isclose(&self, other: &Tensor, rtol: f64, atol: f64, equal_nan: bool) -> Tensor {
         let place = Place::caller();
-        place.hold(|| {
+        place.within(|| {
             let equal = self.eq(other);
             let equal = match equal_nan {
                 true => equal.logical_or(self.isnan().logical_and(other.isnan())),
@@ -123,7 +123,7 @@ impl Tensor {
             let Some(FloatInfo { max, min, .. }) = x.dtype().finfo() else {
                 return Ok(x.into_tensor());
             };
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 let y = self
                     .eq(f64::INFINITY)
                     .where_cond(posinf.unwrap_or(max), self);
@@ -160,7 +160,7 @@ impl Tensor {
             if x.dtype() == DType::Bool {
                 return Err(refused("heaviside", DType::Bool, place));
             }
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 let step = self.gt(0).to_dtype(x.dtype());
                 self.eq(0).where_cond(values.detach(), step)
             }))
@@ -173,7 +173,7 @@ impl Tensor {
         let place = Place::caller();
         self.then(|x| {
             if x.dtype().is_float() {
-                return Ok(place.hold(|| f(self)));
+                return Ok(place.within(|| f(self)));
             }
             let answer = Scalar::Bool(answer);
             let device = &x.node.device;
@@ -194,7 +194,7 @@ impl Tensor {
     #[track_caller]
     pub fn clamp_min(&self, lo: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
-        place.hold(|| match lo.into() {
+        place.within(|| match lo.into() {
             Rhs::Scalar(lo) => self.clamp(lo, self.end_beside(lo, i64::MAX, f64::INFINITY)),
             lo => self.maximum(lo),
         })
@@ -212,7 +212,7 @@ impl Tensor {
     #[track_caller]
     pub fn clamp_max(&self, hi: impl Into<Rhs>) -> Tensor {
         let place = Place::caller();
-        place.hold(|| match hi.into() {
+        place.within(|| match hi.into() {
             Rhs::Scalar(hi) => self.clamp(self.end_beside(hi, i64::MIN, f64::NEG_INFINITY), hi),
             hi => self.minimum(hi),
         })

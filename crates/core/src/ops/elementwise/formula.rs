@@ -23,7 +23,7 @@ pub(super) fn smooth(
         let dtype = class_dtype(Class::Float, x.dtype());
         let wide = cast(&x, dtype.compute(), place)?;
         let inside = wide.clone().into_tensor();
-        let y = place.hold(|| no_grad(|| f(&inside))).capture()?;
+        let y = place.within(|| no_grad(|| f(&inside))).capture()?;
         let y = match autograd::tracks(&[&wide]) {
             false => y,
             true => {
@@ -50,7 +50,7 @@ pub(super) fn composed<const N: usize>(
     let place = Place::caller();
     let device = operands[0].device().clone();
     let result = promoted(&operands).map(|dtype| {
-        place.hold(|| match dtype.compute() {
+        place.within(|| match dtype.compute() {
             same if same == dtype => f(operands.map(Tensor::clone)),
             wide => f(operands.map(|operand| operand.to_dtype(wide))).to_dtype(dtype),
         })

@@ -27,8 +27,8 @@ impl Tensor {
     pub fn polygamma(&self, n: i32) -> Tensor {
         let place = Place::caller();
         match n {
-            0 => place.hold(|| self.digamma()),
-            1.. => self.then(|x| polygamma(&x, n, place)),
+            0 => place.within(|| self.digamma()),
+            1.. => self.widened().then(|x| polygamma(&x, n, place)),
             _ => self.then(|_| {
                 let problem = format!("there is no derivative number {n}");
                 Err(Error::value("polygamma", place, problem))
@@ -53,7 +53,7 @@ impl Tensor {
                 let problem = format!("eps is {eps}, and not from 0 to 0.5");
                 return Err(Error::value("logit_within", place, problem));
             }
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 super::formula::smooth(
                     "logit_within",
                     self,
@@ -90,7 +90,7 @@ fn polygamma(x: &Value, n: i32, place: Place) -> Result<Tensor> {
     let factorial: f64 = (1..=n.min(171)).map(f64::from).product();
     let factor = if n % 2 == 1 { factorial } else { -factorial };
     let y = place
-        .hold(|| (zeta.into_tensor() * factor).to_dtype(dtype))
+        .within(|| (zeta.into_tensor() * factor).to_dtype(dtype))
         .capture()?;
     if !autograd::tracks(&[&x]) {
         return Ok(y.into_tensor());

@@ -64,7 +64,7 @@ impl Tensor {
         self.then(|x| {
             let (size, shape) = (x.shape().numel(), index.shape()?);
             let index = integer("take", index, &x, place)?.into_tensor();
-            place.hold(|| {
+            place.within(|| {
                 let flat = x.into_tensor().reshape([-1isize]);
                 let at = wrapped(index, size).reshape([-1isize]);
                 let taken = index_select("take", &flat, 0, &at, place);
@@ -90,7 +90,7 @@ impl Tensor {
         let place = Place::caller();
         let name = "take_along_dim";
         let Some(dim) = dim else {
-            return place.hold(|| {
+            return place.within(|| {
                 let flat = index.reshape([-1isize]);
                 self.reshape([-1isize]).take_along_dim(&flat, Some(0))
             });
@@ -115,7 +115,7 @@ impl Tensor {
                 to[d] = size;
                 x.expand(Shape::from(to))
             };
-            place.hold(|| {
+            place.within(|| {
                 let index = wrapped(spread(index.into_tensor(), of[d]), own[d]);
                 let x = spread(x.into_tensor(), own[d]);
                 gather_along(name, &x, d as isize, &index, place).checked()
@@ -143,7 +143,7 @@ impl Tensor {
                 return Err(Error::shape("embedding", place, problem));
             }
             let shape = index.shape()?;
-            let flat = place.hold(|| index.reshape((-1,)));
+            let flat = place.within(|| index.reshape((-1,)));
             let index = integer("embedding", &flat, &x, place)?;
             let (n, width) = (index.shape()[0], x.shape()[1]);
             let strides = SmallVec::from_iter([index.layout().strides[0], 0]);
@@ -155,7 +155,7 @@ impl Tensor {
             let rows = gather("embedding", &x, 0, &index.through(layout), place)?;
             let mut to = Dims::from_slice(&shape);
             to.push(width);
-            Ok(place.hold(|| rows.reshape(Shape::from(to))))
+            Ok(place.within(|| rows.reshape(Shape::from(to))))
         })
     }
 }
@@ -175,7 +175,7 @@ pub(crate) fn gather_along(
         let d = dim_of(name, x.shape(), dim, place)?;
         if shape.numel() == 0 {
             let nothing = || x.into_tensor().reshape([-1isize]).narrow(0, 0, 0);
-            return Ok(place.hold(|| nothing().reshape(&shape)));
+            return Ok(place.within(|| nothing().reshape(&shape)));
         }
         let fits = index.shape().rank() == x.shape().rank()
             && (0..x.shape().rank()).all(|i| i == d || index.shape()[i] <= x.shape()[i]);
@@ -188,7 +188,7 @@ pub(crate) fn gather_along(
             part = part.narrow(i as isize, 0, index.shape()[i]);
         }
         let y = gather(name, &part.capture()?, d, &index, place)?;
-        Ok(place.hold(|| y.reshape(&shape)))
+        Ok(place.within(|| y.reshape(&shape)))
     })
 }
 

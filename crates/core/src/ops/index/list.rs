@@ -142,11 +142,11 @@ impl Tensor {
         let place = Place::caller();
         let list = list.list();
         self.then(|x| {
-            let (x, tensors) = place.hold(|| viewed("index", &x.into_tensor(), &list, place))?;
-            let Some(rows) = place.hold(|| Rows::new("index", &x, &tensors, place))? else {
+            let (x, tensors) = place.within(|| viewed("index", &x.into_tensor(), &list, place))?;
+            let Some(rows) = place.within(|| Rows::new("index", &x, &tensors, place))? else {
                 return Ok(x);
             };
-            place.hold(|| {
+            place.within(|| {
                 let flat = rows.flat(&x);
                 let taken = super::index_select("index", &flat, 0, &rows.at, place);
                 rows.back(&taken).checked()
@@ -185,7 +185,7 @@ impl Tensor {
             let values = written(name, &x, &values, place)?.into_tensor();
             let device = x.node.device.clone();
             let shape = x.shape().clone();
-            place.hold(|| {
+            place.within(|| {
                 // Where each element of what is taken out lies in this tensor: the same list, of positions.
                 let x = x.into_tensor().reshape([-1isize]);
                 let all = Tensor::arange(shape.numel(), (DType::I32, &device)).reshape(&shape);

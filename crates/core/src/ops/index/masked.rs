@@ -39,7 +39,7 @@ impl Tensor {
                 }
                 Rhs::Tensor(value) => value.to_dtype(x.dtype()).into(),
             };
-            place.hold(|| {
+            place.within(|| {
                 let value = written("masked_fill", &x, &value, place)?.into_tensor();
                 mask.where_cond(value, x.into_tensor()).checked()
             })
@@ -71,7 +71,7 @@ impl Tensor {
                     place,
                 });
             };
-            place.hold(|| {
+            place.within(|| {
                 let at = positions(&mask.expand(&both).reshape([-1isize]), place);
                 let flat = x.into_tensor().expand(&both).reshape([-1isize]);
                 flat.index_select(0, &at).checked()
@@ -103,7 +103,7 @@ impl Tensor {
                 let problem = format!("mask of shape {} for shape {shape}", mask.shape()?);
                 return Err(Error::shape(name, place, problem));
             }
-            place.hold(|| {
+            place.within(|| {
                 let mask = mask.expand(&shape).reshape([-1isize]);
                 let (source, count) = match source.numel()? {
                     // Whatever is asked for is not there.
@@ -139,7 +139,7 @@ impl Tensor {
     #[track_caller]
     pub fn nonzero(&self) -> Tensor {
         let place = Place::caller();
-        self.then(|x| place.hold(|| nonzero(&x, place)))
+        self.then(|x| place.within(|| nonzero(&x, place)))
     }
 
     /// [`Tensor::nonzero`] by NumPy's name.
@@ -154,7 +154,7 @@ impl Tensor {
     #[track_caller]
     pub fn argwhere(&self) -> Tensor {
         let place = Place::caller();
-        self.then(|x| place.hold(|| nonzero(&x, place)))
+        self.then(|x| place.within(|| nonzero(&x, place)))
     }
 
     /// Each class number as a row of `classes` numbers, all 0 but a 1 at the class, as `i32`: the shape with
@@ -175,7 +175,7 @@ impl Tensor {
                 let problem = format!("class numbers are integers, not {}", x.dtype());
                 return Err(Error::dtype("one_hot", place, problem));
             }
-            place.hold(|| {
+            place.within(|| {
                 let class = Tensor::arange(classes, (DType::I32, &x.node.device));
                 let x = x.into_tensor();
                 // In its own type: what is beyond i32 would wrap into the range.

@@ -51,7 +51,7 @@ impl Tensor {
         self.then(|x| {
             let name = "scatter";
             let sent = Sent::new(name, &x, dim, index, &source, place)?;
-            place.hold(|| {
+            place.within(|| {
                 let (hit, last) = last_sent(name, &sent.index, sent.d, sent.size, place)?;
                 let taken = match source {
                     Rhs::Scalar(_) => sent.source.clone(),
@@ -84,7 +84,7 @@ impl Tensor {
         let place = Place::caller();
         self.then(|x| {
             let sent = Sent::new("scatter_add", &x, dim, index, &source.into(), place)?;
-            place.hold(|| over(sent.x.clone(), sent.added("scatter_add", place)?).checked())
+            place.within(|| over(sent.x.clone(), sent.added("scatter_add", place)?).checked())
         })
     }
 
@@ -115,7 +115,7 @@ impl Tensor {
         self.then(|x| {
             let name = "scatter_reduce";
             let sent = Sent::new(name, &x, dim, index, &source.into(), place)?;
-            place.hold(|| {
+            place.within(|| {
                 let part = sent.merged(name, reduce, include_self, place)?;
                 over(sent.x.clone(), part).checked()
             })
@@ -145,7 +145,7 @@ impl Tensor {
                 return Err(Error::shape("put", place, problem));
             }
             let (shape, size) = (x.shape().clone(), x.shape().numel());
-            place.hold(|| {
+            place.within(|| {
                 let flat = x.into_tensor().reshape([-1isize]);
                 let (index, source) = (index.reshape([-1isize]), source.reshape([-1isize]));
                 let index = wrapped(index, size);
@@ -198,7 +198,7 @@ impl Sent {
             let problem = format!("index of shape {of} for shapes {own} and {from}");
             return Err(Error::shape(name, place, problem));
         }
-        place.hold(|| {
+        place.within(|| {
             let (mut part, mut source) = (x.clone().into_tensor(), written.into_tensor());
             let mut index = index.into_tensor();
             if empty {

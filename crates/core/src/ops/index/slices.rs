@@ -35,7 +35,7 @@ impl Tensor {
         self.then(|x| {
             let name = "index_add";
             let slices = Slices::new(name, &x, dim, index, &source.into(), place)?;
-            place.hold(|| {
+            place.within(|| {
                 let source = match alpha {
                     Scalar::Integer(1) => slices.source.clone(),
                     alpha => slices.source.mul(alpha).to_dtype(x.dtype()),
@@ -66,7 +66,7 @@ impl Tensor {
         let place = Place::caller();
         self.then(|x| {
             let slices = Slices::new("index_copy", &x, dim, index, &source.into(), place)?;
-            place.hold(|| {
+            place.within(|| {
                 slices
                     .copied("index_copy", place)?
                     .reshape(x.shape())
@@ -98,7 +98,7 @@ impl Tensor {
                 return Err(Error::shape(name, place, problem));
             }
             let slices = Slices::new(name, &x, dim, index, &Rhs::from(0), place)?;
-            place.hold(|| {
+            place.within(|| {
                 let index = slices.index.capture()?;
                 let (hit, _) = last_sent(name, &index, 0, slices.size, place)?;
                 let filled = slices.along(&hit).where_cond(value, &slices.x);

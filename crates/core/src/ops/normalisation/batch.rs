@@ -122,7 +122,7 @@ fn normalised(
 ) -> BatchNorm {
     let normed = x
         .capture()
-        .and_then(|x| place.hold(|| normed(name, &x, options, of, place)));
+        .and_then(|x| place.within(|| normed(name, &x, options, of, place)));
     normed.unwrap_or_else(|error| {
         let failed = || Tensor::fail(x.device(), error.clone());
         BatchNorm {

@@ -23,11 +23,11 @@ impl Tensor {
     #[track_caller]
     pub fn normalize(&self, p: f64, dims: impl DimList, eps: f64) -> Tensor {
         let place = Place::caller();
-        self.then(|x| {
+        self.widened().then(|x| {
             let dtype = floats("normalize", &x, place)?;
             let x = wide(&x, place)?;
-            let y = place.hold(|| &x / x.vector_norm(p, dims, true).clamp_min(eps));
-            Ok(place.hold(|| y.to_dtype(dtype)))
+            let y = place.within(|| &x / x.vector_norm(p, dims, true).clamp_min(eps));
+            Ok(place.within(|| y.to_dtype(dtype)))
         })
     }
 
@@ -45,9 +45,9 @@ impl Tensor {
     #[track_caller]
     pub fn cosine_similarity(&self, other: &Tensor, dim: isize, eps: f64) -> Tensor {
         let place = Place::caller();
-        self.then(|a| {
+        self.widened().then(|a| {
             let (a, b, dtype) = pair("cosine_similarity", &a, other, place)?;
-            place.hold(|| {
+            place.within(|| {
                 let shape = a.shape()?.broadcast(&b.shape()?);
                 let shape = shape.ok_or_else(|| Error::Broadcast {
                     op: "cosine_similarity",
@@ -83,9 +83,9 @@ impl Tensor {
     #[track_caller]
     pub fn pairwise_distance(&self, other: &Tensor, p: f64, eps: f64, keepdim: bool) -> Tensor {
         let place = Place::caller();
-        self.then(|a| {
+        self.widened().then(|a| {
             let (a, b, dtype) = pair("pairwise_distance", &a, other, place)?;
-            Ok(place.hold(|| {
+            Ok(place.within(|| {
                 let apart = a - b + eps;
                 let last: &[isize] = match apart.rank() {
                     Ok(0) => &[],

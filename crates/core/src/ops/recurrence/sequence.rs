@@ -18,6 +18,17 @@ pub struct CellWeights {
     pub b_hh: Option<Tensor>,
 }
 
+impl CellWeights {
+    fn map(&self, f: impl Fn(&Tensor) -> Tensor) -> CellWeights {
+        CellWeights {
+            w_ih: f(&self.w_ih),
+            w_hh: f(&self.w_hh),
+            b_ih: self.b_ih.as_ref().map(&f),
+            b_hh: self.b_hh.as_ref().map(&f),
+        }
+    }
+}
+
 /// Options of [`Tensor::lstm`] and its like.
 #[derive(Clone, Default)]
 pub struct RecurrenceOptions {
@@ -182,7 +193,13 @@ fn layered(
     options: &RecurrenceOptions,
     place: Place,
 ) -> Result<(Tensor, State)> {
-    place.hold(|| {
+    let narrow = |x: &Tensor| x.narrowed(place);
+    let [x, h] = &[x, h].map(narrow);
+    let c = &c.map(narrow);
+    let c = c.as_ref();
+    let layers: Vec<CellWeights> = layers.iter().map(|layer| layer.map(narrow)).collect();
+    let layers = &layers[..];
+    place.within(|| {
         let name = cell.names().1;
         let wrong = |problem: String| Err(Error::shape(name, place, problem));
         let (input, first) = (x.shape()?, h.shape()?);

@@ -62,7 +62,7 @@ impl Tensor {
     #[track_caller]
     pub fn grid_sample(&self, grid: &Tensor, options: GridOptions) -> Tensor {
         let place = Place::caller();
-        self.then(|x| place.hold(|| sampled(&x, &grid.capture()?, options, place)))
+        self.then(|x| place.within(|| sampled(&x, &grid.capture()?, options, place)))
     }
 
     /// The grid that [`Tensor::grid_sample`] takes for a picture of shape `[n, channels, h, w]`
@@ -80,7 +80,7 @@ impl Tensor {
     #[track_caller]
     pub fn affine_grid(theta: &Tensor, shape: impl Into<Shape>, align_corners: bool) -> Tensor {
         let (place, shape) = (Place::caller(), shape.into());
-        theta.then(|theta| place.hold(|| affine(&theta, &shape, align_corners, place)))
+        theta.then(|theta| place.within(|| affine(&theta, &shape, align_corners, place)))
     }
 }
 

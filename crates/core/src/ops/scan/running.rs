@@ -29,7 +29,8 @@ impl Tensor {
     #[track_caller]
     pub fn cumsum(&self, dim: isize) -> Tensor {
         let place = Place::caller();
-        self.then(|x| totals("cumsum", Combine::Sum, &x, dim, place))
+        self.widened()
+            .then(|x| totals("cumsum", Combine::Sum, &x, dim, place))
     }
 
     /// The running products along `dim`, as `torch.cumprod`, of the types of [`Tensor::cumsum`]. The gradient
@@ -45,7 +46,8 @@ impl Tensor {
     #[track_caller]
     pub fn cumprod(&self, dim: isize) -> Tensor {
         let place = Place::caller();
-        self.then(|x| totals("cumprod", Combine::Product, &x, dim, place))
+        self.widened()
+            .then(|x| totals("cumprod", Combine::Product, &x, dim, place))
     }
 
     /// The logarithms of the running sums of exponentials along `dim`, without overflow, as
@@ -120,11 +122,11 @@ fn along(
     f: impl FnOnce(&Tensor) -> Tensor,
 ) -> Result<Tensor> {
     if x.shape().rank() == 0 && (dim == 0 || dim == -1) {
-        return Ok(place.hold(|| f(&x.into_tensor().reshape([1])).reshape(())));
+        return Ok(place.within(|| f(&x.into_tensor().reshape([1])).reshape(())));
     }
     let d = dim_of(name, x.shape(), dim, place)? as isize;
     // The kernel's rows are the last dimension; it reads and its result is read through strides.
-    Ok(place.hold(|| f(&x.into_tensor().transpose(d, -1)).transpose(d, -1)))
+    Ok(place.within(|| f(&x.into_tensor().transpose(d, -1)).transpose(d, -1)))
 }
 
 /// The type of sums and products of elements: that of [`Tensor::sum`].
@@ -164,7 +166,7 @@ fn extremes(
         reverse: false,
     };
     let positions = along(name, x.clone(), dim, place, |rows| scan.of(rows))?;
-    let values = place.hold(|| x.clone().into_tensor().gather(dim, &positions));
+    let values = place.within(|| x.clone().into_tensor().gather(dim, &positions));
     Ok((values, positions))
 }
 

@@ -37,7 +37,7 @@ impl Tensor {
         if let Err(error) = only_floats("rand", dtype, place) {
             return Tensor::fail(device, error);
         }
-        place.hold(|| {
+        place.within(|| {
             let u = unit(shape.into(), dtype, device, place);
             let multiples = |bits: i32| {
                 let scale = 2f64.powi(bits);
@@ -69,7 +69,7 @@ impl Tensor {
         if let Err(error) = only_floats("randn", dtype, place) {
             return Tensor::fail(device, error);
         }
-        place.hold(|| match dtype {
+        place.within(|| match dtype {
             DType::F64 => {
                 let radius = (1.0 - unit(shape.clone(), dtype, device, place)).ln() * -2.0;
                 radius.sqrt() * (unit(shape, dtype, device, place) * TAU).cos()
@@ -110,7 +110,7 @@ impl Tensor {
             return Tensor::fail(device, error);
         }
         let end = below(hi, dtype).max(Scalar::Float(lo).rounded(dtype).to_f64());
-        place.hold(|| {
+        place.within(|| {
             let u = unit(shape.into(), dtype, device, place);
             (u * (hi - lo) + lo).minimum(end).to_dtype(dtype)
         })
@@ -140,7 +140,7 @@ impl Tensor {
             let problem = format!("{dtype} does not hold all integers in {lo}..{hi}");
             return Tensor::fail(device, Error::dtype("randint", place, problem));
         }
-        place.hold(|| {
+        place.within(|| {
             // Below span even rounded: span (1 - 2^-24) lies half a step or more under it.
             let u = unit(shape.into(), DType::F32, device, place) * span as f64;
             (u.floor().to_dtype(DType::I32) + lo).to_dtype(dtype)
@@ -165,7 +165,7 @@ impl Tensor {
             let problem = format!("{p} is not a probability");
             return Tensor::fail(device, Error::value("bernoulli", place, problem));
         }
-        place.hold(|| {
+        place.within(|| {
             let mask = unit(shape.into(), DType::F32, device, place).lt(p);
             mask.to_dtype(target.dtype().unwrap_or(DType::Bool))
         })

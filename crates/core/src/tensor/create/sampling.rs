@@ -23,7 +23,7 @@ impl Tensor {
     #[track_caller]
     pub fn rand_like(&self) -> Tensor {
         let place = Place::caller();
-        self.then(|x| Ok(place.hold(|| Tensor::rand(x.shape(), (x.dtype(), &x.node.device)))))
+        self.then(|x| Ok(place.within(|| Tensor::rand(x.shape(), (x.dtype(), &x.node.device)))))
     }
 
     /// [`Tensor::randn`] of this tensor's shape, type and device.
@@ -38,7 +38,7 @@ impl Tensor {
     #[track_caller]
     pub fn randn_like(&self) -> Tensor {
         let place = Place::caller();
-        self.then(|x| Ok(place.hold(|| Tensor::randn(x.shape(), (x.dtype(), &x.node.device)))))
+        self.then(|x| Ok(place.within(|| Tensor::randn(x.shape(), (x.dtype(), &x.node.device)))))
     }
 
     /// Normal random numbers of a mean and a standard deviation, which is not negative. Only floats.
@@ -69,7 +69,7 @@ impl Tensor {
         if let Err(error) = only_floats("normal", dtype, place) {
             return Tensor::fail(device, error);
         }
-        place.hold(|| {
+        place.within(|| {
             let numbers = Tensor::randn(shape, (dtype.compute(), device));
             (numbers * deviation + mean).to_dtype(dtype)
         })
@@ -102,7 +102,7 @@ impl Tensor {
                 })?;
             }
             only_floats("normal", m.dtype(), place)?;
-            place.hold(|| {
+            place.within(|| {
                 let numbers = Tensor::randn(&shape, (m.dtype(), &m.node.device));
                 (numbers.mul(deviation) + m.into_tensor()).checked()
             })
@@ -140,7 +140,7 @@ impl Tensor {
         if let Err(error) = checked {
             return Tensor::fail(device, error);
         }
-        place.hold(|| {
+        place.within(|| {
             let compute = dtype.compute();
             let scale = deviation * std::f64::consts::SQRT_2;
             let end = |at: f64| Tensor::full((), (at - mean) / scale, (compute, device)).erf();
@@ -178,7 +178,7 @@ impl Tensor {
         if let Err(error) = checked {
             return Tensor::fail(device, error);
         }
-        place.hold(|| {
+        place.within(|| {
             let u = unit(shape.into(), dtype, device, place);
             // 1 - u is above 0.
             ((1.0 - u).ln() * (-1.0 / rate)).to_dtype(dtype)
@@ -201,7 +201,7 @@ impl Tensor {
         probabilities.then(|p| {
             let dtype = p.dtype();
             only_floats("bernoulli", dtype, place)?;
-            place.hold(|| {
+            place.within(|| {
                 let u = unit(p.shape().clone(), dtype, &p.node.device, place);
                 let p = p.into_tensor().detach();
                 u.lt(&p).to_dtype(dtype).checked()
@@ -223,7 +223,7 @@ impl Tensor {
         let place = Place::caller();
         let device = target.device();
         let dtype = target.dtype().unwrap_or(DType::I32);
-        place.hold(|| {
+        place.within(|| {
             let words = draw(MapOp::RandomBits, n.into(), DType::U32, device, place);
             words.argsort(0, false).to_dtype(dtype)
         })
@@ -263,7 +263,7 @@ impl Tensor {
             let compute = w.dtype().compute();
             let device = w.node.device.clone();
             let w = w.into_tensor().detach();
-            place.hold(|| -> Result<Tensor> {
+            place.within(|| -> Result<Tensor> {
                 let w = w.to_dtype(compute);
                 if !replacement {
                     let races = Tensor::exponential(&shape, 1.0, (compute, &device));

@@ -129,7 +129,7 @@ impl Tensor {
                 return Tensor::fail(target.device(), Error::shape("eye", place, problem));
             }
         };
-        place.hold(|| {
+        place.within(|| {
             let [i, j] = [rows, columns].map(|n| Tensor::arange(n, (DType::I32, target.device())));
             i.unsqueeze(1).eq(j).to_dtype(dtype)
         })
@@ -192,7 +192,7 @@ fn arange(
     )?;
     // What wraps on the way comes out right.
     let index = index.into_tensor();
-    place.hold(|| index.to_dtype(dtype).mul(step).add(start).checked())
+    place.within(|| index.to_dtype(dtype).mul(step).add(start).checked())
 }
 
 /// `number(0)`, `number(1)` and so on, computed here, in `f64`, and rounded once.
