@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release --example digits
 //! cargo run --release --example digits -- --device cpu --epochs 10 --seed 3 --out runs
+//! cargo run --release --example digits -- --mnist DIR --epochs 5
 //! ```
 //!
 //! The network is a multilayer perceptron with dropout, trained by AdamW with a learning rate that
@@ -10,25 +11,27 @@
 //! another way in each epoch: 1,438 images are few, and a shifted digit is still that digit. The
 //! test images (every fifth) are used as they are. At the end there are a confusion matrix, a
 //! picture of the losses (`digits-loss.png`) and the model (`digits.safetensors`).
+//!
+//! With `--mnist` the images are those of MNIST, or of another set in its format, whose four files
+//! (packed or not) lie in the directory: 60,000 of 28 by 28 pixels to train on.
 
 mod chart;
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use plotters::style::RGBColor;
-use wgrad::data::{Random, sets};
+use wgrad::data::idx::Mnist;
+use wgrad::data::transform::{RandomCrop, Transform, to_float};
+use wgrad::data::{Array, Batch, Batches, DataLoader, Dataset, sets};
 use wgrad::prelude::*;
 
 const CLASSES: usize = 10;
-/// Pixels of a row, and rows.
-const SIDE: usize = 8;
-const PIXELS: usize = SIDE * SIDE;
 
 /// Trains a small network on handwritten digits.
 #[derive(Parser)]
@@ -48,6 +51,9 @@ struct Options {
     /// Decides the initial parameters, the order of the images, the shifts, and what is dropped
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Read MNIST's files in this directory instead of the small set that is part of wgrad
+    #[arg(long, value_name = "DIR")]
+    mnist: Option<PathBuf>,
     /// The directory for the picture and the model
     #[arg(long, default_value = ".")]
     out: PathBuf,
@@ -75,42 +81,35 @@ fn above_zero(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Images and their digits.
-#[derive(Default)]
-struct Set {
-    /// Pixels from 0 to 1.
-    images: Vec<[f32; PIXELS]>,
-    digits: Vec<i32>,
-}
+/// Images, pixels from 0 to 1, and their digits.
+type Images = Box<dyn Dataset<Item = (Array<f32>, i32)>>;
 
-/// Every fifth image is for the test.
-fn read_data() -> (Set, Set) {
-    let digits = sets::digits();
-    let (mut train, mut test) = (Set::default(), Set::default());
-    let rows = digits.x.values().chunks_exact(PIXELS).zip(digits.y);
-    for (i, (pixels, digit)) in rows.enumerate() {
-        let set = if i % 5 == 4 { &mut test } else { &mut train };
-        set.images.push(std::array::from_fn(|p| pixels[p] / 16.0));
-        set.digits.push(digit);
+/// The images to train on and those to test with.
+fn read_data(mnist: Option<&Path>) -> wgrad::Result<[Images; 2]> {
+    if let Some(directory) = mnist {
+        let floats = |set: Mnist| -> Images {
+            Box::new(set.map(|(image, digit)| Ok((to_float(&image), digit))))
+        };
+        let (train, test) = (Mnist::train(directory)?, Mnist::test(directory)?);
+        return Ok([floats(train), floats(test)]);
     }
-    (train, test)
+    let mut digits = sets::digits();
+    digits.x = digits
+        .x
+        .map(|v| v / 16.0)
+        .reshape([digits.y.len(), 1, 8, 8])?;
+    // Every fifth image is for the test.
+    let part = |test: bool| -> wgrad::Result<Images> {
+        let mine = (0..digits.len()).filter(|i| (i % 5 == 4) == test);
+        Ok(Box::new(digits.select(&mine.collect::<Vec<_>>())?))
+    };
+    Ok([part(false)?, part(true)?])
 }
 
-/// Appends the image moved by up to one pixel in each direction, with zeros from outside.
-fn push_shifted(image: &[f32; PIXELS], random: &mut Random, pixels: &mut Vec<f32>) {
-    let (down, right) = (random.below(3), random.below(3));
-    let source = |at: usize, by: usize| (at + 1).checked_sub(by).filter(|&from| from < SIDE);
-    for y in 0..SIDE {
-        for x in 0..SIDE {
-            let from = source(y, down).zip(source(x, right));
-            pixels.push(from.map_or(0.0, |(y, x)| image[y * SIDE + x]));
-        }
-    }
-}
-
-fn network(device: &Device) -> nn::Sequential {
+fn network(pixels: usize, device: &Device) -> nn::Sequential {
     nn::Sequential::from((
-        nn::Linear::new(PIXELS, 256, device),
+        nn::Flatten::default(),
+        nn::Linear::new(pixels, 256, device),
         nn::Relu,
         nn::Dropout::new(0.2),
         nn::Linear::new(256, 128, device),
@@ -124,27 +123,16 @@ fn network(device: &Device) -> nn::Sequential {
 fn train_epoch(
     model: &nn::Sequential,
     optimizer: &mut AdamW,
-    set: &Set,
+    loader: &impl Batches<Batch = Batch>,
     options: &Options,
     epoch: usize,
-    random: &mut Random,
     progress: &ProgressBar,
 ) -> wgrad::Result<f64> {
-    let device = optimizer.parameters()[0].device().clone();
-    let mut order: Vec<usize> = (0..set.images.len()).collect();
-    random.shuffle(&mut order);
     model.train();
-    let steps = order.len().div_ceil(options.batch_size);
-    let mut losses = Vec::with_capacity(steps);
-    for (step, batch) in order.chunks(options.batch_size).enumerate() {
-        let mut pixels = Vec::with_capacity(batch.len() * PIXELS);
-        for &i in batch {
-            push_shifted(&set.images[i], random, &mut pixels);
-        }
-        let digits: Vec<i32> = batch.iter().map(|&i| set.digits[i]).collect();
-        let x = Tensor::from_vec(pixels, [batch.len(), PIXELS], &device);
-        let y = Tensor::from_vec(digits, [batch.len()], &device);
-
+    let steps = loader.num_batches().unwrap_or_default();
+    let (mut losses, mut sizes) = (Vec::with_capacity(steps), Vec::with_capacity(steps));
+    for (step, batch) in loader.epoch(epoch as u64, 0).enumerate() {
+        let Batch { x, y } = batch?;
         let done = (epoch * steps + step) as f64 / (options.epochs * steps) as f64;
         optimizer.set_lr(options.lr * 0.5 * (1.0 + (std::f64::consts::PI * done).cos()));
         optimizer.zero_grad();
@@ -152,25 +140,31 @@ fn train_epoch(
         loss.backward()?;
         optimizer.step()?;
         losses.push(loss.detach());
+        sizes.push(y.shape()?.numel() as f64);
         progress.inc(1);
     }
     let losses: Vec<f32> = Tensor::stack(&losses, 0).to_vec()?;
-    let sizes = order.chunks(options.batch_size).map(<[usize]>::len);
-    let sum: f64 = losses
-        .iter()
-        .zip(sizes)
-        .map(|(&l, n)| f64::from(l) * n as f64)
-        .sum();
-    Ok(sum / order.len() as f64)
+    let weighted = losses.iter().zip(&sizes);
+    let sum: f64 = weighted.map(|(&loss, n)| f64::from(loss) * n).sum();
+    Ok(sum / sizes.iter().sum::<f64>())
 }
 
 /// Mean loss and the digits that the network reads.
-fn test(model: &nn::Sequential, x: &Tensor, y: &Tensor) -> wgrad::Result<(f64, Vec<i32>)> {
+fn test(
+    model: &nn::Sequential,
+    batches: &impl Batches<Batch = Batch>,
+) -> wgrad::Result<(f64, Vec<i32>)> {
     model.eval();
-    let logits = no_grad(|| model.forward(x))?;
-    let loss = logits.cross_entropy(y);
-    let read = logits.argmax(1, false).to_vec()?;
-    Ok((f64::from(loss.item::<f32>()?), read))
+    let (mut sum, mut read) = (0.0, Vec::new());
+    for batch in batches.epoch(0, 0) {
+        let Batch { x, y } = batch?;
+        let logits = no_grad(|| model.forward(&x))?;
+        let loss = f64::from(logits.cross_entropy(&y).item::<f32>()?);
+        let digits: Vec<i32> = logits.argmax(1, false).to_vec()?;
+        sum += loss * digits.len() as f64;
+        read.extend(digits);
+    }
+    Ok((sum / read.len() as f64, read))
 }
 
 fn correct(read: &[i32], digits: &[i32]) -> usize {
@@ -230,14 +224,29 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let problem = format!("{}: {error}", options.out.display());
         explained(problem, "Choose another directory: --out DIR")
     })?;
-    let (train, test_set) = read_data();
-    let test_x: Vec<f32> = test_set.images.iter().flatten().copied().collect();
-    let test_x = Tensor::from_vec(test_x, [test_set.images.len(), PIXELS], &device);
-    let test_y = Tensor::from_slice(&test_set.digits, [test_set.digits.len()], &device);
+    let [train, test_set] = read_data(options.mnist.as_deref())
+        .map_err(|error| explained(error, "Read the small set instead: without --mnist"))?;
+    let digits: Vec<i32> = (0..test_set.len())
+        .map(|i| test_set.example(i).map(|(_, digit)| digit))
+        .collect::<wgrad::Result<_>>()?;
+    let (image, _) = train.example(0)?;
+    let &[_, height, width] = image.dims() else {
+        return Err(format!("images of shape {:?}", image.dims()).into());
+    };
+    let images = train.len();
+    // Brought to the device once; small enough for one batch where that is cheap.
+    let test_loader = DataLoader::new(test_set, &device).batch_size(1000);
+    let test_batches: Vec<Batch> = test_loader.epoch(0, 0).collect::<wgrad::Result<_>>()?;
+    let shift = RandomCrop::new(height, width).padding(1);
+    let train = train.augment(options.seed, move |(image, digit), random| {
+        Ok((shift.apply(image, random)?, digit))
+    });
+    let loader = DataLoader::new(train, &device)
+        .batch_size(options.batch_size)
+        .shuffle(options.seed);
 
     device.seed(options.seed);
-    let mut random = Random::new(options.seed);
-    let model = network(&device);
+    let model = network(height * width, &device);
     let adam_options = AdamWOptions {
         lr: options.lr,
         weight_decay: 0.05,
@@ -247,13 +256,13 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     writeln!(
         out,
         "{} images to train, {} to test, {} parameters, on {}",
-        train.images.len(),
-        test_set.images.len(),
+        images,
+        digits.len(),
         model.num_parameters(),
         device.name()
     )?;
 
-    let steps = train.images.len().div_ceil(options.batch_size);
+    let steps = images.div_ceil(options.batch_size);
     let progress = ProgressBar::new((options.epochs * steps) as u64);
     let style = "{bar:40} {pos}/{len} steps, {eta} left";
     progress.set_style(ProgressStyle::with_template(style)?);
@@ -263,36 +272,28 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut in_training = Duration::ZERO;
     for epoch in 0..options.epochs {
         let epoch_begin = Instant::now();
-        let loss = train_epoch(
-            &model,
-            &mut optimizer,
-            &train,
-            options,
-            epoch,
-            &mut random,
-            &progress,
-        )?;
+        let loss = train_epoch(&model, &mut optimizer, &loader, options, epoch, &progress)?;
         let seconds = epoch_begin.elapsed();
         in_training += seconds;
-        let (test_loss, digits) = test(&model, &test_x, &test_y)?;
-        let accuracy = correct(&digits, &test_set.digits) as f64 / digits.len() as f64;
+        let (test_loss, now_read) = test(&model, &test_batches)?;
+        let accuracy = correct(&now_read, &digits) as f64 / digits.len() as f64;
         progress.suspend(|| {
             writeln!(
                 out,
                 "epoch {:>3}: loss {loss:.5}, test loss {test_loss:.5}, test accuracy \
                  {accuracy:.4}, {:.0} images/s",
                 epoch + 1,
-                train.images.len() as f64 / seconds.as_secs_f64().max(1e-9)
+                images as f64 / seconds.as_secs_f64().max(1e-9)
             )
         })?;
         train_losses.push(loss);
         test_losses.push(test_loss);
-        read = digits;
+        read = now_read;
     }
     let seconds = begin.elapsed().as_secs_f64();
     progress.finish_and_clear();
 
-    print_confusion(&mut out, &read, &test_set.digits)?;
+    print_confusion(&mut out, &read, &digits)?;
     let picture = options.out.join("digits-loss.png");
     let lines = [
         chart::Line {
@@ -315,11 +316,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         .save_safetensors(&file)
         .map_err(|error| explained(error, "Choose another directory: --out DIR"))?;
     writeln!(out, "wrote {} and {}", picture.display(), file.display())?;
-    let images = (train.images.len() * options.epochs) as f64;
+    let images = (images * options.epochs) as f64;
     let rate = images / in_training.as_secs_f64().max(1e-9);
     writeln!(out, "{rate:.0} images/s in training")?;
-    let right = correct(&read, &test_set.digits);
-    let all = test_set.digits.len();
+    let right = correct(&read, &digits);
+    let all = digits.len();
     writeln!(
         out,
         "test accuracy {:.4} ({right}/{all}) on {}, trained in {seconds:.1} s",
