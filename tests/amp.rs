@@ -441,7 +441,7 @@ fn train(
         };
         scaler.scale(&loss).backward().unwrap();
         scaler.unscale(&adam).unwrap();
-        clip_grad_norm(&model.parameters(), 1.0).unwrap();
+        let _norm = clip_grad_norm(&model.parameters(), 1.0).unwrap();
         scaler.step(&mut adam).unwrap();
         scaler.update().unwrap();
         losses.push(loss.item::<f32>().unwrap());
@@ -470,7 +470,7 @@ fn compare(
             let (mixed, scale) = run(Some(dtype));
             println!("{dev}: {plain} in f32, {mixed} in {dtype}, factor {scale}");
             assert!(
-                (mixed - plain).abs() < 0.08 * plain.max(0.2),
+                (mixed - plain).abs() < 0.1 * plain + 0.02,
                 "{dev}: {plain} in f32, {mixed} in {dtype}"
             );
             let moved = scale < 2f64.powi(19) && scale > 16.0;

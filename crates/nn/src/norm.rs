@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wgrad_core::{Result, Shape, Target, Tensor};
+use wgrad_core::{Error, Place, Result, Shape, Target, Tensor};
 use wgrad_derive::Module;
 
 use crate::extent::tuple;
@@ -360,6 +360,84 @@ impl Forward for LocalResponseNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         hooks::layer(self, x, |x| {
             x.local_response_norm(self.size, self.alpha, self.beta, self.k)
+                .checked()
+        })
+    }
+}
+
+/// [`LocalResponseNorm`] of images `[n, c, h, w]` as old models have it, `torch.nn.CrossMapLRN2d`: its window is as many
+/// channels to both sides, so that of an even size it is one channel narrower, and divided by the size all the same.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let norm = nn::CrossMapLrn2d { alpha: 2.0, beta: 1.0, ..nn::CrossMapLrn2d::new(2) };
+/// let y = norm.forward(&Tensor::new([[[[1.0]], [[3.0]]]], &dev))?.to_vec::<f32>()?;
+/// assert!((y[0] - 0.5).abs() < 1e-6 && (y[1] - 0.3).abs() < 1e-6);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Module, Clone, Copy, PartialEq, Debug)]
+#[module(crate = crate, display)]
+pub struct CrossMapLrn2d {
+    /// How many channels are looked at.
+    #[module(skip)]
+    pub size: usize,
+    /// 1e-4 by default.
+    #[module(skip)]
+    pub alpha: f64,
+    /// 0.75 by default.
+    #[module(skip)]
+    pub beta: f64,
+    /// 1 by default.
+    #[module(skip)]
+    pub k: f64,
+}
+
+impl CrossMapLrn2d {
+    /// A layer with PyTorch's numbers.
+    pub fn new(size: usize) -> CrossMapLrn2d {
+        let LocalResponseNorm {
+            size,
+            alpha,
+            beta,
+            k,
+        } = LocalResponseNorm::new(size);
+        CrossMapLrn2d {
+            size,
+            alpha,
+            beta,
+            k,
+        }
+    }
+}
+
+impl fmt::Display for CrossMapLrn2d {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (size, alpha, beta, k) = (self.size, self.alpha, self.beta, self.k);
+        write!(
+            f,
+            "CrossMapLrn2d({size}, alpha={alpha:?}, beta={beta:?}, k={k:?})"
+        )
+    }
+}
+
+impl Forward for CrossMapLrn2d {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        hooks::layer(self, x, |x| {
+            let place = Place::caller();
+            let shape = x.shape()?;
+            if shape.rank() != 4 || self.size == 0 {
+                let problem = format!(
+                    "a window of {} channels for images of shape {shape}",
+                    self.size
+                );
+                let op = "cross_map_lrn2d";
+                return Err(Error::Shape { op, problem, place });
+            }
+            let window = 2 * ((self.size - 1) / 2) + 1;
+            let alpha = self.alpha * window as f64 / self.size as f64;
+            x.local_response_norm(window, alpha, self.beta, self.k)
                 .checked()
         })
     }
