@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 use clap::{Parser, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use plotters::style::RGBColor;
+use wgrad::data::{Random, sets};
 use wgrad::prelude::*;
 
-const DATA: &str = include_str!("data/digits.csv");
 const CLASSES: usize = 10;
 /// Pixels of a row, and rows.
 const SIDE: usize = 8;
@@ -84,41 +84,16 @@ struct Set {
 }
 
 /// Every fifth image is for the test.
-fn read_data() -> Result<(Set, Set), String> {
+fn read_data() -> (Set, Set) {
+    let digits = sets::digits();
     let (mut train, mut test) = (Set::default(), Set::default());
-    for (i, line) in DATA.lines().enumerate() {
-        let numbers: Option<Vec<u8>> = line.split(',').map(|n| n.trim().parse().ok()).collect();
-        let numbers = numbers.filter(|n| n.len() == PIXELS + 1);
-        let Some((&digit, pixels)) = numbers.as_deref().and_then(<[u8]>::split_last) else {
-            return Err(format!("digits.csv, line {}: not 65 numbers", i + 1));
-        };
+    let rows = digits.x.values().chunks_exact(PIXELS).zip(digits.y);
+    for (i, (pixels, digit)) in rows.enumerate() {
         let set = if i % 5 == 4 { &mut test } else { &mut train };
-        set.images
-            .push(std::array::from_fn(|p| f32::from(pixels[p]) / 16.0));
-        set.digits.push(i32::from(digit));
+        set.images.push(std::array::from_fn(|p| pixels[p] / 16.0));
+        set.digits.push(digit);
     }
-    Ok((train, test))
-}
-
-/// SplitMix64: order and shifts do not depend on the device.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        // The upper 64 bits of z n: uniform up to 2^-64 n.
-        ((u128::from(z) * n as u128) >> 64) as usize
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.below(i + 1));
-        }
-    }
+    (train, test)
 }
 
 /// Appends the image moved by up to one pixel in each direction, with zeros from outside.
@@ -255,13 +230,13 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let problem = format!("{}: {error}", options.out.display());
         explained(problem, "Choose another directory: --out DIR")
     })?;
-    let (train, test_set) = read_data()?;
+    let (train, test_set) = read_data();
     let test_x: Vec<f32> = test_set.images.iter().flatten().copied().collect();
     let test_x = Tensor::from_vec(test_x, [test_set.images.len(), PIXELS], &device);
     let test_y = Tensor::from_slice(&test_set.digits, [test_set.digits.len()], &device);
 
     device.seed(options.seed);
-    let mut random = Random(options.seed);
+    let mut random = Random::new(options.seed);
     let model = network(&device);
     let adam_options = AdamWOptions {
         lr: options.lr,

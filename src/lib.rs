@@ -83,7 +83,8 @@ pub use wgrad_nn as nn;
 pub use wgrad_nn::amp;
 #[cfg(feature = "nn")]
 pub use wgrad_nn::optim;
-#[cfg(feature = "train")]
+/// The trainer. It waits for numbers, which browsers do not allow.
+#[cfg(all(feature = "train", not(target_arch = "wasm32")))]
 pub use wgrad_train as train;
 
 /// What most programs need: `use wgrad::prelude::*;`
@@ -94,6 +95,10 @@ pub mod prelude {
         Device, DeviceOptions, Ellipsis, Error, GradOptions, LpPoolOptions, MaxPoolOptions,
         NewAxis, PadMode, Reduction, Result, Shape, Tensor, UnpoolOptions, autocast, no_grad, s,
     };
+    #[cfg(feature = "data")]
+    pub use wgrad_data::Batch;
     #[cfg(feature = "nn")]
     pub use wgrad_nn::prelude::*;
+    #[cfg(all(feature = "train", not(target_arch = "wasm32")))]
+    pub use wgrad_train::{Accuracy, Epochs, Keep, Trainer};
 }

@@ -7,13 +7,9 @@ use wgrad::prelude::*;
 
 /// The first images of the data file, scaled to 0..1, and their classes.
 fn digits(n: usize) -> (Vec<f32>, Vec<i32>) {
-    let (mut images, mut classes) = (Vec::new(), Vec::new());
-    for line in include_str!("../examples/data/digits.csv").lines().take(n) {
-        let numbers: Vec<f32> = line.split(',').map(|v| v.trim().parse().unwrap()).collect();
-        images.extend(numbers[..64].iter().map(|v| v / 16.0));
-        classes.push(numbers[64] as i32);
-    }
-    (images, classes)
+    let set = wgrad::data::sets::digits();
+    let images = set.x.values()[..n * 64].iter().map(|v| v / 16.0);
+    (images.collect(), set.y[..n].to_vec())
 }
 
 /// Twenty losses of a classifier with dropout under AdamW with a decaying rate.

@@ -41,6 +41,15 @@ impl Updater {
     /// # Errors
     /// What a copy can fail with.
     pub fn states(&self, position: usize) -> Result<Option<Vec<Tensor>>> {
+        // What was loaded stays where it is until the next step.
+        let loaded =
+            (0..self.rule.states().len()).map(|s| self.loaded.get(&(position, s)).cloned());
+        if let Some(loaded) = loaded
+            .collect::<Option<Vec<_>>>()
+            .filter(|all| !all.is_empty())
+        {
+            return Ok(Some(loaded));
+        }
         for arena in &self.arenas {
             let Some(part) = arena.parts.iter().find(|p| p.param == position) else {
                 continue;

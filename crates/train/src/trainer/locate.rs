@@ -1,0 +1,108 @@
+//! Where NaN began.
+
+use wgrad_core::autograd::detect_anomaly;
+use wgrad_core::{Device, Error, Place, Result};
+use wgrad_nn::Module;
+use wgrad_nn::optim::Optimizer;
+
+use super::Trainer;
+use super::fit::Plan;
+use crate::snapshot::Snapshot;
+
+/// Snapshots of more bytes are not kept in memory for this.
+const SMALL: usize = 64 << 20;
+/// Snapshots within an epoch are at least so many steps apart.
+const APART: u64 = 50;
+
+impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
+    /// Keeps this moment, from which the steps to a NaN can be done again. (Each epoch begins with one: those steps
+    /// never go across its end.)
+    pub(super) fn remember(&mut self, device: &Device) -> Result<()> {
+        let progress = &self.state.progress;
+        let kept = self.state.snapshot.as_ref().map(|kept| &kept.progress);
+        let fresh = kept
+            .is_some_and(|kept| kept.epoch == progress.epoch && kept.step + APART > progress.step);
+        let bytes: usize = self.state.snapshot.as_ref().map_or(0, Snapshot::bytes);
+        if fresh || bytes > SMALL {
+            return Ok(());
+        }
+        let snapshot = self.snapshot(device)?;
+        self.state.snapshot = Some(snapshot).filter(|snapshot| snapshot.bytes() <= SMALL);
+        Ok(())
+    }
+
+    /// The error of a NaN loss: does the steps up to that batch again, and that one with a look at each operation.
+    pub(super) fn locate_nan(&mut self, plan: &Plan<'_, B>, batch: u64) -> Error {
+        let progress = &self.state.progress;
+        let epoch = progress.epoch;
+        let at = format!(
+            "the loss is NaN in epoch {}, batch {}",
+            epoch + 1,
+            batch + 1
+        );
+        let place = self.state.place.unwrap_or_else(Place::caller);
+        let value = |problem: String| Error::Value {
+            op: "fit",
+            problem,
+            place,
+        };
+        let found = self.search(plan, batch);
+        match found {
+            Ok(Some(error)) => {
+                let step = self.state.progress.step + 1;
+                error.in_module(&format!("{at} (step {step})"), "")
+            }
+            Ok(None) => {
+                let damaged = self
+                    .model
+                    .named_parameters()
+                    .into_iter()
+                    .filter(|(_, p)| p.detach().isnan().any().item::<bool>().unwrap_or(false));
+                let damaged: Vec<String> = damaged.map(|(name, _)| name).collect();
+                value(match damaged.is_empty() {
+                    true => format!("{at}; no operation made it, so the batch itself holds NaN"),
+                    false => format!("{at}; NaN is in {}", damaged.join(", ")),
+                })
+            }
+            Err(error) => error.in_module(&at, ""),
+        }
+    }
+
+    /// What made the NaN, and the training as it was before that step. `None` where no operation did, or where there
+    /// is no moment to begin from.
+    fn search(&mut self, plan: &Plan<'_, B>, batch: u64) -> Result<Option<Error>> {
+        let epoch = self.state.progress.epoch;
+        let in_memory = self.state.snapshot.take();
+        let begin = match (in_memory, &self.checkpoints) {
+            (Some(snapshot), _) => Some(snapshot),
+            (None, Some(checkpoints)) => match checkpoints.last()? {
+                Some(last) => Some(checkpoints.load(&last, &plan.device)?),
+                None => None,
+            },
+            (None, None) => None,
+        };
+        let reaches = |snapshot: &Snapshot| {
+            snapshot.progress.epoch == epoch && snapshot.progress.batch <= batch
+        };
+        let Some(begin) = begin.filter(reaches) else {
+            return Ok(None);
+        };
+        self.restore(&begin, &plan.device)?;
+        self.model.train();
+        let mut batches = plan
+            .train
+            .epoch(epoch, begin.progress.batch as usize)
+            .peekable();
+        while let Some(next) = batches.next() {
+            let next = next?;
+            if self.state.progress.batch == batch {
+                return Ok(detect_anomaly(|| self.batch(&next)).err());
+            }
+            self.batch(&next)?;
+            if self.state.gathered == self.accumulate || batches.peek().is_none() {
+                self.update()?;
+            }
+        }
+        Ok(None)
+    }
+}
