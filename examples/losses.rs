@@ -5,15 +5,15 @@
 //! cargo run --release --example losses -- --out docs/guide/losses
 //! ```
 //!
-//! Blue is the loss, as the library's own function computes it, orange its derivative. Files are SVG.
+//! Losses are computed by the library's own functions.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use plotters::prelude::*;
 use wgrad::nn::loss::*;
 use wgrad::prelude::*;
+use wgrad::train::Chart;
 
 /// Points of a curve; odd, so that the middle is one.
 const POINTS: usize = 161;
@@ -24,13 +24,16 @@ struct Options {
     /// The directory for the pictures
     #[arg(long, default_value = "losses")]
     out: PathBuf,
+    /// PNG files instead of SVG ones
+    #[arg(long)]
+    png: bool,
 }
 
 /// A loss of every element of a vector.
 type Loss = fn(&Tensor) -> Tensor;
 
 /// A picture: its file, what the axis is, from where to where, and the loss.
-struct Chart {
+struct Picture {
     file: &'static str,
     title: &'static str,
     axis: &'static str,
@@ -40,7 +43,7 @@ struct Chart {
 
 macro_rules! charts {
     ($($file:literal $title:literal, $axis:literal in $from:literal..$to:literal: $loss:expr;)*) => {
-        [$(Chart { file: $file, title: $title, axis: $axis, range: ($from, $to), loss: $loss }),*]
+        [$(Picture { file: $file, title: $title, axis: $axis, range: ($from, $to), loss: $loss }),*]
     };
 }
 
@@ -48,8 +51,9 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let options = Options::parse();
     std::fs::create_dir_all(&options.out)?;
     for chart in &charts() {
-        let path = options.out.join(chart.file).with_extension("svg");
-        draw(&path, chart)?;
+        let extension = if options.png { "png" } else { "svg" };
+        let path = options.out.join(chart.file).with_extension(extension);
+        draw(&path, chart, options.png)?;
         println!("{}", path.display());
     }
     Ok(())
@@ -80,7 +84,7 @@ fn one_by_one(x: &Tensor, f: impl Fn(Tensor) -> Tensor) -> Tensor {
     Tensor::stack(&each, 0)
 }
 
-fn charts() -> Vec<Chart> {
+fn charts() -> Vec<Picture> {
     let regression = charts! {
         "mse" "squared error", "x - t" in -3.0..3.0: |x| mse_loss_with(x, &all(x, 0.0), EACH);
         "l1" "absolute error", "x - t" in -3.0..3.0: |x| l1_loss_with(x, &all(x, 0.0), EACH);
@@ -177,7 +181,7 @@ fn charts() -> Vec<Chart> {
 }
 
 /// The loss at every place, and its derivative.
-fn curves(chart: &Chart) -> Result<[Vec<(f64, f64)>; 2]> {
+fn curves(chart: &Picture) -> Result<[Vec<(f64, f64)>; 2]> {
     let dev = wgrad::cpu();
     let (from, to) = chart.range;
     let x = Tensor::linspace(from, to, POINTS, (DType::F64, &dev)).requires_grad();
@@ -190,36 +194,15 @@ fn curves(chart: &Chart) -> Result<[Vec<(f64, f64)>; 2]> {
     Ok([line(y)?, line(x.grad()?)?])
 }
 
-fn draw(path: &Path, chart: &Chart) -> std::result::Result<(), Box<dyn Error>> {
+fn draw(path: &Path, chart: &Picture, png: bool) -> std::result::Result<(), Box<dyn Error>> {
     let [loss, slope] = curves(chart)?;
-    let all = || loss.iter().chain(&slope).map(|point| point.1);
-    let low = all().fold(0.0, f64::min);
-    let high = all().fold(low + 0.5, f64::max);
-    let room = (high - low) * 0.05;
-
-    let area = SVGBackend::new(path, (360, 240)).into_drawing_area();
-    area.fill(&WHITE)?;
-    let grid = RGBColor(228, 228, 228);
-    let mut plot = ChartBuilder::on(&area)
-        .caption(chart.title, ("sans-serif", 14))
-        .margin(8)
-        .x_label_area_size(34)
-        .y_label_area_size(38)
-        .build_cartesian_2d(chart.range.0..chart.range.1, low - room..high + room)?;
-    plot.configure_mesh()
-        .light_line_style(WHITE)
-        .bold_line_style(grid)
-        .x_desc(chart.axis)
-        .x_labels(7)
-        .y_labels(6)
-        .label_style(("sans-serif", 11))
-        .draw()?;
-    for (line, color) in [
-        (slope, RGBColor(230, 126, 34)),
-        (loss, RGBColor(31, 97, 180)),
-    ] {
-        plot.draw_series(LineSeries::new(line, color.stroke_width(2)))?;
+    let picture = Chart::new(chart.title)
+        .labels(chart.axis, "")
+        .line("loss", loss)
+        .line("derivative", slope);
+    match png {
+        true => picture.save_png(path)?,
+        false => std::fs::write(path, picture.to_svg()?)?,
     }
-    area.present()?;
     Ok(())
 }

@@ -447,7 +447,9 @@ impl Forward for CrossMapLrn2d {
             let kept = far.reshape([shape[1], 1, 1]).where_cond(first, 0.0);
             let sum = around.sum_dims([-1], false) + kept;
             let scale = (sum * (self.alpha / self.size as f64) + self.k).pow(-self.beta);
-            (x.to_dtype(dtype.compute()) * scale).to_dtype(dtype).checked()
+            (x.to_dtype(dtype.compute()) * scale)
+                .to_dtype(dtype)
+                .checked()
         })
     }
 }
