@@ -286,8 +286,12 @@ impl TorchValue {
         }
     }
 
-    #[cfg(not(target_arch = "wasm32"))]
-    fn model(&self) -> Result<StateDict, String> {
+    /// The tensors of a model: of this value if it is a state dictionary or a module, else of what is under `state_dict`,
+    /// `model_state_dict`, `model`, `module`, `net` or `network`.
+    ///
+    /// # Errors
+    /// [`Error::Load`](wgrad_core::Error::Load) where there are no tensors at any of these places.
+    pub fn model(&self) -> Result<StateDict> {
         let names = [
             "state_dict",
             "model_state_dict",
@@ -298,8 +302,9 @@ impl TorchValue {
         ];
         let inside = || names.iter().filter_map(|name| self.get(name));
         let found = std::iter::once(self).chain(inside()).find(|v| v.is_model());
-        let found = found
-            .ok_or_else(|| format!("no state dictionary, also not under {}", names.join(", ")))?;
-        found.state_dict().map_err(|e| e.to_string())
+        let problem = || format!("no state dictionary, also not under {}", names.join(", "));
+        found
+            .ok_or_else(|| wgrad_core::Error::Load(problem()))?
+            .state_dict()
     }
 }
