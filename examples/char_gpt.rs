@@ -14,6 +14,7 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::Parser;
+use clap::builder::NonEmptyStringValueParser;
 use wgrad::data::{DataLoader, text};
 use wgrad::nn::RmsNorm;
 use wgrad::optim::schedule::{CosineAnnealingLr, warm_up};
@@ -40,7 +41,7 @@ struct Options {
     #[arg(long, default_value_t = 400)]
     write: usize,
     /// What to begin with
-    #[arg(long, default_value = "impl Tensor {\n    /// ")]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new(), default_value = "impl Tensor {\n    /// ")]
     prompt: String,
     /// Below 1 the likely bytes become likelier
     #[arg(long, default_value_t = 0.8)]
@@ -135,22 +136,29 @@ impl Gpt {
         self.head.forward(&self.norm.forward(&x)?)
     }
 
-    /// Writes behind a prompt, a byte at a time.
+    /// Writes behind a prompt, a byte at a time. Where the network has not learned to look further back, it goes on
+    /// from the last half of what it sees.
     fn write(&self, options: &Options, dev: &Device) -> Result<(), Box<dyn Error>> {
         let mut out = std::io::stdout();
-        let prompt = text::bytes(&options.prompt);
-        let room = prompt.len() + options.write;
-        let mut caches: Vec<KvCache> = (0..LAYERS)
-            .map(|_| KvCache::new([1, HEADS, room, WIDTH / HEADS], dev))
-            .collect();
+        let shape = [1, HEADS, LENGTH, WIDTH / HEADS];
+        let mut caches: Vec<KvCache> = (0..LAYERS).map(|_| KvCache::new(shape, dev)).collect();
+        let mut written = text::bytes(&options.prompt);
         write!(out, "{}", options.prompt)?;
-        let mut next = Tensor::from_vec(prompt.clone(), [1, prompt.len()], dev);
+        let mut seen = written.len().min(LENGTH / 2);
         for _ in 0..options.write {
-            let logits = no_grad(|| self.forward(&next, Some(&mut caches)))?;
+            if caches[0].len() + seen > LENGTH {
+                caches.iter_mut().for_each(KvCache::clear);
+                seen = LENGTH / 2;
+            }
+            let new = &written[written.len() - seen..];
+            let new = Tensor::from_slice(new, [1, new.len()], dev);
+            let logits = no_grad(|| self.forward(&new, Some(&mut caches)))?;
             let chances = (logits.select(1, -1) / options.temperature).softmax(-1);
-            next = Tensor::multinomial(&chances, 1, false);
-            write!(out, "{}", text::decode_bytes(&next.to_vec::<i32>()?))?;
+            let next = Tensor::multinomial(&chances, 1, false).to_vec::<i32>()?;
+            write!(out, "{}", text::decode_bytes(&next))?;
             out.flush()?;
+            written.extend(next);
+            seen = 1;
         }
         writeln!(out)?;
         Ok(())
