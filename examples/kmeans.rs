@@ -53,7 +53,13 @@ fn main() -> Result<()> {
 
     // The same by gradients: the sum has a derivative in the centers.
     let centers = (&centers + 0.3).requires_grad();
-    let mut sgd = Sgd::new(vec![centers.clone()], SgdOptions { lr: 5e-3, ..Default::default() });
+    let mut sgd = Sgd::new(
+        vec![centers.clone()],
+        SgdOptions {
+            lr: 5e-3,
+            ..Default::default()
+        },
+    );
     for _ in 0..60 {
         sgd.zero_grad();
         let labels = no_grad(|| iris.x.cdist(&centers, 2.0).argmin([1], false));

@@ -25,9 +25,13 @@ struct Options {
 
 /// The accuracy of `k` neighbours on the test examples.
 fn score(train: &Set, test: &Set, k: usize, dev: &Device) -> Result<f32> {
-    let (train, test, classes) = (train.to_batch(dev), test.to_batch(dev), train.class_names.len());
+    let (train, test, classes) = (
+        train.to_batch(dev),
+        test.to_batch(dev),
+        train.class_names.len(),
+    );
     let apart = test.x.cdist(&train.x, 2.0);
-    let (_, nearest) = apart.neg().topk(k, -1, true, true);
+    let (_, nearest) = apart.topk(k, -1, false);
     // Votes for each class; of equal ones the first wins.
     let votes = train.y.take(&nearest).one_hot(classes).sum_dims([1], false);
     accuracy(&votes.argmax([1], false), &test.y)

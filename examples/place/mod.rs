@@ -34,11 +34,19 @@ impl Place {
 
 /// Training and test examples: every third is a test example.
 pub fn divided<Y: wgrad::Element>(set: &Set<Y>) -> Result<(Set<Y>, Set<Y>)> {
-    let of = |test: bool| (0..set.len()).filter(move |i| (i % 3 == 2) == test).collect::<Vec<_>>();
+    let of = |test: bool| {
+        (0..set.len())
+            .filter(move |i| (i % 3 == 2) == test)
+            .collect::<Vec<_>>()
+    };
     Ok((set.select(&of(false))?, set.select(&of(true))?))
 }
 
 /// The share of predictions that are right.
 pub fn accuracy(predicted: &Tensor, classes: &Tensor) -> Result<f32> {
-    predicted.eq(classes).to_dtype(DType::F32).mean().item::<f32>()
+    predicted
+        .eq(classes)
+        .to_dtype(DType::F32)
+        .mean()
+        .item::<f32>()
 }
