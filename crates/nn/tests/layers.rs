@@ -6,8 +6,9 @@ use device::{both, cpu, fill, values};
 use wgrad_core::{CrossEntropyOptions, DType, Error, Reduction, Result, Tensor};
 use wgrad_nn::init::{self, Fan, Gain};
 use wgrad_nn::{
-    Dropout, Flatten, Forward, Func, Gelu, GeluTanh, Identity, Linear, Module, Relu, Sigmoid, Silu,
-    Softplus, Tanh, loss,
+    ConvTranspose2d, ConvTranspose2dOptions, Dropout, Flatten, Forward, FractionalMaxPool2d,
+    FractionalMaxPool3d, Func, Gelu, GeluTanh, Identity, Linear, Masks, Module, MultiheadAttention,
+    MultiheadAttentionOptions, Relu, Sigmoid, Silu, Softplus, Strict, Tanh, alibi_slopes, loss,
 };
 
 /// Mean and standard deviation.
@@ -306,11 +307,8 @@ fn transposed_convolutions_go_to_a_size() -> Result<()> {
         // (4 - 1) 3 - 2 + 1 + 1 = 9 rows, (3 - 1) 2 + 2 2 + 1 = 9 columns.
         assert_eq!(layer.forward(&x)?.shape()?, [1, 3, 9, 9]);
         let y = layer.forward_to(&x, [11, 10])?;
-        let other = ConvTranspose2d {
-            weight: layer.weight.clone(),
-            bias: layer.bias.clone(),
-            ..ConvTranspose2d::with(2, 3, [2, 3], options([2, 1]), &dev)
-        };
+        let other = ConvTranspose2d::with(2, 3, [2, 3], options([2, 1]), &dev);
+        other.load_state_dict(&layer.state_dict(), Strict)?;
         assert_eq!(y.shape()?, [1, 3, 11, 10]);
         assert_eq!(values(&y), values(&other.forward(&x)?));
         for size in [[8, 9], [12, 9], [9, 11]] {

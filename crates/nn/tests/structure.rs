@@ -471,7 +471,7 @@ fn update_bn_takes_means_of_all_batches() -> Result<()> {
     ));
     let batch =
         |k: f64| Tensor::new([[[1.0, 2.0], [3.0, 9.0]], [[0.0, 5.0], [2.0, 2.0]]], &dev) * k;
-    model.forward(&batch(7.0))?; // leaves statistics behind
+    let _ = model.forward(&batch(7.0))?; // leaves statistics behind
     model.eval();
     let before = model.state_dict();
     wgrad_nn::update_bn(&model, || {
@@ -506,7 +506,7 @@ fn update_bn_takes_means_of_all_batches() -> Result<()> {
     // An error is handed on, and the model is as it was.
     let failed = wgrad_nn::update_bn(&model, || Err(Error::Device("no data".into())));
     assert!(failed.is_err());
-    model.forward(&batch(3.0))?;
+    let _ = model.forward(&batch(3.0))?;
     assert_eq!(values(&model.state_dict()["0.num_batches_tracked"]), [0.0]);
     Ok(())
 }
