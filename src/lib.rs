@@ -69,8 +69,24 @@ pub mod backend {
 
 /// The programs of the guides run as documentation tests.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/guide/adding-an-operation.md")]
-pub struct Guides;
+mod guides {
+    macro_rules! guides {
+        ($($name:ident $file:literal)*) => {
+            $(#[doc = include_str!(concat!("../docs/guide/", $file))] pub struct $name;)*
+        };
+    }
+    guides! {
+        AddingAnOperation "adding-an-operation.md"
+        Autograd "autograd.md"
+        FromPytorch "from-pytorch.md"
+        GettingStarted "getting-started.md"
+        Losses "losses.md"
+        Performance "performance.md"
+        Saving "saving.md"
+        Tensors "tensors.md"
+        Training "training.md"
+    }
+}
 
 /// The version of wgpu that [`from_wgpu`] takes its arguments from.
 #[cfg(feature = "gpu")]

@@ -5,6 +5,15 @@ use wgrad_core::{Result, Tensor};
 use crate::Random;
 
 /// The examples of one step and what they should give.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::data::Batch;
+/// # let dev = wgrad::cpu();
+/// let batch = Batch { x: Tensor::ones([32, 4], &dev), y: Tensor::zeros([32], &dev) };
+/// assert_eq!(batch.x.dims::<2>()?, [32, 4]);
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Batch {
     /// The inputs, one example after the other along the first dimension.

@@ -72,6 +72,14 @@ pub trait Collate: Send + Sized {
 
 /// Values that can be the rows of one array: numbers give `[batch]`, `[E; N]` and vectors `[batch, n]`, arrays
 /// `[batch, ..]`.
+///
+/// ```
+/// use wgrad::data::Stack;
+///
+/// assert_eq!(Stack::stack(vec![[1, 2], [3, 4], [5, 6]])?.dims(), [3, 2]);
+/// assert!(Stack::stack(vec![vec![1], vec![2, 3]]).is_err());
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 pub trait Stack: Send + Sized {
     /// The type of the elements.
     type Element: Element;

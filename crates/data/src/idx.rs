@@ -10,6 +10,16 @@ use crate::{Array, Dataset};
 
 /// Reads a file's array, whose type must be `E` (for MNIST `u8`). Packed files are known by their first bytes.
 ///
+/// ```
+/// use wgrad::data::idx;
+///
+/// let path = std::env::temp_dir().join(format!("example-{}.idx", std::process::id()));
+/// std::fs::write(&path, [0, 0, 8, 1, 0, 0, 0, 2, 7, 8]).unwrap();
+/// assert_eq!(idx::load::<u8>(&path)?.values(), [7, 8]);
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::File`](wgrad_core::Error::File) where the file cannot be read or is not sound.
 #[cfg(not(target_arch = "wasm32"))]

@@ -12,6 +12,10 @@ use crate::Array;
 use crate::Dataset;
 
 /// How an image's channels are given.
+///
+/// ```
+/// assert_eq!(wgrad::data::Channels::Gray.count(), 1);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Channels {
     /// Red, green and blue.
@@ -37,6 +41,16 @@ pub const MOST_PIXELS: usize = 1 << 28;
 /// Reads an image, `[channels, height, width]` of bytes. What is transparent is as if it were not; 16 bits a channel
 /// become 8.
 ///
+/// ```
+/// use wgrad::data::{Array, Channels, encode_png, load_image};
+///
+/// let path = std::env::temp_dir().join(format!("example-{}.png", std::process::id()));
+/// std::fs::write(&path, encode_png(&Array::full(7, [3, 4, 5]))?).unwrap();
+/// assert_eq!(load_image(&path, Channels::Gray)?, Array::full(7, [1, 4, 5]));
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::File`](wgrad_core::Error::File) where the file cannot be read or is not a sound PNG or JPEG.
 #[cfg(not(target_arch = "wasm32"))]
@@ -47,6 +61,13 @@ pub fn load_image(path: impl AsRef<Path>, channels: Channels) -> Result<Array<u8
 }
 
 /// An image of a file's bytes; `name` stands for the file in errors.
+///
+/// ```
+/// use wgrad::data::{Channels, decode_image};
+///
+/// let error = decode_image(b"GIF89a", "cat.gif", Channels::Rgb).unwrap_err();
+/// assert_eq!(error.to_string(), "cat.gif: neither a PNG nor a JPEG image");
+/// ```
 ///
 /// # Errors
 /// As [`load_image`].

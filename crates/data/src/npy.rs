@@ -35,6 +35,16 @@ pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Tensor> {
 
 /// Reads a file's array, whose type must be `E`.
 ///
+/// ```
+/// use wgrad::data::{Array, npy};
+///
+/// let path = std::env::temp_dir().join(format!("load-{}.npy", std::process::id()));
+/// npy::save_array(&path, &Array::full(1.5f32, [2, 3]))?;
+/// assert_eq!(npy::load_array::<f32>(&path)?.dims(), [2, 3]);
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`load`].
 #[cfg(not(target_arch = "wasm32"))]
@@ -55,17 +65,35 @@ pub fn save(path: impl AsRef<Path>, tensor: &Tensor) -> Result<()> {
 
 /// Writes an array to a file.
 ///
+/// ```
+/// use wgrad::data::{Array, npy};
+///
+/// let path = std::env::temp_dir().join(format!("save-{}.npy", std::process::id()));
+/// npy::save_array(&path, &Array::full(1.5f32, [2, 3]))?;
+/// assert_eq!(npy::load_array::<f32>(&path)?.dims(), [2, 3]);
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), wgrad::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`save`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn save_array<E: Element>(path: impl AsRef<Path>, array: &Array<E>) -> Result<()> {
-    let mut bytes = Vec::new();
-    E::extend_bytes(array.values(), &mut bytes);
+    let bytes = E::bytes(array.values());
     let name = path.as_ref().display().to_string();
     wgrad_files::replace(path, &encoded(bytes, E::DTYPE, array.shape(), &name)?)
 }
 
 /// A file's bytes as a tensor; `name` stands for the file in errors.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::data::npy;
+/// # let dev = wgrad::cpu();
+/// let bytes = npy::encode(&Tensor::new([1, 2], &dev), "x.npy")?;
+/// assert_eq!(npy::decode(&bytes, "x.npy", &dev)?.to_vec::<i32>()?, [1, 2]);
+/// # Ok::<(), Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`load`].
@@ -78,6 +106,15 @@ pub fn decode(bytes: &[u8], name: &str, device: &Device) -> Result<Tensor> {
 }
 
 /// A file's bytes as an array.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::data::npy;
+/// # let dev = wgrad::cpu();
+/// let bytes = npy::encode(&Tensor::new([1, 2], &dev), "x.npy")?;
+/// assert_eq!(npy::decode_array::<i32>(&bytes, "x.npy")?.values(), [1, 2]);
+/// # Ok::<(), Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`load_array`].
@@ -96,15 +133,24 @@ pub fn decode_array<E: Element>(bytes: &[u8], name: &str) -> Result<Array<E>> {
 
 /// A tensor as a file's bytes.
 ///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::data::npy;
+/// # let dev = wgrad::cpu();
+/// let bytes = npy::encode(&Tensor::scalar(1.5, &dev), "x.npy")?;
+/// assert!(bytes.starts_with(b"\x93NUMPY"));
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Errors
 /// As [`save`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn encode(tensor: &Tensor, name: &str) -> Result<Vec<u8>> {
-    encoded(tensor.to_bytes()?, tensor.dtype()?, &tensor.shape()?, name)
+    encoded(&tensor.to_bytes()?, tensor.dtype()?, &tensor.shape()?, name)
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-fn encoded(data: Vec<u8>, dtype: DType, shape: &Shape, name: &str) -> Result<Vec<u8>> {
+fn encoded(data: &[u8], dtype: DType, shape: &Shape, name: &str) -> Result<Vec<u8>> {
     let Some((descr, _)) = TYPES.iter().find(|(_, kind)| kind.dtype() == dtype) else {
         let problem = format!("NumPy has no {dtype}; convert to f32 first");
         return Err(file_error(name, problem));
@@ -126,7 +172,7 @@ fn encoded(data: Vec<u8>, dtype: DType, shape: &Shape, name: &str) -> Result<Vec
     file.extend([1, 0]);
     file.extend((header.len() as u16).to_le_bytes()); // 32 dimensions are 700 bytes at most
     file.extend(header.into_bytes());
-    file.extend(data);
+    file.extend_from_slice(data);
     Ok(file)
 }
 

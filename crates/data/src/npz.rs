@@ -37,6 +37,13 @@ pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<BTreeMap<String, 
 
 /// A file's bytes as tensors; `name` stands for the file in errors. Entries that are no arrays are left out.
 ///
+/// ```
+/// # use wgrad::prelude::*;
+/// use wgrad::data::npz;
+/// # let dev = wgrad::cpu();
+/// assert!(npz::decode(b"PK", "x.npz", &dev).unwrap_err().to_string().starts_with("x.npz: "));
+/// ```
+///
 /// # Errors
 /// As [`load`].
 #[track_caller]

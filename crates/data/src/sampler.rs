@@ -22,6 +22,14 @@ pub trait Sampler: Send + Sync {
 }
 
 /// The batches of an epoch, by the positions of their examples. They depend on the epoch alone.
+///
+/// ```
+/// use wgrad::data::{BatchSampler, Batched, Sequential};
+///
+/// let batches = Batched::new(Sequential(5), 2, false);
+/// assert_eq!(batches.batches(0), [vec![0, 1], vec![2, 3], vec![4]]);
+/// assert_eq!(batches.num_batches(), 3);
+/// ```
 pub trait BatchSampler: Send + Sync {
     /// How many batches an epoch has.
     fn num_batches(&self) -> usize;
@@ -31,6 +39,12 @@ pub trait BatchSampler: Send + Sync {
 }
 
 /// From the first example to the last.
+///
+/// ```
+/// use wgrad::data::{Sampler, Sequential};
+///
+/// assert_eq!(Sequential(3).positions(7), [0, 1, 2]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Sequential(
     /// How many there are.
@@ -48,6 +62,14 @@ impl Sampler for Sequential {
 }
 
 /// Every example once, in an order that is random and another one in each epoch.
+///
+/// ```
+/// use wgrad::data::{Sampler, Shuffled};
+///
+/// let order = Shuffled::new(100, 7);
+/// assert_eq!(order.positions(3), order.positions(3));
+/// assert_ne!(order.positions(3), order.positions(4));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Shuffled {
     n: usize,
@@ -72,6 +94,16 @@ impl Sampler for Shuffled {
 }
 
 /// Examples drawn in proportion to their weights.
+///
+/// ```
+/// use wgrad::data::{Sampler, Weighted};
+///
+/// let order = Weighted::new(&[0.0, 2.0, 1.0], 2, 7)?.without_replacement()?;
+/// let mut both = order.positions(0);
+/// both.sort();
+/// assert_eq!(both, [1, 2]);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Weighted {
     weights: Vec<f64>,
@@ -241,6 +273,13 @@ impl<L: Ord + Send + Sync> Sampler for Stratified<L> {
 }
 
 /// A sampler's order cut into batches of one size.
+///
+/// ```
+/// use wgrad::data::{BatchSampler, Batched, Sequential};
+///
+/// let whole = Batched::new(Sequential(5), 2, true); // drops the last one
+/// assert_eq!(whole.batches(0), [[0, 1], [2, 3]]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Batched<S> {
     sampler: S,

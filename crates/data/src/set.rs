@@ -8,6 +8,16 @@ use crate::{Array, Batch, Dataset};
 /// Inputs and what they should give, with names: what [`sets`](crate::sets) and [`generate`](crate::generate) make.
 ///
 /// `Y` is `i32` where classes are to be told, `f32` where a number is to be predicted.
+///
+/// ```
+/// use wgrad::data::{Dataset, sets};
+///
+/// let wine = sets::wine();
+/// let (x, class) = wine.example(0)?;
+/// assert_eq!((x.dims(), class), (&[13][..], 0));
+/// assert_eq!(wine.feature_names[0], "alcohol");
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Set<Y = i32> {
     /// The inputs, one example after the other along the first dimension.

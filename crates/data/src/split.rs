@@ -5,6 +5,17 @@ use wgrad_core::{Error, Place, Result};
 use crate::Random;
 
 /// A fold of a cross-validation: positions to train on and to validate on.
+///
+/// ```
+/// use wgrad::data::{sets, split};
+///
+/// let iris = sets::iris();
+/// for fold in split::k_fold(iris.len(), 5, 1)? {
+///     let (train, valid) = (iris.select(&fold.train)?, iris.select(&fold.valid)?);
+///     assert_eq!((train.len(), valid.len()), (120, 30));
+/// }
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fold {
     /// Where to train.
@@ -80,6 +91,16 @@ pub fn k_fold(n: usize, k: usize, seed: u64) -> Result<Vec<Fold>> {
 
 /// [`k_fold`] with the proportions of the classes in each fold as they are in the whole: every class appears in any
 /// two folds equally often, or once more.
+///
+/// ```
+/// use wgrad::data::split;
+///
+/// let labels = [0, 0, 0, 0, 1, 1];
+/// for fold in split::stratified_k_fold(&labels, 2, 1)? {
+///     assert_eq!(fold.valid.iter().filter(|&&i| labels[i] == 1).count(), 1);
+/// }
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 ///
 /// # Errors
 /// As [`k_fold`].

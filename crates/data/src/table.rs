@@ -12,6 +12,16 @@ use crate::Array;
 pub use csv::CsvOptions;
 
 /// What a column holds.
+///
+/// ```
+/// use wgrad::data::{ColumnType, CsvOptions, Table};
+///
+/// // A postal code is no number.
+/// let options = CsvOptions { types: vec![("zip".into(), ColumnType::Text)], ..Default::default() };
+/// let table = Table::from_csv(b"zip\n01069\n", "x.csv", &options)?;
+/// assert_eq!(table.text("zip")?, ["01069"]);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
     /// `f64`; empty fields are NaN.
@@ -23,6 +33,15 @@ pub enum ColumnType {
 }
 
 /// A column's values.
+///
+/// ```
+/// use wgrad::data::{Column, CsvOptions, Table};
+///
+/// let table = Table::from_csv(b"a,b\n1,2.5\n", "x.csv", &CsvOptions::default())?;
+/// assert_eq!(table.column("a")?, &Column::Integer(vec![1]));
+/// assert_eq!(table.column("b")?, &Column::Float(vec![2.5]));
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
     /// Floats; what is missing is NaN.

@@ -1,9 +1,15 @@
 //! Text as numbers.
 
+#[cfg(feature = "tokenizers")]
+mod tokenizer;
+
 use wgrad_core::{Place, Result};
 
 use crate::Dataset;
 use crate::split::value;
+
+#[cfg(feature = "tokenizers")]
+pub use tokenizer::Tokenizer;
 
 /// Tokens of a text to learn the next one from: windows of `length` tokens and the same ones a step later.
 ///
@@ -77,6 +83,10 @@ impl Dataset for Windows {
 }
 
 /// A text's bytes as tokens, 0 to 255.
+///
+/// ```
+/// assert_eq!(wgrad::data::text::bytes("hi"), [104, 105]);
+/// ```
 pub fn bytes(text: &str) -> Vec<i32> {
     text.bytes().map(i32::from).collect()
 }

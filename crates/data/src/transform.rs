@@ -79,6 +79,16 @@ impl Pixel for f32 {
 }
 
 /// A change of an image. Closures are ones too.
+///
+/// ```
+/// use wgrad::data::transform::Transform;
+/// use wgrad::data::{Array, Random};
+///
+/// let negative = |image: Array<u8>, _: &mut Random| Ok(image.map(|v| 255 - v));
+/// let image = negative.apply(Array::full(5, [1, 2, 2]), &mut Random::new(0))?;
+/// assert_eq!(image.values()[0], 250);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 pub trait Transform<E: Pixel>: Send + Sync {
     /// The changed image; `random` decides where there is a choice.
     ///
@@ -97,6 +107,16 @@ where
 }
 
 /// Transforms one after the other.
+///
+/// ```
+/// use wgrad::data::transform::{CenterCrop, Compose, Flip, Transform};
+/// use wgrad::data::{Array, Random};
+///
+/// let steps = Compose::new().then(CenterCrop::new(2, 2)).then(Flip::horizontal(0.5));
+/// let image = steps.apply(Array::full(1.0f32, [3, 8, 8]), &mut Random::new(1))?;
+/// assert_eq!(image.dims(), [3, 2, 2]);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 pub struct Compose<E> {
     steps: Vec<Box<dyn Transform<E>>>,
 }
@@ -144,8 +164,8 @@ impl<E: Pixel> Default for Compose<E> {
 
 impl<E: Pixel> Transform<E> for Compose<E> {
     fn apply(&self, image: Array<E>, random: &mut Random) -> Result<Array<E>> {
-        let each = |image, step: &Box<dyn Transform<E>>| step.apply(image, random);
-        self.steps.iter().try_fold(image, each)
+        let mut steps = self.steps.iter();
+        steps.try_fold(image, |image, step| step.apply(image, random))
     }
 }
 

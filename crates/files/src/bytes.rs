@@ -12,6 +12,16 @@ pub const LARGEST_RANK: usize = 32;
 /// that the device does not have become the nearest that it has: `f64` becomes `f32`, `i64` becomes `i32` where the values
 /// fit.
 ///
+/// ```
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// use wgrad_core::{DType, Shape};
+///
+/// let tensor = wgrad_files::tensor(&[1, 0, 2, 0], DType::I16, &Shape::new(&[2]), &dev)?;
+/// assert_eq!(tensor.to_vec::<i16>()?, [1, 2]);
+/// # Ok::<(), wgrad_core::Error>(())
+/// ```
+///
 /// # Errors
 /// [`Error::Value`] for bools other than 0 and 1, [`Error::Length`] for a wrong number of bytes, and what the device
 /// fails with.
@@ -85,6 +95,11 @@ fn values<E: Element>(bytes: &[u8]) -> Vec<E> {
 
 /// What gzip made of `length` bytes. Deflate makes no more than 1,032 bytes of one: longer claims are refused before
 /// anything is allocated.
+///
+/// ```
+/// let problem = wgrad_files::unpack_gzip(&[0x1f, 0x8b][..], 2, 1 << 40).unwrap_err();
+/// assert_eq!(problem, "1099511627776 bytes cannot be packed into 2");
+/// ```
 ///
 /// # Errors
 /// What is wrong with the packed bytes.

@@ -20,6 +20,10 @@ pub use mapped::Mapped;
 pub use replace::{Failure, replace, replace_with};
 
 /// What is wrong with a file.
+///
+/// ```
+/// assert_eq!(wgrad_files::file_error("x.bin", "cut short").to_string(), "x.bin: cut short");
+/// ```
 pub fn file_error(path: &str, problem: impl Into<String>) -> Error {
     Error::File {
         path: path.to_string(),

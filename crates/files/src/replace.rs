@@ -50,6 +50,16 @@ impl From<Error> for Failure {
 
 /// [`replace`] with a function that writes the contents.
 ///
+/// ```
+/// use std::io::Write;
+///
+/// let path = std::env::temp_dir().join(format!("with-{}", std::process::id()));
+/// wgrad_files::replace_with(&path, |file| Ok(file.write_all(b"contents")?))?;
+/// assert_eq!(std::fs::read(&path).unwrap(), b"contents");
+/// # std::fs::remove_file(&path).ok();
+/// # Ok::<(), wgrad_core::Error>(())
+/// ```
+///
 /// # Errors
 /// As `replace`, and what the function fails with.
 pub fn replace_with(

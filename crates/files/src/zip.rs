@@ -131,23 +131,6 @@ impl<'a> Entry<'a> {
         }
         Ok(contents)
     }
-
-    /// The first bytes of the contents, at most `n`; the checksum is not looked at.
-    ///
-    /// # Errors
-    /// What is wrong with the entry.
-    pub fn begin(&self, n: usize) -> Result<Vec<u8>, String> {
-        use std::io::Read;
-        let n = n.min(self.length);
-        if !self.deflated {
-            return Ok(self.packed[..n].to_vec());
-        }
-        let mut bytes = Vec::new();
-        let mut unpacked = DeflateDecoder::new(self.packed).take(n as u64);
-        let read = unpacked.read_to_end(&mut bytes);
-        read.map_err(|e| format!("{}: packed data: {e}", self.name))?;
-        Ok(bytes)
-    }
 }
 
 /// Where the directory begins and how many entries it has.

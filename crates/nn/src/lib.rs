@@ -59,6 +59,7 @@ pub mod safetensors;
 mod sequential;
 mod state;
 mod summary;
+pub mod torch;
 mod transformer;
 mod tree;
 

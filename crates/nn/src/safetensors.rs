@@ -3,25 +3,24 @@
 //!
 //! Files are not trusted: the `safetensors` crate checks header and offsets against the file's true
 //! length, nothing is allocated for what a file merely claims to hold, and every mistake is an
-//! [`Error::File`] with the file's name.
+//! [`Error::File`](wgrad_core::Error::File) with the file's name.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod shards;
 #[cfg(not(target_arch = "wasm32"))]
 mod write;
 
 use std::collections::BTreeMap;
 #[cfg(not(target_arch = "wasm32"))]
-use std::{fs::File, io::Read, path::Path};
+use std::path::{Path, PathBuf};
 
 use ::safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
-use half::{bf16, f16};
-use wgrad_core::{DType, Device, Element, Error, Result, Shape, Tensor};
+use wgrad_core::{DType, Device, Result, Shape, Tensor};
+use wgrad_files::{LARGEST_RANK, file_error};
 
 use crate::state::StateDict;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{module::Module, part::Leaf, part::Visitor, state, state::Match};
-
-/// More dimensions than any tensor of use has, and few enough for every kernel.
-const MOST_DIMENSIONS: usize = 32;
 
 /// The types that files hold.
 const TYPES: [(Dtype, DType); 11] = [
@@ -45,7 +44,7 @@ pub type Metadata = BTreeMap<String, String>;
 /// to the disk, and renamed: it is replaced at once or not at all.
 ///
 /// # Errors
-/// What reading the tensors can fail with, and [`Error::File`].
+/// What reading the tensors can fail with, and [`Error::File`](wgrad_core::Error::File).
 #[cfg(not(target_arch = "wasm32"))]
 pub fn save(path: impl AsRef<Path>, tensors: &StateDict) -> Result<()> {
     write::save(path.as_ref(), tensors, &Metadata::new())
@@ -64,7 +63,40 @@ pub fn save_with_metadata(
     write::save(path.as_ref(), tensors, metadata)
 }
 
-/// Reads a file's tensors onto a device. Types that the device does not have become the nearest
+/// Writes tensors to several files of at most `most` bytes each, in Hugging Face's layout: `model-00001-of-00003.safetensors`
+/// and so on in a directory, and `model.safetensors.index.json`, which is written last and whose path is the result. A
+/// tensor that is larger alone has a file of its own.
+///
+/// ```
+/// # fn main() -> wgrad_core::Result<()> {
+/// # let dev = wgrad_core::Device::new(
+/// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+/// use wgrad_core::Tensor;
+/// use wgrad_nn::{StateDict, safetensors};
+///
+/// let directory = std::env::temp_dir().join(format!("shards-{}", std::process::id()));
+/// let tensors = ["a", "b", "c"].map(|name| (name.to_string(), Tensor::zeros([100], &dev)));
+/// let index = safetensors::save_sharded(&directory, &StateDict::from(tensors), 800)?;
+/// assert!(directory.join("model-00002-of-00002.safetensors").exists());
+/// assert_eq!(safetensors::load(index, &dev)?.len(), 3);
+/// # std::fs::remove_dir_all(&directory).ok();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`save`].
+#[cfg(not(target_arch = "wasm32"))]
+pub fn save_sharded(
+    directory: impl AsRef<Path>,
+    tensors: &StateDict,
+    most: usize,
+) -> Result<PathBuf> {
+    shards::save(directory.as_ref(), tensors, most)
+}
+
+/// Reads a file's tensors onto a device, or those of several files whose index (`model.safetensors.index.json`) is
+/// given. Files are mapped: a tensor's bytes go from there to the device as they lie, 16-bit floats too. Types that the device does not have become the nearest
 /// that it has: `f64` becomes `f32`, `i64` becomes `i32` where the values fit. A tensor of a type that
 /// wgrad does not know is a failed tensor, whose error says so; the others are read.
 ///
@@ -85,7 +117,7 @@ pub fn save_with_metadata(
 /// ```
 ///
 /// # Errors
-/// [`Error::File`] where the file cannot be read or is not sound.
+/// [`Error::File`](wgrad_core::Error::File) where the file cannot be read or is not sound.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
     Ok(load_with_metadata(path, device)?.0)
@@ -100,8 +132,25 @@ pub fn load_with_metadata(
     path: impl AsRef<Path>,
     device: &Device,
 ) -> Result<(StateDict, Metadata)> {
-    let name = path.as_ref().display().to_string();
-    decode(&read(path.as_ref(), &name)?, &name, device)
+    let files = shards::Files::open(path.as_ref())?;
+    let (tensors, metadata) = files.contents()?;
+    Ok((uploaded(tensors, device)?, metadata))
+}
+
+/// The tensors on a device.
+fn uploaded<'a>(
+    tensors: impl IntoIterator<Item = (String, (&'a str, Entry<'a>))>,
+    device: &Device,
+) -> Result<StateDict> {
+    let mut dict = StateDict::new();
+    for (tensor, (file, entry)) in tensors {
+        let value = match entry.upload(&tensor, file, device) {
+            Err(error) if entry.dtype.is_err() => Tensor::zeros((), &Device::failed(error)),
+            made => made?,
+        };
+        dict.insert(tensor, value);
+    }
+    Ok(dict)
 }
 
 /// Reads tensors from a file's bytes; `name` stands for the file in errors.
@@ -110,15 +159,9 @@ pub fn load_with_metadata(
 /// As [`load`].
 pub fn decode(bytes: &[u8], name: &str, device: &Device) -> Result<(StateDict, Metadata)> {
     let contents = Contents::parse(bytes, name)?;
-    let mut dict = StateDict::new();
-    for (tensor, entry) in contents.tensors {
-        let value = match entry.upload(&tensor, name, device) {
-            Err(error) if entry.dtype.is_err() => Tensor::zeros((), &Device::failed(error)),
-            made => made?,
-        };
-        dict.insert(tensor, value);
-    }
-    Ok((dict, contents.metadata))
+    let tensors = contents.tensors.into_iter();
+    let named = tensors.map(|(tensor, entry)| (tensor, (name, entry)));
+    Ok((uploaded(named, device)?, contents.metadata))
 }
 
 /// Gives a module the values of a file. The header tells whether everything fits before any
@@ -126,8 +169,8 @@ pub fn decode(bytes: &[u8], name: &str, device: &Device) -> Result<(StateDict, M
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn load_into<M: Module + ?Sized>(module: &M, path: &Path, names: Match) -> Result<()> {
     let file = path.display().to_string();
-    let bytes = read(path, &file)?;
-    let entries = Contents::parse(&bytes, &file)?.tensors;
+    let files = shards::Files::open(path)?;
+    let (entries, _) = files.contents()?;
     let mut leaves = Vec::new();
     let mut each = |name: &str, leaf: Leaf<'_>| {
         if let Leaf::Parameter(tensor) | Leaf::Buffer(tensor) = leaf {
@@ -139,7 +182,7 @@ pub(crate) fn load_into<M: Module + ?Sized>(module: &M, path: &Path, names: Matc
     let given = entries.keys().map(String::as_str);
     let mut misfits = state::Misfits::of_names(wanted, given, names);
     for (name, tensor) in &leaves {
-        if let Some(entry) = entries.get(name) {
+        if let Some((_, entry)) = entries.get(name) {
             match &entry.dtype {
                 Ok(dtype) => misfits.check(name, tensor, &entry.shape, *dtype),
                 Err(problem) => misfits.refuse(name, problem),
@@ -151,26 +194,12 @@ pub(crate) fn load_into<M: Module + ?Sized>(module: &M, path: &Path, names: Matc
     }
     let mut values = Vec::with_capacity(leaves.len());
     for (name, tensor) in &leaves {
-        if let Some(entry) = entries.get(name) {
-            let value = entry.upload(name, &file, tensor.device())?;
+        if let Some((file, entry)) = entries.get(name) {
+            let value = entry.upload(name, file, tensor.device())?;
             values.push((tensor, value.to_dtype(tensor.dtype()?).checked()?));
         }
     }
     state::assign_all(&values)
-}
-
-/// A file's bytes; as many at most as the file is long when it is opened.
-#[cfg(not(target_arch = "wasm32"))]
-fn read(path: &Path, name: &str) -> Result<Vec<u8>> {
-    let all = || -> std::io::Result<Vec<u8>> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(usize::try_from(length).unwrap_or(usize::MAX))?;
-        file.take(length).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    all().map_err(|e| file_error(name, e.to_string()))
 }
 
 /// What a file holds.
@@ -215,7 +244,7 @@ impl<'a> Entry<'a> {
         let known = TYPES.iter().find(|(written, _)| *written == dtype);
         let unknown = || format!("the type {dtype} is not known");
         let dtype = known.map(|(_, dtype)| *dtype).ok_or_else(unknown);
-        if shape.len() > MOST_DIMENSIONS {
+        if shape.len() > LARGEST_RANK {
             return Err(format!("{} dimensions are too many", shape.len()));
         }
         let (begin, end) = info.data_offsets;
@@ -230,54 +259,7 @@ impl<'a> Entry<'a> {
     fn upload(&self, name: &str, file: &str, device: &Device) -> Result<Tensor> {
         let wrong = |problem: &str| file_error(file, format!("tensor {name}: {problem}"));
         let dtype = self.dtype.as_ref().map_err(|problem| wrong(problem))?;
-        if *dtype == DType::Bool && self.bytes.iter().any(|&b| b > 1) {
-            return Err(wrong("a bool that is neither 0 nor 1"));
-        }
-        upload(self.bytes, *dtype, &self.shape, device)
+        wgrad_files::tensor(self.bytes, *dtype, &self.shape, device)
             .map_err(|e| file_error(file, format!("tensor {name}: {e}")))
     }
-}
-
-fn file_error(path: &str, problem: impl Into<String>) -> Error {
-    Error::File {
-        path: path.to_string(),
-        problem: problem.into(),
-    }
-}
-
-/// The file's bytes as a tensor.
-fn upload(bytes: &[u8], dtype: DType, shape: &Shape, device: &Device) -> Result<Tensor> {
-    fn tensor<E: Element>(bytes: &[u8], shape: &Shape, device: &Device) -> Tensor {
-        Tensor::from_vec(E::from_bytes(bytes), shape, device)
-    }
-    fn narrowed<E: Element>(bytes: &[u8], shape: &Shape, device: &Device) -> Tensor {
-        let values = E::from_bytes(bytes).into_iter();
-        let values: Vec<f32> = values.map(|v| v.scalar().to_f64() as f32).collect();
-        Tensor::from_vec(values, shape, device)
-    }
-    let has = device.limits()?.has(dtype);
-    match dtype {
-        DType::F64 if has => tensor::<f64>(bytes, shape, device),
-        DType::F64 => narrowed::<f64>(bytes, shape, device),
-        DType::F32 => tensor::<f32>(bytes, shape, device),
-        DType::F16 if has => tensor::<f16>(bytes, shape, device),
-        DType::F16 => narrowed::<f16>(bytes, shape, device),
-        DType::BF16 if has => tensor::<bf16>(bytes, shape, device),
-        DType::BF16 => narrowed::<bf16>(bytes, shape, device),
-        DType::I64 => tensor::<i64>(bytes, shape, device),
-        DType::I32 => tensor::<i32>(bytes, shape, device),
-        DType::U32 => tensor::<u32>(bytes, shape, device),
-        DType::I16 => tensor::<i16>(bytes, shape, device),
-        DType::I8 => tensor::<i8>(bytes, shape, device),
-        DType::U8 => tensor::<u8>(bytes, shape, device),
-        DType::Bool => tensor::<bool>(bytes, shape, device),
-        other => {
-            return Err(Error::Value {
-                op: "load",
-                problem: format!("{other} is not a type that files hold"),
-                place: wgrad_core::Place::caller(),
-            });
-        }
-    }
-    .checked()
 }

@@ -5,7 +5,7 @@
 //! noticed before anything is taken from it.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -295,14 +295,9 @@ fn write(directory: &Path, snapshot: &Snapshot, score: Option<f64>) -> Result<()
         state,
     };
     let contents = serde_json::to_vec_pretty(&envelope).map_err(text)?;
-    let save = || -> io::Result<()> {
-        let mut handle = File::create_new(&file)?;
-        handle.write_all(&contents)?;
-        handle.sync_all()?;
-        sync_directory(directory);
-        Ok(())
-    };
-    save().map_err(|e| failure(&file, e))
+    wgrad_files::replace(&file, &contents)?;
+    sync_directory(directory);
+    Ok(())
 }
 
 fn read_state(directory: &Path) -> Result<State> {

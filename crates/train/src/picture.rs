@@ -1,7 +1,5 @@
 //! Pictures of pixels, as PNG files.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use wgrad_core::{DType, Error, Place, Result, Tensor};
@@ -122,24 +120,8 @@ impl Picture {
 
 /// Puts a file with these bytes in the place of the one at `path`, at once or not at all. Its directory is made.
 pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<()> {
-    let hidden = {
-        let mut name = std::ffi::OsString::from(".");
-        name.push(path.file_name().unwrap_or_default());
-        name.push(format!(".{}.partial", std::process::id()));
-        path.with_file_name(name)
-    };
-    let write = || -> std::io::Result<()> {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        let mut file = File::create(&hidden)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        std::fs::rename(&hidden, path)
-    };
-    write().map_err(|e| {
-        // What is left of it is of no use.
-        let _ = std::fs::remove_file(&hidden);
-        failure(path, e)
-    })
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|e| failure(path, e))?;
+    }
+    wgrad_files::replace(path, contents)
 }

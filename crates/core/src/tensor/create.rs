@@ -346,12 +346,11 @@ fn from_elements<E: Element>(
         dtype
     };
     check_size(name, device, &shape, dtype, place)?;
-    let mut bytes = Vec::with_capacity(needed * dtype.size());
     if E::DTYPE == dtype {
-        E::extend_bytes(values, &mut bytes);
-    } else {
-        convert(name, values, dtype, &mut bytes, place)?;
+        return upload(E::bytes(values), shape, dtype, device, place);
     }
+    let mut bytes = Vec::with_capacity(needed * dtype.size());
+    convert(name, values, dtype, &mut bytes, place)?;
     upload(&bytes, shape, dtype, device, place)
 }
 

@@ -15,6 +15,8 @@ pub trait Element: sealed::Sealed + Copy + Send + Sync + std::fmt::Debug + 'stat
     const DTYPE: DType;
     /// Appends the values as the bytes of a host buffer.
     fn extend_bytes(values: &[Self], bytes: &mut Vec<u8>);
+    /// The values as the bytes of a host buffer, where they lie.
+    fn bytes(values: &[Self]) -> &[u8];
     /// Reads values back; `bytes` holds whole elements.
     fn from_bytes(bytes: &[u8]) -> Vec<Self>;
     /// The bytes as values, if they are whole ones and aligned.
@@ -32,6 +34,9 @@ macro_rules! elements {
             const DTYPE: DType = DType::$dtype;
             fn extend_bytes(values: &[Self], bytes: &mut Vec<u8>) {
                 bytes.extend_from_slice(bytemuck::cast_slice(values));
+            }
+            fn bytes(values: &[Self]) -> &[u8] {
+                bytemuck::cast_slice(values)
             }
             fn from_bytes(bytes: &[u8]) -> Vec<Self> {
                 bytemuck::pod_collect_to_vec(bytes)
@@ -67,6 +72,9 @@ impl Element for bool {
     const DTYPE: DType = DType::Bool;
     fn extend_bytes(values: &[Self], bytes: &mut Vec<u8>) {
         bytes.extend(values.iter().map(|&v| u8::from(v)));
+    }
+    fn bytes(values: &[Self]) -> &[u8] {
+        bytemuck::cast_slice(values)
     }
     fn from_bytes(bytes: &[u8]) -> Vec<Self> {
         bytes.iter().map(|&b| b != 0).collect()

@@ -3,6 +3,15 @@
 use super::{Column, ColumnType};
 
 /// How a CSV file is read.
+///
+/// ```
+/// use wgrad::data::{CsvOptions, Table};
+///
+/// let options = CsvOptions { separator: b';', header: false, ..Default::default() };
+/// let table = Table::from_csv(b"1;x\n2;y\n", "x.csv", &options)?;
+/// assert_eq!(table.names(), ["c0", "c1"]);
+/// # Ok::<(), wgrad::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct CsvOptions {
     /// Between fields: `b','`, `b';'`, `b'\t'`.

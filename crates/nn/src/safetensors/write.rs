@@ -2,15 +2,13 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use ::safetensors::{Dtype, View};
 use wgrad_core::{Error, Result, Shape, Tensor};
+use wgrad_files::{file_error, replace};
 
-use super::{Metadata, TYPES, file_error};
+use super::{Metadata, TYPES};
 use crate::state::StateDict;
 
 /// A tensor whose bytes are read when they are written.
@@ -75,66 +73,5 @@ pub fn save(path: &Path, tensors: &StateDict, metadata: &Metadata) -> Result<()>
         return Err(error);
     }
     let contents = contents.map_err(|e| file_error(&file, e.to_string()))?;
-    replace(path, &contents).map_err(|e| file_error(&file, e.to_string()))
-}
-
-/// Puts a file with these bytes in the place of the one at `path`.
-fn replace(path: &Path, contents: &[u8]) -> std::io::Result<()> {
-    let (temporary, mut handle) = Temporary::create(path)?;
-    handle.write_all(contents)?;
-    handle.sync_all()?;
-    drop(handle);
-    temporary.rename(path)
-}
-
-/// A file beside the one to be written, removed unless it takes that one's place.
-struct Temporary(Option<PathBuf>);
-
-impl Temporary {
-    fn create(path: &Path) -> std::io::Result<(Temporary, File)> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = path.file_name().ok_or_else(|| {
-            std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path names no file")
-        })?;
-        loop {
-            let unique = NEXT.fetch_add(1, Ordering::Relaxed);
-            let mut hidden = std::ffi::OsString::from(".");
-            hidden.push(name);
-            hidden.push(format!(".{}.{unique}.partial", std::process::id()));
-            let temporary = path.with_file_name(hidden);
-            // A left-over of a process of the same number is not touched.
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&temporary)
-            {
-                Ok(file) => return Ok((Temporary(Some(temporary)), file)),
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
-            }
-        }
-    }
-
-    fn rename(mut self, path: &Path) -> std::io::Result<()> {
-        if let Some(temporary) = &self.0 {
-            std::fs::rename(temporary, path)?;
-            // The new name is on the disk once its directory is. Not every system lets a
-            // directory be opened, and the file is whole in any case.
-            let directory = path.parent().filter(|p| !p.as_os_str().is_empty());
-            if let Ok(directory) = File::open(directory.unwrap_or(Path::new("."))) {
-                let _ = directory.sync_all();
-            }
-        }
-        self.0 = None;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            // Nothing more can be done about a file that cannot be removed.
-            let _ = std::fs::remove_file(path);
-        }
-    }
+    replace(path, &contents)
 }
