@@ -37,7 +37,7 @@ fn fit(x: &Tensor, y: &Tensor, strength: f64) -> Result<[f64; 3]> {
     lbfgs.step(|| {
         w.zero_grad();
         b.zero_grad();
-        let penalty = l2_penalty(&[w.clone()]) * (0.5 * strength / n as f64);
+        let penalty = l2_penalty(std::slice::from_ref(&w)) * (0.5 * strength / n as f64);
         let loss = binary_cross_entropy_with_logits(&logits(), y) + penalty;
         loss.backward()?;
         Ok(loss)

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Each subdirectory of DIR is a class; PNG and JPEG files in it are its images. Without `--images` it first draws 800
-//! pictures of circles, crosses, squares and triangles, in all colours, on noise. A fifth of the images is for
+//! pictures of bright circles, crosses, squares and triangles on dark ground, with noise. A fifth of the images is for
 //! validation; the others are cropped and flipped at random, another way in each epoch. The network has residual
 //! blocks (He et al. 2016, <https://arxiv.org/abs/1512.03385>) with batch norm; products are computed in `bf16` or
 //! `f16`, parameters stay `f32`. Writes `resnet.html`: curves, confusion matrix, images with what they were taken for.
@@ -23,7 +23,7 @@ use wgrad::train::{ConfusionMatrix, Report};
 
 /// Height and width to which images are brought.
 const SIDE: usize = 32;
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 const SHAPES: [&str; 4] = ["circle", "cross", "square", "triangle"];
 
 /// Learns to tell the images of a folder apart.
@@ -149,7 +149,8 @@ fn draw_shapes(directory: &Path) -> wgrad::Result<()> {
         for number in 0..200 {
             let (size, angle) = (random.between(7.0, 13.0), random.between(-0.4, 0.4));
             let middle = [0, 1].map(|_| random.between(14.0, 26.0));
-            let colors = [0, 1].map(|_| [0, 1, 2].map(|_| random.between(0.0, 255.0)));
+            let mut color = |low, high| [0, 1, 2].map(|_| random.between(low, high));
+            let colors = [color(0.0, 110.0), color(130.0, 255.0)];
             let mut bytes = vec![0u8; 3 * 40 * 40];
             for y in 0..40 {
                 for x in 0..40 {
@@ -230,7 +231,7 @@ fn main() -> wgrad::Result<()> {
         .metric(Accuracy::new())
         .metric(ConfusionMatrix)
         .schedule(OneCycleLr {
-            max_lr: vec![4e-3],
+            max_lr: vec![3e-3],
             total_steps: steps,
             ..Default::default()
         })

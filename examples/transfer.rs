@@ -80,7 +80,7 @@ fn train(model: &Network, x: &Tensor, y: &Tensor) -> wgrad::Result<()> {
 fn main() -> wgrad::Result<()> {
     let dev = wgrad::default_device();
     let digits = sets::digits().to_batch(&dev);
-    let x = digits.x.reshape((-1, 1, 8, 8));
+    let x = digits.x.reshape((-1, 1, 8, 8)) / 16.0;
     let n = digits.y.numel()?;
     let unseen = (
         x.narrow(0, 1000, n - 1000),

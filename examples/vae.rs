@@ -87,7 +87,8 @@ fn main() -> wgrad::Result<()> {
     let options = Options::parse();
     let dev = wgrad::default_device();
     dev.seed(4);
-    let digits = sets::digits();
+    let mut digits = sets::digits();
+    digits.x = digits.x.map(|v| v / 16.0);
     let parts = split::stratified(&digits.y, &[0.8, 0.2], 0)?;
     let (train, test) = (digits.select(&parts[0])?, digits.select(&parts[1])?);
     let flat = |x: &Tensor| x.reshape((-1, PIXELS));

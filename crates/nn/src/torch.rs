@@ -101,7 +101,7 @@ pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<TorchValue> {
 pub fn load_state_dict(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
     let name = path.as_ref().display().to_string();
     let value = load(path, device)?;
-    value.model().map_err(|problem| file_error(&name, problem))
+    value.model().map_err(|e| file_error(&name, e.to_string()))
 }
 
 /// [`load`] of a file's bytes; `name` stands for the file in errors.
