@@ -31,7 +31,7 @@ fn score(train: &Set, test: &Set, k: usize, dev: &Device) -> Result<f32> {
         train.class_names.len(),
     );
     let apart = test.x.cdist(&train.x, 2.0);
-    let (_, nearest) = apart.neg().topk(k, -1, true, true);
+    let (_, nearest) = apart.topk(k, -1, false);
     // Votes for each class; of equal ones the first wins.
     let votes = train.y.take(&nearest).one_hot(classes).sum_dims([1], false);
     accuracy(&votes.argmax([1], false), &test.y)

@@ -170,7 +170,7 @@ fn charts() -> Vec<Picture> {
             let (anchor, positive) = (all(x, 0.0).unsqueeze(-1), x.unsqueeze(-1));
             triplet_margin_loss_with(&anchor, &positive, &all(x, 1.0).unsqueeze(-1), options)
         };
-        "cosine_embedding" "cosine embedding of a pair", "angle" in 0.0..3.14: |x| {
+        "cosine_embedding" "cosine embedding of a pair", "angle" in 0.0..3.1: |x| {
             let options = CosineEmbeddingOptions { margin: 0.0, reduction: EACH };
             let a = Tensor::stack(&[x.cos(), x.sin()], -1);
             cosine_embedding_loss_with(&a, &beside(&all(x, 1.0), &[0.0]), &all(x, 1.0), options)

@@ -85,7 +85,7 @@ fn a_scaler_follows_torch() {
             let reads = dev.stats().reads;
             scaler.scale(&loss).backward().unwrap();
             scaler.unscale(&adam).unwrap();
-            let norm = clip_grad_norm(&[a.clone()], 2.0).unwrap();
+            let norm = clip_grad_norm(std::slice::from_ref(&a), 2.0).unwrap();
             scaler.step(&mut adam).unwrap();
             scaler.step(&mut sgd).unwrap();
             scaler.update().unwrap();

@@ -218,6 +218,7 @@ impl Templates {
 /// use wgrad_shaders::{context, render};
 /// let variables = context! {
 ///     segments => 1, keep => false, numbers => 1, states => 0, program => "", values => ["p - n0 * g"],
+///     decided => false, read => 0, first => 1,
 /// };
 /// let kernel = render("update.wgsl", &variables)?;
 /// assert!(kernel.text.contains("store4_goal(i, p - n0 * g);"));

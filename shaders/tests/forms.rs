@@ -349,10 +349,14 @@ fn order() {
 fn optimizers() {
     let update = |segments, keep, states, program: &str, values: &[&str]| {
         let values: Vec<String> = values.iter().map(ToString::to_string).collect();
-        context! { segments, keep, numbers => 2, states, program, values }
+        context! { segments, keep, numbers => 2, states, program, values, decided => false, read => 0, first => 1 }
     };
     let plain = update(1, false, 0, "let v0 = n0 * g;", &["p - v0"]);
     snapshot("update", "update.wgsl", &plain);
     let states = update(2, true, 2, "let v0 = n0 * g;", &["p - v0", "x1", "x0"]);
     snapshot("update_states_elsewhere", "update.wgsl", &states);
+    let values = vec!["p - v0".to_string()];
+    let program = "let v0 = n0 * g * n1;";
+    let decided = context! { segments => 2, keep => true, numbers => 2, states => 0, program, values, decided => true, read => 1, first => 9 };
+    snapshot("update_decided", "update.wgsl", &decided);
 }

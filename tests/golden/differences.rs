@@ -24,6 +24,7 @@ fn is_constant(case: &Case, operand: usize) -> bool {
         // Of probabilities the second operand has one.
         "cross_entropy_with" | "nll_loss_with" => operand > 1,
         "batch_norm" | "instance_norm" => case.has("running") && matches!(operand, 1 | 2),
+        op if op.starts_with("fractional_max_pool") => operand == 1,
         op => super::objectives::is_constant(op, operand),
     }
 }

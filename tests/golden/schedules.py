@@ -11,6 +11,9 @@ import torch
 warnings.simplefilter("ignore")
 s = torch.optim.lr_scheduler
 CASES = {
+    "swa": (lambda o: torch.optim.swa_utils.SWALR(o, swa_lr=0.05, anneal_epochs=7), 12),
+    "swa_linear": (lambda o: torch.optim.swa_utils.SWALR(o, swa_lr=0.5, anneal_epochs=5, anneal_strategy="linear"), 9),
+    "swa_at_once": (lambda o: torch.optim.swa_utils.SWALR(o, swa_lr=0.05, anneal_epochs=0), 4),
     "step": (lambda o: s.StepLR(o, 7), 30),
     "step_gamma": (lambda o: s.StepLR(o, 4, gamma=0.5), 30),
     "multi_step": (lambda o: s.MultiStepLR(o, [3, 9, 9, 20], gamma=0.3), 30),

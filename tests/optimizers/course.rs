@@ -93,7 +93,7 @@ pub fn advance(scaler: &mut GradScaler, optimizer: &mut dyn Optimizer) {
 
 /// A step whose gradients are no numbers, so that it must be skipped.
 pub fn skipped(scaler: &mut GradScaler, optimizer: &mut dyn Optimizer, step: u64) {
-    let bad = if step % 2 == 0 {
+    let bad = if step.is_multiple_of(2) {
         f64::INFINITY
     } else {
         f64::NAN

@@ -6,8 +6,9 @@ use device::{both, cpu, fill, values};
 use wgrad_core::{CrossEntropyOptions, DType, Error, Reduction, Result, Tensor};
 use wgrad_nn::init::{self, Fan, Gain};
 use wgrad_nn::{
-    Dropout, Flatten, Forward, Func, Gelu, GeluTanh, Identity, Linear, Module, Relu, Sigmoid, Silu,
-    Softplus, Tanh, loss,
+    ConvTranspose2d, ConvTranspose2dOptions, Dropout, Flatten, Forward, FractionalMaxPool2d,
+    FractionalMaxPool3d, Func, Gelu, GeluTanh, Identity, Linear, Masks, Module, MultiheadAttention,
+    MultiheadAttentionOptions, Relu, Sigmoid, Silu, Softplus, Strict, Tanh, alibi_slopes, loss,
 };
 
 /// Mean and standard deviation.
@@ -287,6 +288,113 @@ fn binary_cross_entropy_is_finite_at_its_ends() -> Result<()> {
         losses.sum().backward()?;
         assert_eq!(values(&losses), [0.0, 0.0, 800.0]);
         assert_eq!(values(&x.grad()?), [0.0, 0.0, 1.0]);
+    }
+    Ok(())
+}
+
+#[test]
+fn transposed_convolutions_go_to_a_size() -> Result<()> {
+    for dev in both() {
+        let options = |output_padding| ConvTranspose2dOptions {
+            stride: [3, 2],
+            padding: [1, 0],
+            dilation: [1, 2],
+            output_padding,
+            ..Default::default()
+        };
+        let layer = ConvTranspose2d::with(2, 3, [2, 3], options([0, 0]), &dev);
+        let x = Tensor::randn([1, 2, 4, 3], &dev);
+        // (4 - 1) 3 - 2 + 1 + 1 = 9 rows, (3 - 1) 2 + 2 2 + 1 = 9 columns.
+        assert_eq!(layer.forward(&x)?.shape()?, [1, 3, 9, 9]);
+        let y = layer.forward_to(&x, [11, 10])?;
+        let other = ConvTranspose2d::with(2, 3, [2, 3], options([2, 1]), &dev);
+        other.load_state_dict(&layer.state_dict(), Strict)?;
+        assert_eq!(y.shape()?, [1, 3, 11, 10]);
+        assert_eq!(values(&y), values(&other.forward(&x)?));
+        for size in [[8, 9], [12, 9], [9, 11]] {
+            let error = layer.forward_to(&x, size).unwrap_err().to_string();
+            assert!(error.contains("it has 9 to"), "{error}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn linear_biases_of_attention_are_a_mask() -> Result<()> {
+    for dev in both() {
+        let options = MultiheadAttentionOptions {
+            batch_first: true,
+            ..Default::default()
+        };
+        let plain = MultiheadAttention::with(8, 4, options, &dev);
+        let with = MultiheadAttentionOptions {
+            alibi: true,
+            ..options
+        };
+        let biased = MultiheadAttention::with(8, 4, with, &dev);
+        biased.load_state_dict(&plain.state_dict(), Strict)?;
+        let x = Tensor::randn([2, 5, 8], &dev);
+        let at = Tensor::arange(0..5, &dev);
+        let apart = (at.unsqueeze(1) - &at).abs().to_dtype(DType::F32);
+        let bias = alibi_slopes(4, &dev).reshape([4, 1, 1]) * -apart;
+        let mask = bias.unsqueeze(0).expand([2, 4, 5, 5]).reshape([8, 5, 5]);
+        let masks = Masks {
+            attn_mask: Some(mask),
+            ..Default::default()
+        };
+        let (wanted, weights) = plain.forward_with_weights(&x, &x, &x, &masks, false)?;
+        let close = |got: &Tensor, wanted: &Tensor| {
+            for (got, wanted) in values(got).into_iter().zip(values(wanted)) {
+                assert!((got - wanted).abs() < 1e-5, "{got}, not {wanted}");
+            }
+        };
+        close(&biased.forward(&x, &x, &x)?, &wanted);
+        let (y, own) = biased.forward_with_weights(&x, &x, &x, &Masks::default(), false)?;
+        close(&y, &wanted);
+        close(&own, &weights);
+        // There is no distance to keys that are added.
+        let odd = MultiheadAttentionOptions {
+            add_zero_attn: true,
+            ..with
+        };
+        let odd = MultiheadAttention::with(8, 4, odd, &dev);
+        assert!(
+            odd.forward(&x, &x, &x)
+                .unwrap_err()
+                .to_string()
+                .contains("alibi")
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn fractional_pools_draw_anew() -> Result<()> {
+    for dev in both() {
+        let x = Tensor::randn([2, 3, 9, 8], &dev);
+        let pool = FractionalMaxPool2d::new([2, 3], 5);
+        let (a, at) = pool.forward_with_indices(&x)?;
+        assert_eq!(a.shape()?, [2, 3, 5, 5]);
+        let there = x
+            .flatten(2, 3)
+            .gather(-1, &at.flatten(2, 3))
+            .reshape([2, 3, 5, 5]);
+        assert_eq!(values(&a), values(&there));
+        assert_ne!(values(&a), values(&pool.forward(&x)?));
+        let error = FractionalMaxPool2d::with_ratio(2, [0.5, 1.0])
+            .forward(&x)
+            .unwrap_err();
+        assert!(error.to_string().contains("output_ratio"), "{error}");
+        let error = FractionalMaxPool2d::new(4, 8)
+            .forward(&x)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("[8, 8] windows of [4, 4]"), "{error}");
+        assert!(
+            FractionalMaxPool3d::new(2, 2)
+                .forward(&x.reshape([1, 2, 9, 3, 8]))
+                .is_ok()
+        );
     }
     Ok(())
 }

@@ -102,6 +102,25 @@ fn torch_schedules() -> Result<()> {
             gamma: 0.3,
         })
     })?;
+    check("swa", &|| {
+        Box::new(SwaLr {
+            anneal_epochs: 7,
+            ..SwaLr::new(0.05)
+        })
+    })?;
+    check("swa_linear", &|| {
+        Box::new(SwaLr {
+            swa_lr: 0.5,
+            anneal_epochs: 5,
+            anneal_strategy: SwaAnneal::Linear,
+        })
+    })?;
+    check("swa_at_once", &|| {
+        Box::new(SwaLr {
+            anneal_epochs: 0,
+            ..SwaLr::new(0.05)
+        })
+    })?;
     check("exponential", &|| Box::new(ExponentialLr { gamma: 0.9 }))?;
     let cosine = |t_max, eta_min| CosineAnnealingLr { t_max, eta_min };
     check("cosine", &|| Box::new(cosine(20, 0.0)))?;

@@ -412,3 +412,101 @@ fn summaries_count() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn apply_comes_to_inner_modules_first() -> Result<()> {
+    let dev = cpu();
+    let inner = Sequential::from((Linear::new(2, 3, &dev), Relu));
+    let model = Sequential::from((inner, Dropout::new(0.5), Linear::without_bias(3, 1, &dev)));
+    let mut seen = Vec::new();
+    model.apply(&mut |module| {
+        let names: Vec<&str> = module
+            .parameters()
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        seen.push(format!(
+            "{}:{}({})",
+            module.name(),
+            module.kind(),
+            names.join(",")
+        ));
+        assert!(module.description().starts_with(module.kind()));
+        assert!(module.buffers().is_empty() && module.buffer("weight").is_none());
+        Ok(())
+    })?;
+    let wanted = [
+        "0.0:Linear(weight,bias)",
+        "0.1:Relu()",
+        "0:Sequential()",
+        "1:Dropout()",
+        "2:Linear(weight)",
+        ":Sequential()",
+    ];
+    assert_eq!(seen, wanted);
+    // The first error ends the walk.
+    let mut count = 0;
+    let stopped = model.apply(&mut |module| {
+        count += 1;
+        match module.parameter("bias") {
+            Some(_) => Err(Error::Device("enough".into())),
+            None => Ok(()),
+        }
+    });
+    assert!(stopped.is_err() && count == 1, "{count}");
+    Ok(())
+}
+
+#[test]
+fn update_bn_takes_means_of_all_batches() -> Result<()> {
+    let dev = cpu();
+    let options = wgrad_nn::InstanceNormOptions {
+        track_running_stats: true,
+        ..Default::default()
+    };
+    let model = Sequential::from((
+        wgrad_nn::BatchNorm1d::new(2, &dev),
+        wgrad_nn::InstanceNorm1d::with(2, options, &dev),
+        Dropout::new(0.5),
+    ));
+    let batch =
+        |k: f64| Tensor::new([[[1.0, 2.0], [3.0, 9.0]], [[0.0, 5.0], [2.0, 2.0]]], &dev) * k;
+    let _ = model.forward(&batch(7.0))?; // leaves statistics behind
+    model.eval();
+    let before = model.state_dict();
+    wgrad_nn::update_bn(&model, || {
+        [1.0, 2.0, 6.0]
+            .iter()
+            .try_for_each(|&k| model.forward(&batch(k)).map(drop))
+    })?;
+    let after = model.state_dict();
+    // The batch's own: means 2 and 4, unbiased variances 14/3 and 34/3; times 3 and 41/3 on the mean.
+    let close = |name: &str, wanted: [f64; 2]| {
+        for (got, wanted) in values(&after[name]).into_iter().zip(wanted) {
+            assert!(
+                (got - wanted).abs() < 1e-4 * wanted,
+                "{name}: {got}, not {wanted}"
+            );
+        }
+    };
+    close("0.running_mean", [6.0, 12.0]);
+    close(
+        "0.running_var",
+        [14.0 / 3.0 * 41.0 / 3.0, 34.0 / 3.0 * 41.0 / 3.0],
+    );
+    assert_eq!(values(&after["0.num_batches_tracked"]), [3.0]);
+    // Nothing was reset but batch norms, and nothing is in training.
+    assert_ne!(values(&before["1.running_mean"]), [0.0, 0.0]);
+    let y = model.forward(&batch(1.0))?;
+    assert_eq!(values(&y), values(&model.forward(&batch(1.0))?));
+    assert_eq!(
+        values(&model.state_dict()["0.running_mean"]),
+        values(&after["0.running_mean"])
+    );
+    // An error is handed on, and the model is as it was.
+    let failed = wgrad_nn::update_bn(&model, || Err(Error::Device("no data".into())));
+    assert!(failed.is_err());
+    let _ = model.forward(&batch(3.0))?;
+    assert_eq!(values(&model.state_dict()["0.num_batches_tracked"]), [0.0]);
+    Ok(())
+}

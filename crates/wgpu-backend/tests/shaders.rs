@@ -101,7 +101,10 @@ fn optimizers_and_cross_entropy_touch_each_element_once() {
             adams += 1;
             assert_eq!(calls(&text, "load4_"), 4, "{text}");
             assert_eq!(calls(&text, "store4_"), 3, "{text}");
-            assert_eq!(calls(&text, "load_") + calls(&text, "store_"), 0, "{text}");
+            // What decides on a step is one number.
+            let decided = usize::from(text.contains("fn load_control("));
+            assert_eq!(calls(&text, "load_"), decided, "{text}");
+            assert_eq!(calls(&text, "store_"), 0, "{text}");
         }
         // Rows that fit registers, so many vectors in each thread.
         let head = text.lines().next().unwrap_or_default();

@@ -54,7 +54,8 @@ impl Default for LbfgsOptions {
 /// L-BFGS, Newton's method with an inverse Hessian from the last steps
 /// ([Liu and Nocedal 1989](https://doi.org/10.1007/BF01589116)), as `torch.optim.LBFGS`: for small problems and full
 /// batches. A step evaluates the loss several times, so that it takes a closure that forgets the gradients,
-/// computes the loss and its gradients, and returns the loss. Vectors stay on the device; each evaluation reads
+/// computes the loss and its gradients, and returns the loss. So it is no [`Optimizer`](super::Optimizer), whose steps need
+/// none, and no `GradScaler` takes it (as in torch). Vectors stay on the device; each evaluation reads
 /// a few numbers.
 ///
 /// ```
