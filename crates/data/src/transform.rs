@@ -164,8 +164,8 @@ impl<E: Pixel> Default for Compose<E> {
 
 impl<E: Pixel> Transform<E> for Compose<E> {
     fn apply(&self, image: Array<E>, random: &mut Random) -> Result<Array<E>> {
-        let each = |image, step: &Box<dyn Transform<E>>| step.apply(image, random);
-        self.steps.iter().try_fold(image, each)
+        let mut steps = self.steps.iter();
+        steps.try_fold(image, |image, step| step.apply(image, random))
     }
 }
 

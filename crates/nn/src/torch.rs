@@ -101,7 +101,7 @@ pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<TorchValue> {
 pub fn load_state_dict(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
     let name = path.as_ref().display().to_string();
     let value = load(path, device)?;
-    value.model().map_err(|problem| file_error(&name, problem))
+    value.model().map_err(|e| file_error(&name, e.to_string()))
 }
 
 /// [`load`] of a file's bytes; `name` stands for the file in errors.
@@ -286,8 +286,12 @@ impl TorchValue {
         }
     }
 
-    #[cfg(not(target_arch = "wasm32"))]
-    fn model(&self) -> Result<StateDict, String> {
+    /// The tensors of a model: of this value if it is a state dictionary or a module, else of what is under `state_dict`,
+    /// `model_state_dict`, `model`, `module`, `net` or `network`.
+    ///
+    /// # Errors
+    /// [`Error::Load`](wgrad_core::Error::Load) where there are no tensors at any of these places.
+    pub fn model(&self) -> Result<StateDict> {
         let names = [
             "state_dict",
             "model_state_dict",
@@ -298,8 +302,9 @@ impl TorchValue {
         ];
         let inside = || names.iter().filter_map(|name| self.get(name));
         let found = std::iter::once(self).chain(inside()).find(|v| v.is_model());
-        let found = found
-            .ok_or_else(|| format!("no state dictionary, also not under {}", names.join(", ")))?;
-        found.state_dict().map_err(|e| e.to_string())
+        let problem = || format!("no state dictionary, also not under {}", names.join(", "));
+        found
+            .ok_or_else(|| wgrad_core::Error::Load(problem()))?
+            .state_dict()
     }
 }

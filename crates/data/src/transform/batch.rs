@@ -123,7 +123,7 @@ pub fn cutmix(batch: &Batch, num_classes: usize, alpha: f64, random: &mut Random
         let y = one_hot(&batch.y, num_classes);
         Ok(Batch {
             x: mask
-                .where_cond(&batch.x.roll(&[1], [0]), &batch.x)
+                .where_cond(batch.x.roll(&[1], [0]), &batch.x)
                 .checked()?,
             y: (&y * (1.0 - area) + y.roll(&[1], [0]) * area).checked()?,
         })

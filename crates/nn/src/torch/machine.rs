@@ -339,7 +339,7 @@ fn text(bytes: &[u8]) -> Object {
 }
 
 fn pairs(values: Vec<Id>) -> Result<Vec<(Id, Id)>, String> {
-    if values.len() % 2 != 0 {
+    if !values.len().is_multiple_of(2) {
         return Err("a key without a value".to_string());
     }
     Ok(values
