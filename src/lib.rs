@@ -36,16 +36,16 @@ mod devices;
 pub use devices::*;
 pub use wgrad_core::{
     AnyOperation, AttentionOptions, AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, Category,
-    CellWeights, Coefficients, ConvOptions, ConvPadding, ConvTransposeOptions, CpuKernel,
-    CpuOperand, CpuResult, CrossEntropyOptions, CtcOptions, DType, Data, Derivative, Device,
-    DimList, Element, Ellipsis, EmbeddingBagOptions, Error, FloatInfo, Formula, Generator,
+    CellWeights, Coefficients, ColumnOptions, ConvOptions, ConvPadding, ConvTransposeOptions,
+    CpuKernel, CpuOperand, CpuResult, CrossEntropyOptions, CtcOptions, DType, Data, Derivative,
+    Device, DimList, Element, Ellipsis, EmbeddingBagOptions, Error, FloatInfo, Formula, Generator,
     GradOptions, GridOptions, GridPadding, GridSampling, Index, IndexList, Indexing, IntegerInfo,
     InterpolateOptions, Interpolation, KvCache, Limits, LpPoolOptions, MaxPoolOptions, NewAxis,
     Number, Operation, PadMode, Place, Profile, Progression, RandomState, RecurrenceOptions,
     Reduction, Resampling, ReshapeTo, Result, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce,
     Shape, Size, Slice, SliceList, Span, Spec, Stats, Target, Tensor, Unique, UnpoolOptions,
-    UpdateRule, Updater, Wgsl, WgslVariable, autocast, autocast_disabled, autocast_dtype, no_grad,
-    result_type, s,
+    UpdateRule, Updater, Wgsl, WgslVariable, autocast, autocast_disabled, autocast_dtype,
+    autocast_wide, no_grad, result_type, s,
 };
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),

@@ -441,7 +441,7 @@ fn train(
         };
         scaler.scale(&loss).backward().unwrap();
         scaler.unscale(&adam).unwrap();
-        clip_grad_norm(&model.parameters(), 1.0).unwrap();
+        let _norm = clip_grad_norm(&model.parameters(), 1.0).unwrap();
         scaler.step(&mut adam).unwrap();
         scaler.update().unwrap();
         losses.push(loss.item::<f32>().unwrap());
@@ -470,7 +470,7 @@ fn compare(
             let (mixed, scale) = run(Some(dtype));
             println!("{dev}: {plain} in f32, {mixed} in {dtype}, factor {scale}");
             assert!(
-                (mixed - plain).abs() < 0.08 * plain.max(0.2),
+                (mixed - plain).abs() < 0.1 * plain + 0.02,
                 "{dev}: {plain} in f32, {mixed} in {dtype}"
             );
             let moved = scale < 2f64.powi(19) && scale > 16.0;
@@ -481,18 +481,8 @@ fn compare(
 
 #[test]
 fn a_convolutional_network_trains_as_well() {
-    let lines: Vec<&str> = include_str!("../examples/data/digits.csv")
-        .lines()
-        .take(640)
-        .collect();
-    let read = |line: &&str| -> (Vec<f32>, i32) {
-        let numbers: Vec<f32> = line.split(',').map(|v| v.trim().parse().unwrap()).collect();
-        (
-            numbers[..64].iter().map(|v| v / 16.0).collect(),
-            numbers[64] as i32,
-        )
-    };
-    let all: Vec<(Vec<f32>, i32)> = lines.iter().map(read).collect();
+    let digits = wgrad::data::sets::digits();
+    let images: Vec<f32> = digits.x.values().iter().map(|v| v / 16.0).collect();
     let make = |dev: &Device| -> Box<dyn Forward> {
         let padded = nn::ConvOptions {
             padding: ConvPadding::Zeros([1, 1]),
@@ -512,9 +502,11 @@ fn a_convolutional_network_trains_as_well() {
         )
     };
     let batch = |dev: &Device, step: usize| {
-        let of = (0..64).map(|i| &all[(step * 64 + i) % all.len()]);
-        let (images, classes): (Vec<Vec<f32>>, Vec<i32>) = of.cloned().unzip();
-        let x = Tensor::from_vec(images.concat(), [64, 1, 8, 8], dev);
+        let of = |i: usize| (step * 64 + i) % 640;
+        let pixels = |i| images[of(i) * 64..][..64].to_vec();
+        let x: Vec<f32> = (0..64).flat_map(pixels).collect();
+        let classes: Vec<i32> = (0..64).map(|i| digits.y[of(i)]).collect();
+        let x = Tensor::from_vec(x, [64, 1, 8, 8], dev);
         (x, Tensor::from_vec(classes, 64, dev))
     };
     compare(&make, 80, &batch, 0.2);

@@ -619,3 +619,40 @@ fn everything_is_written() {
     }
     assert_eq!((at, records), (bytes.len(), 1 + 4 * 3 + 4 * 2));
 }
+
+/// Mixed precision comes to the same loss, and goes on exactly from a checkpoint, with its scaler.
+#[test]
+fn mixed_precision() {
+    for dev in all() {
+        let train = data(&dev, 8, 16);
+        let last = |fit: &Fit| fit.last().unwrap().score("loss").unwrap();
+        let plain = last(&trainer(&dev, 0.05).fit(&train, &train, Epochs(12)).unwrap());
+        for dtype in [DType::F16, DType::BF16] {
+            let mixed = || trainer(&dev, 0.05).mixed_precision(dtype).clip_norm(10.0);
+            let whole = mixed().fit(&train, &train, Epochs(12)).unwrap();
+            assert!(
+                (last(&whole) - plain).abs() < 0.05 * plain,
+                "{} {plain}",
+                last(&whole)
+            );
+            let directory = scratch("mixed");
+            for epochs in [5, 12] {
+                let mut part = mixed().checkpoints(&directory, Keep::Last(1));
+                let fit = part.fit(&train, &train, Epochs(epochs)).unwrap();
+                let losses = |fit: &Fit| -> Vec<f64> {
+                    fit.history.iter().map(|e| e.train.loss()).collect()
+                };
+                assert_eq!(losses(&fit), losses(&whole)[..epochs as usize]);
+            }
+        }
+        let error = trainer(&dev, 0.1)
+            .mixed_precision(DType::F32)
+            .fit(&train, &train, Epochs(1));
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .starts_with("mixed_precision: f16 or bf16, not f32")
+        );
+    }
+}

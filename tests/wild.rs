@@ -184,6 +184,12 @@ operations! {
         max_unpool3d(tensor, per_dimension);
         max_unpool3d_with(tensor, per_dimension, unpool_options);
         unfold(dim, size, size);
+        im2col(per_dimension, column_options);
+        col2im(per_dimension, per_dimension, column_options);
+        fractional_max_pool2d(per_dimension, per_dimension, tensor);
+        fractional_max_pool2d_with_indices(per_dimension, per_dimension, tensor);
+        fractional_max_pool3d(per_dimension, per_dimension, tensor);
+        fractional_max_pool3d_with_indices(per_dimension, per_dimension, tensor);
         bincount(option, size);
         bitwise_and(rhs);
         bitwise_left_shift(rhs);

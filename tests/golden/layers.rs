@@ -324,6 +324,24 @@ fn plain(op: &str, given: &Given<'_>) -> Option<Vec<Tensor>> {
             beta: args.f64("beta"),
             k: args.f64("k"),
         }),
+        "CrossMapLrn2d" => given.forward(CrossMapLrn2d {
+            size: given.usize("size"),
+            alpha: args.f64("alpha"),
+            beta: args.f64("beta"),
+            k: args.f64("k"),
+        }),
+        "Unfold" | "Fold" => {
+            let options = wgrad::ColumnOptions {
+                dilation: given.sizes("dilation"),
+                padding: given.sizes("padding"),
+                stride: given.sizes("stride"),
+            };
+            let kernel = given.sizes("kernel_size");
+            match op {
+                "Unfold" => given.forward(Unfold::with(kernel, options)),
+                _ => given.forward(Fold::with(given.sizes("output_size"), kernel, options)),
+            }
+        }
         "Dropout" => given.forward(Dropout::new(args.f64("p"))),
         "AlphaDropout" => given.forward(AlphaDropout::new(args.f64("p"))),
         "FeatureAlphaDropout" => given.forward(FeatureAlphaDropout::new(args.f64("p"))),
@@ -343,6 +361,7 @@ fn plain(op: &str, given: &Given<'_>) -> Option<Vec<Tensor>> {
         "Embedding" => {
             let options = EmbeddingOptions {
                 padding_idx: args.opt_isize("padding_idx"),
+                scale_grad_by_freq: args.has("scale_grad_by_freq"),
                 ..Default::default()
             };
             let (rows, size) = (given.usize("num_embeddings"), given.usize("embedding_dim"));

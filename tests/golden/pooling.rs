@@ -1,5 +1,6 @@
 //! The calls of windows and pools.
 
+use wgrad::ColumnOptions;
 use wgrad::prelude::*;
 
 use super::convolution::sizes;
@@ -87,6 +88,37 @@ pub fn apply(op: &str, x: &[Tensor], args: &Args<'_>) -> Option<Vec<Tensor>> {
                 return Some(vec![y, at]);
             }
         };
+    }
+    let columns = || ColumnOptions {
+        dilation: sizes(args, "dilation", 1),
+        padding: sizes(args, "padding", 0),
+        stride: sizes(args, "stride", 1),
+    };
+    match op {
+        "im2col" => return Some(vec![x[0].im2col(sizes(args, "kernel", 1), columns())]),
+        "col2im" => {
+            let (size, kernel) = (sizes(args, "size", 1), sizes(args, "kernel", 1));
+            return Some(vec![x[0].col2im(size, kernel, columns())]);
+        }
+        "fractional_max_pool2d" => {
+            let (kernel, size) = (sizes(args, "kernel", 1), sizes(args, "size", 1));
+            return Some(vec![x[0].fractional_max_pool2d(kernel, size, &x[1])]);
+        }
+        "fractional_max_pool2d_with_indices" => {
+            let (kernel, size) = (sizes(args, "kernel", 1), sizes(args, "size", 1));
+            let (y, at) = x[0].fractional_max_pool2d_with_indices(kernel, size, &x[1]);
+            return Some(vec![y, at]);
+        }
+        "fractional_max_pool3d" => {
+            let (kernel, size) = (sizes(args, "kernel", 1), sizes(args, "size", 1));
+            return Some(vec![x[0].fractional_max_pool3d(kernel, size, &x[1])]);
+        }
+        "fractional_max_pool3d_with_indices" => {
+            let (kernel, size) = (sizes(args, "kernel", 1), sizes(args, "size", 1));
+            let (y, at) = x[0].fractional_max_pool3d_with_indices(kernel, size, &x[1]);
+            return Some(vec![y, at]);
+        }
+        _ => {}
     }
     if op == "unfold" {
         let (size, step) = (args.usize("size"), args.usize("step"));

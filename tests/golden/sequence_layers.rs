@@ -172,6 +172,9 @@ fn attention(given: &Given<'_>) -> Vec<Tensor> {
         kdim: args.opt_isize("kdim").map(|n| n as usize),
         vdim: args.opt_isize("vdim").map(|n| n as usize),
         batch_first: args.bool("batch_first"),
+        add_bias_kv: args.has("add_bias_kv"),
+        add_zero_attn: args.has("add_zero_attn"),
+        alibi: false,
     };
     let (size, heads) = (given.usize("embed_dim"), given.usize("num_heads"));
     let layer = MultiheadAttention::with(size, heads, options, given.dev());

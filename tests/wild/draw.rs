@@ -5,10 +5,10 @@ use std::fmt::{Debug, Write};
 use half::{bf16, f16};
 use wgrad::prelude::*;
 use wgrad::{
-    AttentionOptions, BagMode, BatchNormOptions, CellWeights, CtcOptions, EmbeddingBagOptions,
-    GridOptions, GridPadding, GridSampling, Index, Indexing, InterpolateOptions, Interpolation,
-    PadMode, RecurrenceOptions, Resampling, Rhs, RotaryOptions, Rounding, Scalar, ScatterReduce,
-    Slice,
+    AttentionOptions, BagMode, BatchNormOptions, CellWeights, ColumnOptions, CtcOptions,
+    EmbeddingBagOptions, GridOptions, GridPadding, GridSampling, Index, Indexing,
+    InterpolateOptions, Interpolation, PadMode, RecurrenceOptions, Resampling, Rhs, RotaryOptions,
+    Rounding, Scalar, ScatterReduce, Slice,
 };
 
 /// A source of arguments: 0 when the words are used up, so that shorter lists are simpler arguments.
@@ -415,6 +415,14 @@ impl<'a> Wild<'a> {
             stride: self.optional_sizes(),
             padding: self.per_dimension(),
             size: self.optional_sizes(),
+        }
+    }
+
+    pub fn column_options(&mut self) -> ColumnOptions {
+        ColumnOptions {
+            dilation: self.per_dimension(),
+            padding: self.per_dimension(),
+            stride: self.per_dimension(),
         }
     }
 

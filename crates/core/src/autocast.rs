@@ -181,14 +181,30 @@ impl Tensor {
         }
     }
 
-    /// The tensor as operations that need `f32` take it inside of [`autocast`]: 16-bit floats become `f32` there. For
-    /// losses and the like that are put together outside of this crate.
+    /// The tensor as [`wide`] has it.
     #[track_caller]
-    pub fn widened(&self) -> Tensor {
+    pub(crate) fn widened(&self) -> Tensor {
         let place = Place::caller();
         match SCOPE.get() {
             Some(_) => self.then(|x| Ok(wide(&x, place)?.into_tensor())),
             None => self.clone(),
         }
     }
+}
+
+/// The tensor as operations that need `f32` take it inside of [`autocast`]: 16-bit floats become `f32` there, and
+/// nothing changes outside. For losses and the like that are put together from operations.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let x = Tensor::ones([2], (DType::F16, &dev));
+/// assert_eq!(wgrad::autocast_wide(&x).dtype()?, DType::F16);
+/// let inside = wgrad::autocast(DType::F16, || wgrad::autocast_wide(&x));
+/// assert_eq!(inside.dtype()?, DType::F32);
+/// # Ok::<(), Error>(())
+/// ```
+#[track_caller]
+pub fn autocast_wide(x: &Tensor) -> Tensor {
+    x.widened()
 }

@@ -30,7 +30,7 @@ mod tensor;
 mod types;
 mod update;
 
-pub use autocast::{autocast, autocast_disabled, autocast_dtype};
+pub use autocast::{autocast, autocast_disabled, autocast_dtype, autocast_wide};
 #[cfg(not(target_arch = "wasm32"))]
 pub use autograd::gradcheck::{gradcheck, gradgradcheck};
 pub use autograd::{GradOptions, no_grad};
@@ -52,7 +52,7 @@ pub use ops::rearrange::Indexing;
 pub use ops::recurrence::{CellWeights, RecurrenceOptions};
 pub use ops::rotary::RotaryOptions;
 pub use ops::{
-    AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, ConvOptions, ConvPadding,
+    AvgPoolOptions, BagMode, BatchNorm, BatchNormOptions, ColumnOptions, ConvOptions, ConvPadding,
     ConvTransposeOptions, CtcOptions, EmbeddingBagOptions, GridOptions, GridPadding, GridSampling,
     InterpolateOptions, Interpolation, LpPoolOptions, MaxPoolOptions, PadMode, Resampling, Unique,
     UnpoolOptions,

@@ -6,6 +6,7 @@
 
 pub(crate) mod attention;
 mod channels;
+mod columns;
 mod compaction;
 pub(crate) mod concat;
 pub(crate) mod contraction;
@@ -52,6 +53,7 @@ mod unique;
 mod windows;
 
 pub use attention::{Attention, AttentionGrad, Extras, Scores};
+pub use columns::ColumnOptions;
 pub use concat::Concat;
 pub use convolution::{ConvOptions, ConvPadding, ConvTransposeOptions};
 pub use cross_entropy::CrossEntropy;

@@ -1,9 +1,12 @@
 //! Steps of optimizers against their formulas in `f64`.
 
+#[path = "../../core/tests/formulas/mod.rs"]
+mod formulas;
 mod harness;
 
+use formulas::{Plain, Swap, Three};
 use harness::*;
-use wgrad_core::{DType, Formula, Kernel, Number, ScalarBits, UpdateRule};
+use wgrad_core::{DType, Kernel, ScalarBits, UpdateRule};
 
 const SEGMENTS: [(usize, usize); 3] = [(0, 400), (400, 1004), (1100, 50_000)];
 const LEN: usize = 50_004;
@@ -22,40 +25,6 @@ fn bench(arenas: &[Data]) -> Bench {
     let mut bench = Bench::new();
     bench.inputs = arenas.to_vec();
     bench
-}
-
-/// A decaying mean and mean square, and the largest of the latter.
-#[derive(Clone, Copy)]
-struct Three;
-
-impl Formula<3, 4> for Three {
-    fn apply<X: Number>(self, p: X, g: X, [m, v, most]: [X; 3], numbers: [X; 4]) -> (X, [X; 3]) {
-        let [b, r, step, eps] = numbers;
-        let m = b * m + r * g;
-        let v = b * v + r * g.sqr();
-        let most = most.maximum(v);
-        (p - step * m / (most.sqrt() + eps), [m, v, most])
-    }
-}
-
-/// Exchanges its states, with a branch and a constant.
-#[derive(Clone, Copy)]
-struct Swap;
-
-impl Formula<2, 1> for Swap {
-    fn apply<X: Number>(self, p: X, g: X, [a, b]: [X; 2], [limit]: [X; 1]) -> (X, [X; 2]) {
-        let two = p.constant(2.0);
-        (X::select(a.gt(limit), p * two, -g), [b, a])
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Plain;
-
-impl Formula<0, 1> for Plain {
-    fn apply<X: Number>(self, p: X, g: X, []: [X; 0], [lr]: [X; 1]) -> (X, [X; 0]) {
-        (p - lr * g, [])
-    }
 }
 
 /// The kernel of a rule whose states are the buffers from 2 on.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wgrad_core::{AttentionOptions, DType, Error, Place, Result, Shape, Target, Tensor};
+use wgrad_core::{AttentionOptions, DType, Error, PadMode, Place, Result, Shape, Target, Tensor};
 use wgrad_derive::Module;
 
 use crate::forward::{Forward, Within};
@@ -10,6 +10,7 @@ use crate::hooks;
 use crate::init::{self, Gain};
 use crate::linear::Linear;
 use crate::part::Training;
+use crate::position::alibi_slopes;
 
 /// Options of [`MultiheadAttention`]; the defaults are PyTorch's.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -24,6 +25,14 @@ pub struct MultiheadAttentionOptions {
     pub vdim: Option<usize>,
     /// Whether sequences are `[batch, length, ..]` instead of `[length, batch, ..]`.
     pub batch_first: bool,
+    /// Whether a key and a value that are parameters stand behind the others.
+    pub add_bias_kv: bool,
+    /// Whether a key and a value of zeros stand behind the others.
+    pub add_zero_attn: bool,
+    /// Whether what lies far from a query counts less, more so in some heads than in others: attention with linear
+    /// biases of the [usual slopes](crate::alibi_slopes) ([Press et al. 2022](https://arxiv.org/abs/2108.12409)), which
+    /// PyTorch lacks. Distances are those of positions, so not with keys that are added.
+    pub alibi: bool,
 }
 
 impl Default for MultiheadAttentionOptions {
@@ -34,6 +43,9 @@ impl Default for MultiheadAttentionOptions {
             kdim: None,
             vdim: None,
             batch_first: false,
+            add_bias_kv: false,
+            add_zero_attn: false,
+            alibi: false,
         }
     }
 }
@@ -71,7 +83,7 @@ impl Masks {
 /// Parameters are PyTorch's: `in_proj_weight` `[3 embed_dim, embed_dim]` (or `q_proj_weight`,
 /// `k_proj_weight`, `v_proj_weight` where keys or values are of another size), `in_proj_bias`,
 /// `out_proj.weight` and `out_proj.bias`. The projections begin by [`init::xavier_uniform`], biases
-/// by zeros.
+/// by zeros, `bias_k` and `bias_v` by [`init::xavier_normal`].
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -104,6 +116,10 @@ pub struct MultiheadAttention {
     pub v_proj_weight: Option<Tensor>,
     /// `[3 embed_dim]`.
     pub in_proj_bias: Option<Tensor>,
+    /// `[1, 1, embed_dim]`, with [`add_bias_kv`](MultiheadAttentionOptions::add_bias_kv).
+    pub bias_k: Option<Tensor>,
+    /// `[1, 1, embed_dim]`, with [`add_bias_kv`](MultiheadAttentionOptions::add_bias_kv).
+    pub bias_v: Option<Tensor>,
     /// What the heads are projected by.
     pub out_proj: Linear,
     training: Training,
@@ -149,6 +165,11 @@ impl MultiheadAttention {
         let zeros = |n: usize| place.hold(|| Tensor::zeros([n], target).requires_grad());
         let whole = kdim == embed_dim && vdim == embed_dim;
         let apart = |columns: usize| (!whole).then(|| draw(embed_dim, columns));
+        let behind = || {
+            let draw = || init::xavier_normal([1, 1, embed_dim], Gain::Linear, target);
+            let drawn = options.add_bias_kv.then(|| place.hold(draw));
+            drawn.map(Tensor::requires_grad)
+        };
         let out = place.hold(|| Linear::without_bias(embed_dim, embed_dim, target));
         MultiheadAttention {
             in_proj_weight: whole.then(|| draw(rows, embed_dim)),
@@ -156,6 +177,8 @@ impl MultiheadAttention {
             k_proj_weight: apart(kdim),
             v_proj_weight: apart(vdim),
             in_proj_bias: options.bias.then(|| zeros(rows)),
+            bias_k: behind(),
+            bias_v: behind(),
             out_proj: Linear {
                 bias: options.bias.then(|| zeros(embed_dim)),
                 ..out
@@ -202,8 +225,9 @@ impl MultiheadAttention {
                 let heads = self.heads([query, key, value], masks)?;
                 let options = AttentionOptions {
                     mask: heads.mask.as_ref().map(Mask::admitted),
-                    is_causal: masks.is_causal,
+                    is_causal: heads.is_causal,
                     dropout: self.dropout(),
+                    alibi: heads.slopes.clone(),
                     ..AttentionOptions::default()
                 };
                 let y = heads.query.scaled_dot_product_attention_with(
@@ -239,10 +263,16 @@ impl MultiheadAttention {
                 let heads = self.heads([query, key, value], masks)?;
                 let scale = 1.0 / (heads.head_size as f64).sqrt();
                 let mut scores = (&heads.query * scale).matmul(&heads.key.transpose(-2, -1));
+                if let Some(slopes) = &heads.slopes {
+                    let of = |n: usize| Tensor::arange(0..n as i32, query.device());
+                    let apart = of(heads.queries).unsqueeze(1) - of(heads.keys);
+                    let slopes = slopes.to_dtype(scores.dtype()?).reshape((-1, 1, 1));
+                    scores = scores - slopes * apart.abs();
+                }
                 if let Some(mask) = &heads.mask {
                     scores = mask.applied(scores);
                 }
-                if masks.is_causal {
+                if heads.is_causal {
                     let ones =
                         Tensor::ones([heads.queries, heads.keys], (DType::F32, query.device()));
                     scores = scores.masked_fill(&ones.tril(0).eq(0.0), f64::NEG_INFINITY);
@@ -328,12 +358,48 @@ impl MultiheadAttention {
             }
         };
         let [query, key, value] = projected;
+        let query_device = &query.device().clone();
         let [batch, queries, _] = query.dims::<3>()?;
         let [key_batch, keys, _] = key.dims::<3>()?;
         if key_batch != batch || value.shape()? != key.shape()? {
             let problem = format!("a query of shape {q} with keys of {k} and values of {v}");
             return Err(self.wrong(problem));
         }
+        let added = usize::from(self.bias_k.is_some()) + usize::from(self.options.add_zero_attn);
+        if self.options.alibi && added > 0 {
+            return Err(self.wrong("alibi has no distance to keys that are added".into()));
+        }
+        let mut masked = self.mask(masks, [batch, queries, keys], single)?;
+        // To keys that are added all queries attend.
+        let is_causal = masks.is_causal && added == 0;
+        if masks.is_causal && added > 0 {
+            let ones = Tensor::ones([1, 1, queries, keys], (DType::Bool, query_device));
+            let later = Mask::Out(ones.triu(1));
+            masked = Some(match masked {
+                Some(mask) => mask.and(later),
+                None => later,
+            });
+        }
+        let mask = masked.map(|mask| mask.widened(added));
+        let [key, value] = [(key, &self.bias_k), (value, &self.bias_v)].map(|(x, bias)| {
+            let mut parts = vec![x.clone()];
+            parts.extend(
+                bias.as_ref()
+                    .map(|bias| bias.expand([batch, 1, self.embed_dim])),
+            );
+            if self.options.add_zero_attn {
+                parts.push(x.narrow(1, 0, keys.min(1)).zeros_like().expand([
+                    batch,
+                    1,
+                    self.embed_dim,
+                ]));
+            }
+            match parts.len() {
+                1 => x,
+                _ => Tensor::cat(&parts, 1),
+            }
+        });
+        let keys = keys + added;
         let cut = |x: Tensor, length: usize| {
             x.reshape([batch, length, self.num_heads, head_size])
                 .transpose(1, 2)
@@ -342,7 +408,12 @@ impl MultiheadAttention {
             query: cut(query, queries),
             key: cut(key, keys),
             value: cut(value, keys),
-            mask: self.mask(masks, [batch, queries, keys], single)?,
+            mask,
+            is_causal,
+            slopes: self
+                .options
+                .alibi
+                .then(|| alibi_slopes(self.num_heads, query_device)),
             head_size,
             queries,
             keys,
@@ -428,6 +499,9 @@ struct Heads {
     key: Tensor,
     value: Tensor,
     mask: Option<Mask>,
+    is_causal: bool,
+    /// How fast each head forgets, `[heads]`.
+    slopes: Option<Tensor>,
     head_size: usize,
     queries: usize,
     keys: usize,
@@ -456,6 +530,19 @@ impl Mask {
                 problem: format!("masks are of bools or floats, not {dtype}"),
                 place: Place::caller(),
             }),
+        }
+    }
+
+    /// The same with so many keys behind the others, to which all queries attend.
+    #[track_caller]
+    fn widened(self, keys: usize) -> Mask {
+        if keys == 0 {
+            return self;
+        }
+        let more = [0, keys as isize];
+        match self {
+            Mask::Out(out) => Mask::Out(out.pad(&more, PadMode::ZERO)),
+            Mask::Added(added) => Mask::Added(added.pad(&more, PadMode::ZERO)),
         }
     }
 

@@ -1,14 +1,16 @@
 //! Normalisation by statistics of a batch or of each instance.
 
+use std::cell::Cell;
 use std::fmt;
 
-use wgrad_core::{BatchNorm as Normed, DType, Error, Place, Result, Target, Tensor};
+use wgrad_core::{BatchNorm as Normed, DType, Error, Place, Result, Target, Tensor, no_grad};
 use wgrad_derive::Module;
 
 use crate::forward::Forward;
 use crate::hooks;
 use crate::init;
-use crate::part::Training;
+use crate::module::Module;
+use crate::part::{Leaf, Training, Visitor};
 
 /// Options of [`BatchNorm`]; the defaults are PyTorch's.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -66,90 +68,78 @@ impl Default for InstanceNormOptions {
     }
 }
 
-/// Each channel with mean 0 and variance 1, then scaled and shifted, as `torch.nn.BatchNorm1d` to
-/// `BatchNorm3d` ([Ioffe and Szegedy 2015](https://arxiv.org/abs/1502.03167)): of `[n, c, ..]`
-///
-/// ```text
-/// y = (x - mean) / sqrt(variance + eps) * weight + bias
-/// ```
-///
-/// In training mean and variance are those of the batch, and the running ones move towards them,
-/// on the device; in evaluation they are the running ones. Without momentum, running statistics
-/// are the means over all batches so far.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// # let dev = wgrad::cpu();
-/// let norm = nn::BatchNorm1d::new(2, &dev);
-/// let x = Tensor::new([[1.0, 10.0], [3.0, 20.0]], &dev);
-/// let y = norm.forward(&x)?.to_vec::<f32>()?;
-/// assert!((y[0] + 1.0).abs() < 1e-4 && (y[3] - 1.0).abs() < 1e-4);
-/// let names: Vec<String> = norm.named_buffers().into_iter().map(|(name, _)| name).collect();
-/// assert_eq!(names, ["running_mean", "running_var", "num_batches_tracked"]);
-/// assert_eq!(norm.running_mean.as_ref().unwrap().to_vec::<f32>()?, [0.2, 1.5]);
-///
-/// norm.eval(); // the running statistics normalise, and stay
-/// norm.forward(&x)?;
-/// assert_eq!(norm.num_batches_tracked.as_ref().unwrap().item::<i32>()?, 1);
-/// # Ok::<(), Error>(())
-/// ```
-#[derive(Module, Clone, Debug)]
-#[module(crate = crate, display)]
-pub struct BatchNorm<const D: usize> {
-    /// `[num_features]`, ones at first.
-    pub weight: Option<Tensor>,
-    /// `[num_features]`, zeros at first.
-    pub bias: Option<Tensor>,
-    /// `[num_features]`, zeros at first.
-    #[module(buffer)]
-    pub running_mean: Option<Tensor>,
-    /// `[num_features]`, ones at first.
-    #[module(buffer)]
-    pub running_var: Option<Tensor>,
-    /// How many batches the running statistics have seen (`i32`).
-    #[module(buffer)]
-    pub num_batches_tracked: Option<Tensor>,
-    training: Training,
-    #[module(skip)]
-    num_features: usize,
-    #[module(skip)]
-    options: BatchNormOptions,
+/// A layer of parameters and running statistics of each channel.
+macro_rules! norms {
+    ($($(#[$doc:meta])* $norm:ident $options:ident $count:literal;)*) => { $(
+        $(#[$doc])*
+        #[derive(Module, Clone, Debug)]
+        #[module(crate = crate, display)]
+        pub struct $norm<const D: usize> {
+            /// `[num_features]`, ones at first.
+            pub weight: Option<Tensor>,
+            /// `[num_features]`, zeros at first.
+            pub bias: Option<Tensor>,
+            /// `[num_features]`, zeros at first.
+            #[module(buffer)]
+            pub running_mean: Option<Tensor>,
+            /// `[num_features]`, ones at first.
+            #[module(buffer)]
+            pub running_var: Option<Tensor>,
+            #[doc = $count]
+            #[module(buffer)]
+            pub num_batches_tracked: Option<Tensor>,
+            training: Training,
+            #[module(skip)]
+            num_features: usize,
+            #[module(skip)]
+            options: $options,
+        }
+    )* };
 }
+norms! {
+    /// Each channel with mean 0 and variance 1, then scaled and shifted, as `torch.nn.BatchNorm1d` to
+    /// `BatchNorm3d` ([Ioffe and Szegedy 2015](https://arxiv.org/abs/1502.03167)): of `[n, c, ..]`
+    ///
+    /// ```text
+    /// y = (x - mean) / sqrt(variance + eps) * weight + bias
+    /// ```
+    ///
+    /// In training mean and variance are those of the batch, and the running ones move towards them,
+    /// on the device; in evaluation they are the running ones. Without momentum, running statistics
+    /// are the means over all batches so far.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let norm = nn::BatchNorm1d::new(2, &dev);
+    /// let x = Tensor::new([[1.0, 10.0], [3.0, 20.0]], &dev);
+    /// let y = norm.forward(&x)?.to_vec::<f32>()?;
+    /// assert!((y[0] + 1.0).abs() < 1e-4 && (y[3] - 1.0).abs() < 1e-4);
+    /// let names: Vec<String> = norm.named_buffers().into_iter().map(|(name, _)| name).collect();
+    /// assert_eq!(names, ["running_mean", "running_var", "num_batches_tracked"]);
+    /// assert_eq!(norm.running_mean.as_ref().unwrap().to_vec::<f32>()?, [0.2, 1.5]);
+    ///
+    /// norm.eval(); // the running statistics normalise, and stay
+    /// norm.forward(&x)?;
+    /// assert_eq!(norm.num_batches_tracked.as_ref().unwrap().item::<i32>()?, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    BatchNorm BatchNormOptions "How many batches the running statistics have seen (`i32`).";
 
-/// Each channel of each instance with mean 0 and variance 1, as `torch.nn.InstanceNorm1d` to
-/// `InstanceNorm3d` ([Ulyanov et al. 2016](https://arxiv.org/abs/1607.08022)): of `[n, c, ..]`, with
-/// or without `n`. Otherwise as [`BatchNorm`]; by default without weight, bias and running
-/// statistics.
-///
-/// ```
-/// # use wgrad::prelude::*;
-/// # let dev = wgrad::cpu();
-/// let norm = nn::InstanceNorm1d::new(2, &dev);
-/// let y = norm.forward(&Tensor::new([[[1.0, 3.0], [20.0, 10.0]]], &dev))?.to_vec::<f32>()?;
-/// assert!((y[0] + 1.0).abs() < 1e-4 && (y[2] - 1.0).abs() < 1e-4);
-/// # Ok::<(), Error>(())
-/// ```
-#[derive(Module, Clone, Debug)]
-#[module(crate = crate, display)]
-pub struct InstanceNorm<const D: usize> {
-    /// `[num_features]`, ones at first.
-    pub weight: Option<Tensor>,
-    /// `[num_features]`, zeros at first.
-    pub bias: Option<Tensor>,
-    /// `[num_features]`, zeros at first.
-    #[module(buffer)]
-    pub running_mean: Option<Tensor>,
-    /// `[num_features]`, ones at first.
-    #[module(buffer)]
-    pub running_var: Option<Tensor>,
-    /// PyTorch's, which stays 0 (`i32`).
-    #[module(buffer)]
-    pub num_batches_tracked: Option<Tensor>,
-    training: Training,
-    #[module(skip)]
-    num_features: usize,
-    #[module(skip)]
-    options: InstanceNormOptions,
+    /// Each channel of each instance with mean 0 and variance 1, as `torch.nn.InstanceNorm1d` to
+    /// `InstanceNorm3d` ([Ulyanov et al. 2016](https://arxiv.org/abs/1607.08022)): of `[n, c, ..]`, with
+    /// or without `n`. Otherwise as [`BatchNorm`]; by default without weight, bias and running
+    /// statistics.
+    ///
+    /// ```
+    /// # use wgrad::prelude::*;
+    /// # let dev = wgrad::cpu();
+    /// let norm = nn::InstanceNorm1d::new(2, &dev);
+    /// let y = norm.forward(&Tensor::new([[[1.0, 3.0], [20.0, 10.0]]], &dev))?.to_vec::<f32>()?;
+    /// assert!((y[0] + 1.0).abs() < 1e-4 && (y[2] - 1.0).abs() < 1e-4);
+    /// # Ok::<(), Error>(())
+    /// ```
+    InstanceNorm InstanceNormOptions "PyTorch's, which stays 0 (`i32`).";
 }
 
 /// A [batch norm](BatchNorm) of `[n, c]` or `[n, c, s]`.
@@ -234,7 +224,7 @@ impl<const D: usize> Forward for BatchNorm<D> {
                     place,
                 ));
             }
-            let momentum = momentum("batch_norm", self.options.momentum.unwrap_or(1.0), place)?;
+            let momentum = momentum("batch_norm", self.momentum().unwrap_or(1.0), place)?;
             let normed = x.batch_norm(self.operation(momentum));
             let y = normed.output.clone().checked()?;
             if self.training.get() {
@@ -245,7 +235,87 @@ impl<const D: usize> Forward for BatchNorm<D> {
     }
 }
 
+thread_local! {
+    /// Whether running statistics are the means of all batches, whatever the layers' momenta.
+    static CUMULATIVE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Computes the running statistics of a model's batch norms anew, as `torch.optim.swa_utils.update_bn`: for averaged
+/// weights ([`AveragedModel`](crate::optim::AveragedModel)) those of the training do not fit. `forward` is the model's,
+/// of everything that it is to be trained on; it runs in training, where the statistics begin at 0 and 1 and become
+/// the means over the batches. Whether the model's parts were in training stays.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let norm = nn::BatchNorm1d::new(1, &dev);
+/// norm.eval();
+/// let batches = [[[1.0], [3.0]], [[4.0], [8.0]]].map(|x| Tensor::new(x, &dev));
+/// nn::update_bn(&norm, || {
+///     batches.iter().try_for_each(|x| norm.forward(x).map(drop))
+/// })?;
+/// assert_eq!(norm.running_mean.as_ref().unwrap().to_vec::<f32>()?, [4.0]); // of 2 and 6
+/// assert_eq!(norm.running_var.as_ref().unwrap().to_vec::<f32>()?, [5.0]); // of 2 and 8
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Errors
+/// Those of `forward`; then the statistics are those of the batches so far.
+pub fn update_bn<M: Module + ?Sized>(
+    model: &M,
+    forward: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    struct Cumulative(bool);
+    impl Drop for Cumulative {
+        fn drop(&mut self) {
+            CUMULATIVE.set(self.0);
+        }
+    }
+    model.apply(&mut |layer| {
+        if layer.kind().starts_with("BatchNorm") {
+            for (name, buffer) in layer.buffers() {
+                buffer.assign(&match name.as_str() {
+                    "running_var" => buffer.ones_like(),
+                    _ => buffer.zeros_like(),
+                })?;
+            }
+        }
+        Ok(())
+    })?;
+    let before = training(model);
+    model.train();
+    let done = {
+        let _cumulative = Cumulative(CUMULATIVE.replace(true));
+        no_grad(forward)
+    };
+    let mut before = before.into_iter();
+    let mut each = |_: &str, leaf: Leaf<'_>| {
+        if let Leaf::Training(flag) = leaf {
+            flag.set(before.next().unwrap_or(true));
+        }
+    };
+    model.visit(&mut Visitor::new(&mut each));
+    done
+}
+
+/// Which parts of a model are in training, in the order of a walk.
+fn training<M: Module + ?Sized>(model: &M) -> Vec<bool> {
+    let mut flags = Vec::new();
+    let mut each = |_: &str, leaf: Leaf<'_>| {
+        if let Leaf::Training(flag) = leaf {
+            flags.push(flag.get());
+        }
+    };
+    model.visit(&mut Visitor::new(&mut each));
+    flags
+}
+
 impl<const D: usize> BatchNorm<D> {
+    /// The momentum; none where running statistics are means.
+    fn momentum(&self) -> Option<f64> {
+        self.options.momentum.filter(|_| !CUMULATIVE.get())
+    }
+
     /// Takes a batch into the running statistics.
     #[track_caller]
     fn track(&self, normed: Normed) -> Result<()> {
@@ -260,7 +330,7 @@ impl<const D: usize> BatchNorm<D> {
         count.assign(&(count.detach() + 1))?;
         // Without momentum, new ones come with a momentum of 1: they are the batch's alone.
         let moved = |old: &Tensor, new: Tensor| -> Result<Tensor> {
-            if self.options.momentum.is_some() {
+            if self.momentum().is_some() {
                 return Ok(new);
             }
             let part = count.detach().to_dtype(old.dtype()?).recip();

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use wgrad_core::{
-    ConvPadding, ConvTransposeOptions as Transposition, PadMode, Result, Shape, Target, Tensor,
+    ConvPadding, ConvTransposeOptions as Transposition, Error, PadMode, Place, Result, Shape,
+    Target, Tensor,
 };
 use wgrad_derive::Module;
 
@@ -173,49 +174,63 @@ impl<const D: usize> Channels<D> {
     }
 }
 
-impl<const D: usize> Conv<D> {
-    /// A convolution with [`ConvOptions::default`]: stride 1, no padding, with a bias. Parameters
-    /// are drawn as PyTorch does, from `U(-b, b)` with `b = 1 / sqrt(in kernel)`.
-    #[track_caller]
-    pub fn new(
-        in_channels: usize,
-        out_channels: usize,
-        kernel_size: impl Into<Extent<D>>,
-        target: impl Target,
-    ) -> Conv<D> {
-        let options = ConvOptions::default();
-        Conv::with(in_channels, out_channels, kernel_size, options, target)
-    }
+macro_rules! constructors {
+    ($layer:ident $options:ident $what:literal $fan_in:literal |$shape:ident, $groups:ident| $weight:expr) => {
+        impl<const D: usize> $layer<D> {
+            #[doc = concat!("A ", $what, " with [`", stringify!($options), "::default`]: stride 1, no padding, with a bias. ",
+                "Parameters are drawn as PyTorch does, from `U(-b, b)` with `b = 1 / sqrt(", $fan_in, ")`.")]
+            #[track_caller]
+            pub fn new(
+                in_channels: usize,
+                out_channels: usize,
+                kernel_size: impl Into<Extent<D>>,
+                target: impl Target,
+            ) -> $layer<D> {
+                let options = $options::default();
+                $layer::with(in_channels, out_channels, kernel_size, options, target)
+            }
 
-    /// A convolution with options. Those that do not fit are errors of `forward`.
-    #[track_caller]
-    pub fn with(
-        in_channels: usize,
-        out_channels: usize,
-        kernel_size: impl Into<Extent<D>>,
-        options: ConvOptions<D>,
-        target: impl Target,
-    ) -> Conv<D> {
-        let shape = Channels {
-            input: in_channels,
-            output: out_channels,
-            kernel: kernel_size.into().0,
-        };
-        let seen = in_channels.checked_div(options.groups).unwrap_or(0);
-        let (weight, bias) = shape.parameters(out_channels, seen, options.bias, target);
-        Conv {
-            weight,
-            bias,
-            shape,
-            options,
+            #[doc = concat!("A ", $what, " with options. Those that do not fit are errors of `forward`.")]
+            #[track_caller]
+            pub fn with(
+                in_channels: usize,
+                out_channels: usize,
+                kernel_size: impl Into<Extent<D>>,
+                options: $options<D>,
+                target: impl Target,
+            ) -> $layer<D> {
+                let $shape = Channels {
+                    input: in_channels,
+                    output: out_channels,
+                    kernel: kernel_size.into().0,
+                };
+                let $groups = options.groups;
+                let [first, second] = $weight;
+                let (weight, bias) = $shape.parameters(first, second, options.bias, target);
+                $layer {
+                    weight,
+                    bias,
+                    shape: $shape,
+                    options,
+                }
+            }
+
+            /// The options.
+            pub fn options(&self) -> &$options<D> {
+                &self.options
+            }
         }
-    }
+    };
+}
+// The weight's first two dimensions: of the channels on one side those of a group.
+constructors!(Conv ConvOptions "convolution" "in kernel" |shape, groups| {
+    [shape.output, shape.input.checked_div(groups).unwrap_or(0)]
+});
+constructors!(ConvTranspose ConvTransposeOptions "transposed convolution" "out kernel" |shape, groups| {
+    [shape.input, shape.output.checked_div(groups).unwrap_or(0)]
+});
 
-    /// The options.
-    pub fn options(&self) -> &ConvOptions<D> {
-        &self.options
-    }
-
+impl<const D: usize> Conv<D> {
     /// The input with what stands around it, and the options that are left.
     #[track_caller]
     fn padded(&self, x: &Tensor) -> (Tensor, wgrad_core::ConvOptions<D>) {
@@ -266,48 +281,6 @@ impl<const D: usize> Conv<D> {
 }
 
 impl<const D: usize> ConvTranspose<D> {
-    /// A transposed convolution with [`ConvTransposeOptions::default`]. Parameters are drawn as
-    /// PyTorch does, from `U(-b, b)` with `b = 1 / sqrt(out kernel)`.
-    #[track_caller]
-    pub fn new(
-        in_channels: usize,
-        out_channels: usize,
-        kernel_size: impl Into<Extent<D>>,
-        target: impl Target,
-    ) -> ConvTranspose<D> {
-        let options = ConvTransposeOptions::default();
-        ConvTranspose::with(in_channels, out_channels, kernel_size, options, target)
-    }
-
-    /// A transposed convolution with options. Those that do not fit are errors of `forward`.
-    #[track_caller]
-    pub fn with(
-        in_channels: usize,
-        out_channels: usize,
-        kernel_size: impl Into<Extent<D>>,
-        options: ConvTransposeOptions<D>,
-        target: impl Target,
-    ) -> ConvTranspose<D> {
-        let shape = Channels {
-            input: in_channels,
-            output: out_channels,
-            kernel: kernel_size.into().0,
-        };
-        let made = out_channels.checked_div(options.groups).unwrap_or(0);
-        let (weight, bias) = shape.parameters(in_channels, made, options.bias, target);
-        ConvTranspose {
-            weight,
-            bias,
-            shape,
-            options,
-        }
-    }
-
-    /// The options.
-    pub fn options(&self) -> &ConvTransposeOptions<D> {
-        &self.options
-    }
-
     fn operation(&self) -> Transposition<D> {
         let ConvTransposeOptions {
             stride,
@@ -324,6 +297,40 @@ impl<const D: usize> ConvTranspose<D> {
             dilation,
             groups,
         }
+    }
+
+    /// The output padding with which the result has this size.
+    #[track_caller]
+    fn padding_to(&self, x: &Tensor, size: [usize; D]) -> Result<[usize; D]> {
+        let place = Place::caller();
+        let shape = x.shape()?;
+        let first = shape.rank().saturating_sub(D);
+        let mut more = [0; D];
+        for d in 0..D {
+            let elements = shape.get(first + d).copied().unwrap_or(0);
+            let stride = self.options.stride[d];
+            let reach = elements.saturating_sub(1).saturating_mul(stride);
+            let window = self.shape.kernel[d]
+                .saturating_sub(1)
+                .saturating_mul(self.options.dilation[d]);
+            let least = reach.saturating_add(window).saturating_add(1);
+            let least = least.saturating_sub(self.options.padding[d].saturating_mul(2));
+            match size[d]
+                .checked_sub(least)
+                .filter(|&more| more < stride.max(1))
+            {
+                Some(rest) => more[d] = rest,
+                None => {
+                    let most = least.saturating_add(stride.max(1) - 1);
+                    let problem = format!(
+                        "an output of {size:?} for shape {shape}: along dimension {d} it has {least} to {most}"
+                    );
+                    let op = "conv_transpose";
+                    return Err(Error::Shape { op, problem, place });
+                }
+            }
+        }
+        Ok(more)
     }
 
     fn multiply_adds(&self, x: &Shape) -> usize {
@@ -432,6 +439,23 @@ macro_rules! ranks {
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
                 hooks::counted(self, x, |x, _| self.multiply_adds(x), |x| {
                     x.$transposed(&self.weight, self.bias.as_ref(), self.operation()).checked()
+                })
+            }
+        }
+
+        impl ConvTranspose<$rank> {
+            /// [`forward`](Forward::forward) to a size, as `output_size` of PyTorch: of the sizes whose convolution
+            /// would have the input's, `(s - 1) stride - 2 padding + dilation (k - 1) + 1` and `stride - 1` more,
+            /// one is chosen, in place of the option `output_padding`.
+            ///
+            /// # Errors
+            /// What does not fit.
+            #[track_caller]
+            pub fn forward_to(&self, x: &Tensor, output_size: [usize; $rank]) -> Result<Tensor> {
+                hooks::counted(self, x, |x, _| self.multiply_adds(x), |x| {
+                    let output_padding = self.padding_to(x, output_size)?;
+                    let options = Transposition { output_padding, ..self.operation() };
+                    x.$transposed(&self.weight, self.bias.as_ref(), options).checked()
                 })
             }
         }

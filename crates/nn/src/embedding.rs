@@ -21,6 +21,8 @@ pub struct EmbeddingOptions {
     pub max_norm: Option<f64>,
     /// Which norm that is, 2 by default.
     pub norm_type: f64,
+    /// Whether a row's gradient is divided by how often it was looked up.
+    pub scale_grad_by_freq: bool,
 }
 
 impl Default for EmbeddingOptions {
@@ -29,6 +31,7 @@ impl Default for EmbeddingOptions {
             padding_idx: None,
             max_norm: None,
             norm_type: 2.0,
+            scale_grad_by_freq: false,
         }
     }
 }
@@ -101,6 +104,17 @@ fn limit(weight: &Tensor, at: &Tensor, max_norm: f64, norm_type: f64) -> Result<
     })
 }
 
+/// For each position `1 / n`, where `n` is how often it occurs: `[.., 1]`.
+fn shares(at: &Tensor, rows: usize, dtype: DType) -> Result<Tensor> {
+    no_grad(|| {
+        let flat = at.flatten(0, -1);
+        let ones = Tensor::ones([flat.numel()?], (DType::F32, at.device()));
+        let counts = Tensor::zeros([rows], (DType::F32, at.device())).index_add(0, &flat, &ones, 1);
+        let share = counts.gather(0, &flat).recip().to_dtype(dtype);
+        share.reshape(at.shape()?).unsqueeze(-1).checked()
+    })
+}
+
 impl Embedding {
     /// A table of normally distributed numbers.
     #[track_caller]
@@ -158,6 +172,9 @@ impl fmt::Display for Embedding {
         if options.norm_type != 2.0 {
             write!(f, ", norm_type={:?}", options.norm_type)?;
         }
+        if options.scale_grad_by_freq {
+            f.write_str(", scale_grad_by_freq=true")?;
+        }
         f.write_str(")")
     }
 }
@@ -181,6 +198,11 @@ impl Forward for Embedding {
                 limit(&self.weight, x, max_norm, self.options.norm_type)?;
             }
             let y = self.weight.embedding(x);
+            if self.options.scale_grad_by_freq && y.needs_grad() {
+                let share = shares(x, rows, y.dtype()?)?;
+                // It stays as long as the graph.
+                let _ = y.register_hook(move |grad| Some(grad * &share))?;
+            }
             let Some(padding) = padding.filter(|_| self.weight.needs_grad()) else {
                 return y.checked();
             };

@@ -32,6 +32,7 @@
 
 mod activation;
 pub mod amp;
+mod apply;
 mod attention;
 mod batch_norm;
 mod bilinear;
@@ -67,6 +68,7 @@ pub use activation::{
     LogSigmoid, LogSoftmax, Mish, Prelu, Relu, Relu6, Rrelu, Selu, Sigmoid, Silu, Softmax, Softmin,
     Softplus, Softshrink, Softsign, Tanh, Tanhshrink, Threshold,
 };
+pub use apply::Visited;
 pub use attention::{Masks, MultiheadAttention, MultiheadAttentionOptions};
 pub use batch_norm::*;
 pub use bilinear::Bilinear;
@@ -74,7 +76,7 @@ pub use conv::*;
 pub use distance::{CosineSimilarity, PairwiseDistance};
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
 pub use embedding::{Embedding, EmbeddingBag, EmbeddingBagOptions, EmbeddingOptions};
-pub use extent::Extent;
+pub use extent::{Extent, OutputSize};
 pub use forward::{Forward, InModule};
 pub use linear::Linear;
 pub use module::Module;
@@ -87,7 +89,8 @@ pub use part::{
 pub use pooling::*;
 pub use position::{RotaryEmbedding, SinusoidalEncoding, alibi_slopes};
 pub use rearrange::{
-    ChannelShuffle, Flatten, Func, Identity, PixelShuffle, PixelUnshuffle, Unflatten, Upsample,
+    ChannelShuffle, Flatten, Fold, Func, Identity, PixelShuffle, PixelUnshuffle, Unflatten, Unfold,
+    Upsample,
 };
 pub use recurrent::*;
 pub use sequential::{Layer, Sequential};

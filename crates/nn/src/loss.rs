@@ -25,7 +25,7 @@ mod regression;
 
 use wgrad_core::{
     CrossEntropyOptions, DType, Device, Error, Place, Reduction, Result, Shape, Tensor,
-    autocast_disabled,
+    autocast_disabled, autocast_wide,
 };
 
 pub use binary::{
@@ -150,7 +150,7 @@ fn computed(
     loss: impl FnOnce(&[Tensor]) -> Result<Vec<Tensor>>,
 ) -> Tensor {
     // Inside of autocast a loss is of f32, and what it is put together from takes its operands as they are.
-    let operands: Vec<Tensor> = operands.iter().map(|x| x.widened()).collect();
+    let operands: Vec<Tensor> = operands.iter().map(|x| autocast_wide(x)).collect();
     let result = place.hold(|| autocast_disabled(|| in_compute_type(op, place, &operands, loss)));
     result.unwrap_or_else(failed)
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use wgrad_core::Device;
 use wgrad_core::{DType, Error, Place, Result, Tensor};
 
+use crate::apply::{self, Visited};
 use crate::part::{Leaf, LeafMut, Visitor, VisitorMut};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::safetensors;
@@ -93,6 +94,37 @@ pub trait Module {
             found.push((name.to_string(), begun.description()));
         }));
         found
+    }
+
+    /// Calls `f` with every module in this one and with itself at last, as `torch.nn.Module.apply`: to initialise by
+    /// kind of layer, for instance.
+    ///
+    /// ```
+    /// # let dev = wgrad_core::Device::new(
+    /// #     wgrad_cpu_backend::CpuBackend::new(wgrad_cpu_backend::CpuOptions::default()), true);
+    /// use wgrad_nn::init::{self, Gain};
+    /// use wgrad_nn::{Linear, Module, Relu, Sequential};
+    ///
+    /// let model = Sequential::from((Linear::new(3, 4, &dev), Relu, Linear::new(4, 2, &dev)));
+    /// model.apply(&mut |layer| {
+    ///     if layer.kind() == "Linear" {
+    ///         for (name, parameter) in layer.parameters() {
+    ///             parameter.assign(&match name.as_str() {
+    ///                 "weight" => init::xavier_uniform(parameter.shape()?, Gain::Relu, &dev),
+    ///                 _ => parameter.zeros_like(),
+    ///             })?;
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(model.state_dict()["2.bias"].to_vec::<f32>()?, [0.0, 0.0]);
+    /// # Ok::<(), wgrad_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The first of `f`, after which no other module is visited.
+    fn apply(&self, f: &mut dyn FnMut(&Visited) -> Result<()>) -> Result<()> {
+        apply::apply(self, f)
     }
 
     /// The parameters, each once even where modules share it.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wgrad_core::{Result, Shape, Target, Tensor};
+use wgrad_core::{Error, PadMode, Place, Result, Shape, Target, Tensor, autocast_wide};
 use wgrad_derive::Module;
 
 use crate::extent::tuple;
@@ -360,6 +360,95 @@ impl Forward for LocalResponseNorm {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         hooks::layer(self, x, |x| {
             x.local_response_norm(self.size, self.alpha, self.beta, self.k)
+                .checked()
+        })
+    }
+}
+
+/// Each element divided by a power of the squares of its neighbours in channels around it, of images `[n, c, h, w]`, as old
+/// models have it and `torch.nn.CrossMapLRN2d`: `y = x / (k + alpha / size sum(x^2))^beta`, where the sum is over
+/// `r = (size - 1) / 2` channels to both sides. As in torch it keeps the first channel from channel `r + 1` on, which
+/// [`LocalResponseNorm`] does not.
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let norm = nn::CrossMapLrn2d { alpha: 1.0, beta: 1.0, ..nn::CrossMapLrn2d::new(1) };
+/// let y = norm.forward(&Tensor::new([[[[1.0]], [[3.0]]]], &dev))?.to_vec::<f32>()?;
+/// assert!((y[0] - 0.5).abs() < 1e-6 && (y[1] - 3.0 / 11.0).abs() < 1e-6);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Module, Clone, Copy, PartialEq, Debug)]
+#[module(crate = crate, display)]
+pub struct CrossMapLrn2d {
+    /// How many channels are looked at.
+    #[module(skip)]
+    pub size: usize,
+    /// 1e-4 by default.
+    #[module(skip)]
+    pub alpha: f64,
+    /// 0.75 by default.
+    #[module(skip)]
+    pub beta: f64,
+    /// 1 by default.
+    #[module(skip)]
+    pub k: f64,
+}
+
+impl CrossMapLrn2d {
+    /// A layer with PyTorch's numbers.
+    pub fn new(size: usize) -> CrossMapLrn2d {
+        let LocalResponseNorm {
+            size,
+            alpha,
+            beta,
+            k,
+        } = LocalResponseNorm::new(size);
+        CrossMapLrn2d {
+            size,
+            alpha,
+            beta,
+            k,
+        }
+    }
+}
+
+impl fmt::Display for CrossMapLrn2d {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (size, alpha, beta, k) = (self.size, self.alpha, self.beta, self.k);
+        write!(
+            f,
+            "CrossMapLrn2d({size}, alpha={alpha:?}, beta={beta:?}, k={k:?})"
+        )
+    }
+}
+
+impl Forward for CrossMapLrn2d {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        hooks::layer(self, x, |x| {
+            let place = Place::caller();
+            let shape = x.shape()?;
+            if shape.rank() != 4 || self.size == 0 {
+                let problem = format!(
+                    "a window of {} channels for images of shape {shape}",
+                    self.size
+                );
+                let op = "cross_map_lrn2d";
+                return Err(Error::Shape { op, problem, place });
+            }
+            let x = &autocast_wide(x);
+            let (dtype, r) = (x.dtype()?, (self.size - 1) / 2);
+            let sides = [0, 0, 0, 0, r as isize, r as isize];
+            let squares = x.to_dtype(dtype.compute()).sqr();
+            let around = squares.pad(&sides, PadMode::ZERO).unfold(1, 2 * r + 1, 1);
+            let far = Tensor::arange(0..shape[1] as i32, x.device()).gt(r as i32);
+            let first = squares.narrow(1, 0, shape[1].min(1));
+            let kept = far.reshape([shape[1], 1, 1]).where_cond(first, 0.0);
+            let sum = around.sum_dims([-1], false) + kept;
+            let scale = (sum * (self.alpha / self.size as f64) + self.k).pow(-self.beta);
+            (x.to_dtype(dtype.compute()) * scale)
+                .to_dtype(dtype)
                 .checked()
         })
     }

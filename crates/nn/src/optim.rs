@@ -40,6 +40,7 @@ mod layerwise;
 #[cfg(not(target_arch = "wasm32"))]
 mod lbfgs;
 mod lion;
+mod moments;
 mod muon;
 mod nadam;
 mod options;

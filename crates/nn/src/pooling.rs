@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use wgrad_core::{AvgPoolOptions, LpPoolOptions, MaxPoolOptions, Result, Tensor, UnpoolOptions};
+use wgrad_core::{
+    AvgPoolOptions, Error, LpPoolOptions, MaxPoolOptions, Place, Result, Tensor, UnpoolOptions,
+};
 use wgrad_derive::Module;
 
-use crate::extent::Extent;
+use crate::extent::{Extent, OutputSize, tuple};
 use crate::forward::Forward;
 use crate::hooks;
 
@@ -111,14 +113,16 @@ pub struct LpPool<const D: usize> {
 /// # let dev = wgrad::cpu();
 /// let pool = nn::AdaptiveAvgPool2d::new(1); // the mean of each channel
 /// assert_eq!(pool.forward(&Tensor::randn([2, 8, 5, 7], &dev))?.shape()?, [2, 8, 1, 1]);
+/// let rows = nn::AdaptiveAvgPool2d::new([None, Some(1)]); // the mean of each row
+/// assert_eq!(rows.forward(&Tensor::randn([2, 8, 5, 7], &dev))?.shape()?, [2, 8, 5, 1]);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Module, Clone, Copy, PartialEq, Eq, Debug)]
 #[module(crate = crate, display)]
 pub struct AdaptiveAvgPool<const D: usize> {
-    /// The size of the result.
+    /// The size of the result; the input's where there is none.
     #[module(skip)]
-    pub output_size: [usize; D],
+    pub output_size: [Option<usize>; D],
 }
 
 /// The largest elements of the windows of [`AdaptiveAvgPool`], as `torch.nn.AdaptiveMaxPool1d` to
@@ -134,9 +138,9 @@ pub struct AdaptiveAvgPool<const D: usize> {
 #[derive(Module, Clone, Copy, PartialEq, Eq, Debug)]
 #[module(crate = crate, display)]
 pub struct AdaptiveMaxPool<const D: usize> {
-    /// The size of the result.
+    /// The size of the result; the input's where there is none.
     #[module(skip)]
-    pub output_size: [usize; D],
+    pub output_size: [Option<usize>; D],
 }
 
 macro_rules! constructors {
@@ -184,8 +188,8 @@ impl<const D: usize> LpPool<D> {
 macro_rules! adaptive {
     ($($pool:ident)*) => { $(
         impl<const D: usize> $pool<D> {
-            /// A pool to this size.
-            pub fn new(output_size: impl Into<Extent<D>>) -> $pool<D> {
+            /// A pool to this size: one number, one for each dimension, or `None` for those that keep theirs.
+            pub fn new(output_size: impl Into<OutputSize<D>>) -> $pool<D> {
                 let output_size = output_size.into().0;
                 $pool { output_size }
             }
@@ -193,7 +197,7 @@ macro_rules! adaptive {
 
         impl<const D: usize> fmt::Display for $pool<D> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}{D}d(output_size={})", stringify!($pool), Extent(self.output_size))
+                write!(f, "{}{D}d(output_size={})", stringify!($pool), OutputSize(self.output_size))
             }
         }
     )* };
@@ -322,14 +326,14 @@ macro_rules! ranks {
         impl Forward for AdaptiveAvgPool<$rank> {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::layer(self, x, |x| x.$adaptive_avg_call(self.output_size).checked())
+                hooks::layer(self, x, |x| x.$adaptive_avg_call(OutputSize(self.output_size).of(x)?).checked())
             }
         }
 
         impl Forward for AdaptiveMaxPool<$rank> {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Result<Tensor> {
-                hooks::layer(self, x, |x| x.$adaptive_max_call(self.output_size).checked())
+                hooks::layer(self, x, |x| x.$adaptive_max_call(OutputSize(self.output_size).of(x)?).checked())
             }
         }
 
@@ -341,7 +345,7 @@ macro_rules! ranks {
             #[track_caller]
             pub fn forward_with_indices(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
                 hooks::layer(self, x, |x| {
-                    let (y, places) = x.$adaptive_max_indices(self.output_size);
+                    let (y, places) = x.$adaptive_max_indices(OutputSize(self.output_size).of(x)?);
                     Ok((y.checked()?, places.checked()?))
                 })
             }
@@ -361,4 +365,139 @@ ranks! {
         MaxUnpool3d max_unpool3d_with AvgPool3d avg_pool3d_with LpPool3d lp_pool3d_with
         AdaptiveAvgPool3d adaptive_avg_pool3d
         AdaptiveMaxPool3d adaptive_max_pool3d adaptive_max_pool3d_with_indices;
+}
+
+/// The largest elements of windows that begin at random places, drawn for every call, as
+/// `torch.nn.FractionalMaxPool2d` and `FractionalMaxPool3d` ([Graham 2014](https://arxiv.org/abs/1412.6071)).
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let pool = nn::FractionalMaxPool2d::new(2, 5);
+/// assert_eq!(pool.forward(&Tensor::randn([1, 3, 8, 8], &dev))?.shape()?, [1, 3, 5, 5]);
+/// let pool = nn::FractionalMaxPool2d::with_ratio(2, [0.5, 0.75]);
+/// assert_eq!(pool.forward(&Tensor::randn([1, 3, 8, 8], &dev))?.shape()?, [1, 3, 4, 6]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Module, Clone, Copy, PartialEq, Debug)]
+#[module(crate = crate, display)]
+pub struct FractionalMaxPool<const D: usize> {
+    /// The size of a window.
+    #[module(skip)]
+    pub kernel_size: [usize; D],
+    /// The size of the result.
+    #[module(skip)]
+    pub output: FractionalSize<D>,
+}
+
+/// The size of a [`FractionalMaxPool`]'s result.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum FractionalSize<const D: usize> {
+    /// So many elements.
+    Size([usize; D]),
+    /// A part of the input's, in (0, 1), rounded down.
+    Ratio([f64; D]),
+}
+
+impl<const D: usize> FractionalMaxPool<D> {
+    /// Windows of a size, to a size.
+    pub fn new(
+        kernel_size: impl Into<Extent<D>>,
+        output_size: impl Into<Extent<D>>,
+    ) -> FractionalMaxPool<D> {
+        FractionalMaxPool {
+            kernel_size: kernel_size.into().0,
+            output: FractionalSize::Size(output_size.into().0),
+        }
+    }
+
+    /// Windows of a size, to a part of the input's size.
+    pub fn with_ratio(
+        kernel_size: impl Into<Extent<D>>,
+        output_ratio: [f64; D],
+    ) -> FractionalMaxPool<D> {
+        FractionalMaxPool {
+            kernel_size: kernel_size.into().0,
+            output: FractionalSize::Ratio(output_ratio),
+        }
+    }
+
+    /// The size of the result for `x`, and samples for its planes.
+    #[track_caller]
+    fn drawn(&self, x: &Tensor) -> Result<([usize; D], Tensor)> {
+        let shape = x.shape()?;
+        let size = match self.output {
+            FractionalSize::Size(size) => size,
+            FractionalSize::Ratio(ratio) => {
+                let place = Place::caller();
+                if ratio.iter().any(|&part| !(part > 0.0 && part < 1.0)) {
+                    let problem = format!("output_ratio must be within (0, 1), not {ratio:?}");
+                    let op = "fractional_max_pool";
+                    return Err(Error::Value { op, problem, place });
+                }
+                let first = shape.rank().saturating_sub(D);
+                std::array::from_fn(|d| {
+                    let elements = shape.get(first + d).copied().unwrap_or(0);
+                    (elements as f64 * ratio[d]) as usize
+                })
+            }
+        };
+        let lead = match shape[..shape.rank().saturating_sub(D)] {
+            [c] => [1, c, D],
+            [n, c] => [n, c, D],
+            _ => [0, 0, D],
+        };
+        Ok((size, Tensor::rand(lead, x.device())))
+    }
+}
+
+impl<const D: usize> fmt::Display for FractionalMaxPool<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kernel = Extent(self.kernel_size);
+        write!(f, "FractionalMaxPool{D}d(kernel_size={kernel}, ")?;
+        match self.output {
+            FractionalSize::Size(size) => write!(f, "output_size={})", Extent(size)),
+            FractionalSize::Ratio(ratio) => {
+                f.write_str("output_ratio=")?;
+                tuple(f, &ratio)?;
+                f.write_str(")")
+            }
+        }
+    }
+}
+
+macro_rules! fractional {
+    ($($rank:literal $shape:literal $pool:ident $call:ident $call_indices:ident;)*) => { $(
+        #[doc = concat!("The [largest elements](FractionalMaxPool) of random windows of `", $shape, "`.")]
+        pub type $pool = FractionalMaxPool<$rank>;
+
+        impl Forward for FractionalMaxPool<$rank> {
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Result<Tensor> {
+                hooks::layer(self, x, |x| {
+                    let (size, samples) = self.drawn(x)?;
+                    x.$call(self.kernel_size, size, &samples).checked()
+                })
+            }
+        }
+
+        impl FractionalMaxPool<$rank> {
+            /// The largest elements, and where in the plane of a channel they stand (`i32`).
+            ///
+            /// # Errors
+            /// What does not fit.
+            #[track_caller]
+            pub fn forward_with_indices(&self, x: &Tensor) -> Result<(Tensor, Tensor)> {
+                hooks::layer(self, x, |x| {
+                    let (size, samples) = self.drawn(x)?;
+                    let (y, places) = x.$call_indices(self.kernel_size, size, &samples);
+                    Ok((y.checked()?, places.checked()?))
+                })
+            }
+        }
+    )* };
+}
+fractional! {
+    2 "[n, c, h, w]" FractionalMaxPool2d fractional_max_pool2d fractional_max_pool2d_with_indices;
+    3 "[n, c, d, h, w]" FractionalMaxPool3d fractional_max_pool3d fractional_max_pool3d_with_indices;
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use wgrad_core::{InterpolateOptions, Resampling, Result, Tensor};
+use wgrad_core::{ColumnOptions, InterpolateOptions, Resampling, Result, Tensor};
 use wgrad_derive::Module;
 
-use crate::extent::tuple;
+use crate::extent::{Extent, tuple};
 use crate::forward::Forward;
 use crate::hooks;
 
@@ -305,5 +305,130 @@ impl Forward for Func {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         hooks::call(self, x, |x| (self.function)(x).checked())
+    }
+}
+
+/// The windows of images as columns, as `torch.nn.Unfold`: see [`Tensor::im2col`].
+///
+/// ```
+/// # use wgrad::{ColumnOptions, prelude::*};
+/// # let dev = wgrad::cpu();
+/// let options = ColumnOptions { stride: [4, 4], ..Default::default() };
+/// let patches = nn::Unfold::with(4, options); // of a vision transformer
+/// assert_eq!(patches.forward(&Tensor::randn([2, 3, 8, 8], &dev))?.shape()?, [2, 48, 4]);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Module, Clone, Copy, PartialEq, Eq, Debug)]
+#[module(crate = crate, display)]
+pub struct Unfold {
+    /// The size of a window.
+    #[module(skip)]
+    pub kernel_size: [usize; 2],
+    /// Dilation, padding, stride.
+    #[module(skip)]
+    pub options: ColumnOptions,
+}
+
+/// Columns added up to images, as `torch.nn.Fold`: see [`Tensor::col2im`].
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let x = Tensor::randn([2, 3, 4, 5], &dev);
+/// let columns = nn::Unfold::new(2).forward(&x)?;
+/// let y = nn::Fold::new([4, 5], 2).forward(&columns)?;
+/// assert_eq!(y.shape()?, [2, 3, 4, 5]); // each element as often as windows cover it
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Module, Clone, Copy, PartialEq, Eq, Debug)]
+#[module(crate = crate, display)]
+pub struct Fold {
+    /// The size of the images.
+    #[module(skip)]
+    pub output_size: [usize; 2],
+    /// The size of a window.
+    #[module(skip)]
+    pub kernel_size: [usize; 2],
+    /// Dilation, padding, stride.
+    #[module(skip)]
+    pub options: ColumnOptions,
+}
+
+impl Unfold {
+    /// Windows of this size, with the usual options.
+    pub fn new(kernel_size: impl Into<Extent<2>>) -> Unfold {
+        Unfold::with(kernel_size, ColumnOptions::default())
+    }
+
+    /// Windows of this size, with options. Those that do not fit are errors of `forward`.
+    pub fn with(kernel_size: impl Into<Extent<2>>, options: ColumnOptions) -> Unfold {
+        let kernel_size = kernel_size.into().0;
+        Unfold {
+            kernel_size,
+            options,
+        }
+    }
+}
+
+impl Fold {
+    /// Windows of a size over images of a size, with the usual options.
+    pub fn new(output_size: impl Into<Extent<2>>, kernel_size: impl Into<Extent<2>>) -> Fold {
+        Fold::with(output_size, kernel_size, ColumnOptions::default())
+    }
+
+    /// The same with options. Those that do not fit are errors of `forward`.
+    pub fn with(
+        output_size: impl Into<Extent<2>>,
+        kernel_size: impl Into<Extent<2>>,
+        options: ColumnOptions,
+    ) -> Fold {
+        Fold {
+            output_size: output_size.into().0,
+            kernel_size: kernel_size.into().0,
+            options,
+        }
+    }
+}
+
+fn windows(f: &mut fmt::Formatter<'_>, kernel: [usize; 2], options: &ColumnOptions) -> fmt::Result {
+    let [dilation, padding, stride] =
+        [options.dilation, options.padding, options.stride].map(Extent);
+    let kernel = Extent(kernel);
+    write!(
+        f,
+        "kernel_size={kernel}, dilation={dilation}, padding={padding}, stride={stride})"
+    )
+}
+
+impl fmt::Display for Unfold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unfold(")?;
+        windows(f, self.kernel_size, &self.options)
+    }
+}
+
+impl fmt::Display for Fold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fold(output_size={}, ", Extent(self.output_size))?;
+        windows(f, self.kernel_size, &self.options)
+    }
+}
+
+impl Forward for Unfold {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        hooks::layer(self, x, |x| {
+            x.im2col(self.kernel_size, self.options).checked()
+        })
+    }
+}
+
+impl Forward for Fold {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        hooks::layer(self, x, |x| {
+            x.col2im(self.output_size, self.kernel_size, self.options)
+                .checked()
+        })
     }
 }

@@ -184,6 +184,7 @@ impl Chart {
         let x = range(all().map(|p| p.0), 0.0);
         let y = range(all().map(|p| p.1), 0.04);
         area.fill(&WHITE).map_err(told)?;
+        let (across, up) = (x.end - x.start, y.end - y.start);
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, ("sans-serif", 20))
             .margin(14)
@@ -192,8 +193,8 @@ impl Chart {
             .build_cartesian_2d(x, y)
             .map_err(told)?;
         let label = |height: &f64| match self.logarithmic {
-            true => tick(10f64.powf(*height)),
-            false => tick(*height),
+            true => tick(10f64.powf(*height), 0.0),
+            false => tick(*height, up),
         };
         chart
             .configure_mesh()
@@ -202,7 +203,7 @@ impl Chart {
             .axis_style(RGBColor(90, 90, 90))
             .label_style(("sans-serif", 14))
             .axis_desc_style(("sans-serif", 15))
-            .x_label_formatter(&|x| tick(*x))
+            .x_label_formatter(&|x| tick(*x, across))
             .y_label_formatter(&label)
             .x_desc(&self.x)
             .y_desc(&self.y)
@@ -257,8 +258,11 @@ fn range(values: impl Iterator<Item = f64>, margin: f64) -> std::ops::Range<f64>
     }
 }
 
-/// A number at an axis: as few digits as tell it.
-fn tick(number: f64) -> String {
+/// A number at an axis of this length: as few digits as tell it.
+fn tick(number: f64, length: f64) -> String {
+    if number.abs() < length * 1e-9 {
+        return "0".into();
+    }
     let rounded = format!("{number:.4e}").parse().unwrap_or(number);
     match f64::abs(rounded) {
         0.0 => "0".into(),

@@ -58,6 +58,8 @@ pub struct Position {
     pub random: (u64, u64),
     pub schedule: BTreeMap<String, Number>,
     pub plateau: Option<Plateau>,
+    /// Of a [`GradScaler`](wgrad_nn::amp::GradScaler): its factor, and the good steps since it changed.
+    pub scaler: Option<(Number, u32)>,
     pub callbacks: Vec<String>,
 }
 

@@ -8,8 +8,9 @@ mod step;
 
 use std::path::PathBuf;
 
-use wgrad_core::{Error, Place, Result, Tensor};
+use wgrad_core::{DType, Error, Place, Result, Tensor};
 use wgrad_data::Batch;
+use wgrad_nn::amp::{GradScaler, autocast};
 use wgrad_nn::optim::Optimizer;
 use wgrad_nn::optim::schedule::{ReduceLrOnPlateau, Schedule, Scheduler};
 use wgrad_nn::{Forward, Module};
@@ -73,6 +74,8 @@ pub struct Trainer<M, O, B = NoLoss> {
     early: Option<EarlyStopping>,
     monitor: String,
     clip: Option<Clip>,
+    /// The type of operations that autocast lists.
+    narrow: Option<DType>,
     accumulate: u64,
     log_every: u64,
     checkpoints: Option<Checkpoints>,
@@ -90,6 +93,8 @@ pub enum NoLoss {}
 struct State {
     progress: Position,
     scheduler: Option<Scheduler<Box<dyn Schedule>>>,
+    /// With `f16` only.
+    scaler: Option<GradScaler>,
     /// The user's line, for errors that are none of an operation.
     place: Option<Place>,
     /// Whether schedule and checkpoints have been looked at.
@@ -131,6 +136,7 @@ impl<M: Module, O: Optimizer> Trainer<M, O, NoLoss> {
             early: None,
             monitor: "loss".into(),
             clip: None,
+            narrow: None,
             accumulate: 1,
             log_every: 50,
             checkpoints: None,
@@ -205,6 +211,7 @@ impl<M: Module, O: Optimizer> Trainer<M, O, NoLoss> {
             early: self.early,
             monitor: self.monitor,
             clip: self.clip,
+            narrow: self.narrow,
             accumulate: self.accumulate,
             log_every: self.log_every,
             checkpoints: self.checkpoints,
@@ -253,6 +260,22 @@ impl<M, O, B> Trainer<M, O, B> {
     /// Keeps every gradient in `[-max, max]`, as [`clip_grad_value`](wgrad_nn::optim::clip_grad_value).
     pub fn clip_value(mut self, max: f64) -> Self {
         self.clip = Some(Clip::Value(max));
+        self
+    }
+
+    /// Mixed precision: products, convolutions and what else [`autocast`](wgrad_nn::amp::autocast) lists compute with
+    /// `f16` or `bf16`, parameters stay `f32`. With `f16` losses are scaled, so that small gradients do not vanish, and steps
+    /// whose gradients overflow are left out, as a [`GradScaler`] does; the device decides that, nothing waits for it.
+    #[track_caller]
+    pub fn mixed_precision(mut self, dtype: DType) -> Self {
+        if !matches!(dtype, DType::F16 | DType::BF16) {
+            self.problem = Some(Error::Value {
+                op: "mixed_precision",
+                problem: format!("f16 or bf16, not {dtype}"),
+                place: Place::caller(),
+            });
+        }
+        self.narrow = Some(dtype);
         self
     }
 
@@ -365,6 +388,14 @@ impl<M, O, B> Trainer<M, O, B> {
             });
         }
         count.max(1) as u64
+    }
+
+    /// What a batch gives, with the types that are asked for.
+    fn outcome(&self, batch: &B) -> Result<Outcome> {
+        match self.narrow {
+            Some(dtype) => autocast(dtype, || (self.step)(&self.model, batch)),
+            None => (self.step)(&self.model, batch),
+        }
     }
 
     /// Whether a larger value of what is monitored is the better one.

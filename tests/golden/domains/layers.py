@@ -19,6 +19,7 @@ NAMES = {
     "Relu": "ReLU", "Relu6": "ReLU6", "Gelu": "GELU", "GeluTanh": "GELU", "Silu": "SiLU", "LogSigmoid": "LogSigmoid",
     "LeakyRelu": "LeakyReLU", "Elu": "ELU", "Celu": "CELU", "Selu": "SELU", "Prelu": "PReLU", "Rrelu": "RReLU",
     "Glu": "GLU", "RmsNorm": "RMSNorm", "LpPool1d": "LPPool1d", "LpPool2d": "LPPool2d", "LpPool3d": "LPPool3d",
+    "CrossMapLrn2d": "CrossMapLRN2d",
 }
 
 
@@ -190,6 +191,9 @@ def cases(d):
     for affine, bias in [(True, True), (True, False), (False, True)]:
         layer("GroupNorm", [x], {"num_groups": 2, "num_channels": 4, "eps": 1e-5, "affine": affine, "bias": bias})
     layer("LocalResponseNorm", [x], {"size": 3, "alpha": 0.5, "beta": 0.75, "k": 1.0})
+    for size in [1, 3, 4]:
+        # torch's derivative is no function that has one again, and fails for one channel.
+        layer("CrossMapLrn2d", [x], {"size": size, "alpha": 0.5, "beta": 0.75, "k": 1.0}, repr_too=False, grad=False)
 
     # ---- Dropout, in evaluation ----
     for op in ["Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout", "FeatureAlphaDropout"]:
@@ -230,6 +234,9 @@ def cases(d):
     layer("PixelShuffle", [x], {"upscale_factor": 2})
     layer("PixelUnshuffle", [x], {"downscale_factor": 2})
     layer("ChannelShuffle", [x], {"groups": 4})
+    windows = {"kernel_size": (2, 3), "dilation": (1, 2), "padding": (1, 0), "stride": (2, 1)}
+    layer("Unfold", [x], windows, repr_too=False)
+    layer("Fold", [numbers((2, 12, 6), 1)], {"output_size": (4, 6), **windows}, repr_too=False)
     x = numbers((1, 2, 3, 4), 1)
     for mode, corners in [("nearest", None), ("nearest-exact", None), ("bilinear", False), ("bilinear", True), ("bicubic", False), ("area", None)]:
         options = {"scale_factor": 2.0, "mode": mode, "align_corners": corners}
@@ -242,6 +249,8 @@ def cases(d):
     rows = {"num_embeddings": 6, "embedding_dim": 3}
     for more in [{}, {"padding_idx": 4}, {"padding_idx": -2}]:
         layer("Embedding", [at], {**rows, **more})
+    for more in [{}, {"padding_idx": 4}]:
+        layer("Embedding", [at], {**rows, "scale_grad_by_freq": True, **more}, repr_too=False)
     for mode in ["sum", "mean", "max"]:
         layer("EmbeddingBag", [at], {**rows, "mode": mode})
     layer("EmbeddingBag", [at], {**rows, "mode": "mean", "padding_idx": 4})
@@ -312,6 +321,14 @@ def cases(d):
         attend([q, k, v, seen, padding], {}, ["attn_mask", "key_padding_mask"], weights=weights)
         attend([q, k, v, numbers((3, 5), 7)], {}, ["attn_mask"], weights=weights)
         attend([q, k, v, numbers((4, 3, 5), 7)], {}, ["attn_mask"], weights=weights)
+    for more in [{"add_bias_kv": True}, {"add_zero_attn": True}, {"add_bias_kv": True, "add_zero_attn": True}]:
+        for weights in [True, False]:
+            attend([q, k, v], more, weights=weights)
+            attend([q, q, q], more, weights=weights, causal=True)
+            attend([q, k, v, seen, padding], more, ["attn_mask", "key_padding_mask"], weights=weights)
+            attend([q, k, v, numbers((4, 3, 5), 7)], more, ["attn_mask"], weights=weights)
+        attend([x.transpose(0, 1) for x in (q, k, v)], {"batch_first": True, "bias": False, **more})
+        attend([q[:, 0], k[:, 0], v[:, 0]], more)
     attend([q, k, v], {}, average=False)
     attend([q[:, 0], k[:, 0], v[:, 0]], {})
 

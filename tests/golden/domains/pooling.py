@@ -14,6 +14,8 @@ def cases(d):
     means(d)
     adaptive(d)
     small(d)
+    columns(d)
+    fractional(d)
 
 
 def narrow(dtype, atol=None):
@@ -159,3 +161,55 @@ def small(d):
         largest = getattr(F, f"adaptive_max_pool{n}d")
         d.case(f"adaptive_max_pool{n}d", lambda x, size: largest(x, size), [x], {"size": size})
         d.case(f"adaptive_max_pool{n}d_with_indices", lambda x, size: to_i32(largest(x, size, return_indices=True)), [x], {"size": size})
+
+
+def columns(d):
+    def unfold(x, kernel, **options):
+        return F.unfold(x, kernel, **options)
+
+    def fold(x, size, kernel, **options):
+        return F.fold(x, size, kernel, **options)
+
+    for shape in [(2, 3, 5, 6), (3, 5, 6), (1, 1, 3, 4)]:
+        for kernel, options in [
+            ([2, 3], {}),
+            ([2, 2], {"stride": [2, 3]}),
+            ([3, 2], {"padding": [1, 2], "dilation": [1, 2]}),
+            ([1, 1], {"stride": [3, 1]}),
+        ]:
+            args = {"kernel": kernel, **options}
+            for dtype in FLOATS if shape[0] == 2 else ["f32"]:
+                x = numbers(shape, 1, -3, 3, dtype)
+                y = F.unfold(x, kernel, **options)
+                d.case("im2col", unfold, [x], args, **narrow(dtype))
+                d.case("col2im", fold, [numbers(y.shape, 2, -3, 3, dtype)], {"size": list(shape[-2:]), **args}, **narrow(dtype))
+    for form in laid(numbers((2, 3, 5, 6), 1)):
+        d.case("im2col", unfold, [form], {"kernel": [2, 3]})
+    for form in laid(numbers((2, 12, 20), 1)):
+        d.case("col2im", fold, [form], {"size": [5, 6], "kernel": [2, 2]})
+
+
+def fractional(d):
+    def pool(n):
+        f = [F.fractional_max_pool2d, F.fractional_max_pool3d][n - 2]
+        return lambda x, u, kernel, size: f(x, kernel, size, _random_samples=u.detach().to(x.dtype))
+
+    def both(n):
+        f = [F.fractional_max_pool2d, F.fractional_max_pool3d][n - 2]
+        return lambda x, u, kernel, size: to_i32(f(x, kernel, size, return_indices=True, _random_samples=u.detach().to(x.dtype)))
+
+    for n, shape, kernel, size in [
+        (2, (2, 3, 8, 9), [2, 3], [5, 4]),
+        (2, (2, 3, 8, 9), [3, 1], [1, 9]),
+        (2, (3, 7, 6), [2, 2], [6, 5]),
+        (3, (2, 2, 5, 6, 7), [2, 1, 3], [3, 5, 4]),
+        (3, (2, 5, 5, 7), [2, 2, 2], [2, 3, 5]),
+    ]:
+        planes = (1, shape[0]) if len(shape) == n + 1 else shape[:2]
+        args = {"kernel": kernel, "size": size}
+        for seed in [1, 2]:
+            inputs = [numbers(shape, seed), numbers((*planes, n), 10 + seed, 0, 1)]
+            d.case(f"fractional_max_pool{n}d", pool(n), inputs, args)
+            d.case(f"fractional_max_pool{n}d_with_indices", both(n), inputs, args)
+    ties = numbers((1, 2, 6, 6), 3, 0, 3).floor()
+    d.case("fractional_max_pool2d", pool(2), [ties, numbers((1, 2, 2), 4, 0, 1)], {"kernel": [2, 2], "size": [3, 4]})

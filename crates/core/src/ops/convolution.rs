@@ -179,7 +179,8 @@ fn operands(
     };
     if groups == 0 || seen != Some(channels) || !divided.is_multiple_of(groups) {
         return wrong(format!(
-            "an input of {from} and a weight of {weight} with {groups} groups"
+            "an input of {from} and a weight of {weight} with {groups} group{}",
+            if groups == 1 { "" } else { "s" }
         ));
     }
     if weight.contains(&0) || channels == 0 {

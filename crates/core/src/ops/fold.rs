@@ -166,7 +166,7 @@ impl Operation for Fold {
 }
 
 /// The first `counts` windows along the last dimensions of `x`, as a view with a derivative.
-fn windows_of(x: &Tensor, windows: &Windows, counts: &[usize]) -> Tensor {
+pub(crate) fn windows_of(x: &Tensor, windows: &Windows, counts: &[usize]) -> Tensor {
     x.then(|x| {
         let rank = windows.rank();
         let to: SmallVec<[usize; 3]> = SmallVec::from_slice(&x.shape()[x.shape().rank() - rank..]);

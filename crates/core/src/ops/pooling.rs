@@ -1,6 +1,7 @@
 //! Pooling: one number for each window, of each channel by itself.
 
 mod adaptive;
+mod fractional;
 mod options;
 
 use smallvec::SmallVec;

@@ -2,7 +2,8 @@
 
 use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
-use super::descent::{Descent, Hyperparameters, sign};
+use super::descent::{Descent, Hyperparameters};
+use super::moments::{decay, moments, of_moments};
 use super::options::{betas, not_negative, options};
 use super::quantity::Quantity;
 
@@ -60,32 +61,16 @@ options! {
     }
 }
 
-/// The formula of both, with a state more where `AMSGRAD`. Its numbers are the gradient's sign, `decay` (what p is
-/// multiplied by where decay is decoupled, else how much of it is added to the gradient), beta1, 1 - beta1 (which in
-/// f32 would be off by much), beta2, 1 - beta2, `step = lr / (1 - beta1^t)`, `scale = 1 / sqrt(1 - beta2^t)` and eps.
+/// The formula of both, with a state more for `amsgrad`. Its numbers are those of the moments,
+/// `step = lr / (1 - beta1^t)`, `scale = 1 / sqrt(1 - beta2^t)` and eps.
 #[derive(Clone, Copy)]
 struct AdamRule<const DECOUPLED: bool>;
 
-impl<const DECOUPLED: bool> AdamRule<DECOUPLED> {
-    /// The parameter after weight decay, and the new moments.
-    #[inline(always)]
-    fn moments<X: Number>(p: X, g: X, [m, v]: [X; 2], numbers: [X; 9]) -> (X, [X; 2]) {
-        let [sign, decay, b1, r1, b2, r2, ..] = numbers;
-        let g = g * sign;
-        let (p, g) = if DECOUPLED {
-            (p * decay, g)
-        } else {
-            (p, g + decay * p)
-        };
-        (p, [b1 * m + r1 * g, b2 * v + r2 * g.sqr()])
-    }
-}
-
 impl<const DECOUPLED: bool> Formula<2, 9> for AdamRule<DECOUPLED> {
     #[inline(always)]
-    fn apply<X: Number>(self, p: X, g: X, moments: [X; 2], numbers: [X; 9]) -> (X, [X; 2]) {
-        let [.., step, scale, eps] = numbers;
-        let (p, [m, v]) = AdamRule::<DECOUPLED>::moments(p, g, moments, numbers);
+    fn apply<X: Number>(self, p: X, g: X, kept: [X; 2], numbers: [X; 9]) -> (X, [X; 2]) {
+        let [a, b, c, d, e, f, step, scale, eps] = numbers;
+        let (p, _, [m, v]) = moments(DECOUPLED, p, g, kept, [a, b, c, d, e, f]);
         (p - step * m / (v.sqrt() * scale + eps), [m, v])
     }
 }
@@ -93,15 +78,15 @@ impl<const DECOUPLED: bool> Formula<2, 9> for AdamRule<DECOUPLED> {
 impl<const DECOUPLED: bool> Formula<3, 9> for AdamRule<DECOUPLED> {
     #[inline(always)]
     fn apply<X: Number>(self, p: X, g: X, [m, v, most]: [X; 3], numbers: [X; 9]) -> (X, [X; 3]) {
-        let [.., step, scale, eps] = numbers;
-        let (p, [m, v]) = AdamRule::<DECOUPLED>::moments(p, g, [m, v], numbers);
+        let [a, b, c, d, e, f, step, scale, eps] = numbers;
+        let (p, _, [m, v]) = moments(DECOUPLED, p, g, [m, v], [a, b, c, d, e, f]);
         let most = most.maximum(v);
         (p - step * m / (most.sqrt() * scale + eps), [m, v, most])
     }
 }
 
 macro_rules! adam_hyperparameters {
-    ($options:ident, $decoupled:literal, |$o:ident| $decay:expr) => {
+    ($options:ident, $decoupled:literal) => {
         impl Hyperparameters for $options {
             /// amsgrad.
             type Form = bool;
@@ -131,23 +116,18 @@ macro_rules! adam_hyperparameters {
             }
 
             fn coefficients<X: Quantity>(&self, step: X, _: &mut [X]) -> Coefficients<X> {
-                let $o = self;
                 let (beta1, beta2) = self.betas;
-                let number = |value: f64| step.constant(value);
-                Coefficients::from_iter([
-                    number(sign(self.maximize)),
-                    number($decay),
-                    number(beta1),
-                    number(1.0 - beta1),
-                    number(beta2),
-                    number(1.0 - beta2),
-                    number(self.lr) / step.decayed(beta1),
+                let decay = decay($decoupled, self.lr, self.weight_decay);
+                let moments = of_moments(&step, self.maximize, decay, self.betas);
+                let own = [
+                    step.constant(self.lr) / step.decayed(beta1),
                     step.decayed(beta2).power(-0.5),
-                    number(self.eps),
-                ])
+                    step.constant(self.eps),
+                ];
+                moments.into_iter().chain(own).collect()
             }
         }
     };
 }
-adam_hyperparameters!(AdamOptions, false, |o| o.weight_decay);
-adam_hyperparameters!(AdamWOptions, true, |o| 1.0 - o.lr * o.weight_decay);
+adam_hyperparameters!(AdamOptions, false);
+adam_hyperparameters!(AdamWOptions, true);

@@ -2,7 +2,8 @@
 
 use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
-use super::descent::{Descent, Hyperparameters, sign};
+use super::descent::{Descent, Hyperparameters};
+use super::moments::{decay, moments, of_moments};
 use super::options::{betas, not_negative, options};
 use super::quantity::Quantity;
 
@@ -60,27 +61,9 @@ struct NAdamRule<const DECOUPLED: bool>;
 
 impl<const DECOUPLED: bool> Formula<2, 10> for NAdamRule<DECOUPLED> {
     #[inline(always)]
-    fn apply<X: Number>(self, p: X, g: X, [m, v]: [X; 2], numbers: [X; 10]) -> (X, [X; 2]) {
-        let [
-            sign,
-            decay,
-            b1,
-            r1,
-            b2,
-            r2,
-            of_gradient,
-            of_moment,
-            scale,
-            eps,
-        ] = numbers;
-        let g = g * sign;
-        let (p, g) = if DECOUPLED {
-            (p * decay, g)
-        } else {
-            (p, g + decay * p)
-        };
-        let m = b1 * m + r1 * g;
-        let v = b2 * v + r2 * g.sqr();
+    fn apply<X: Number>(self, p: X, g: X, kept: [X; 2], numbers: [X; 10]) -> (X, [X; 2]) {
+        let [a, b, c, d, e, f, of_gradient, of_moment, scale, eps] = numbers;
+        let (p, g, [m, v]) = moments(DECOUPLED, p, g, kept, [a, b, c, d, e, f]);
         let step = of_gradient * g + of_moment * m;
         (p - step / (v.sqrt() * scale + eps), [m, v])
     }
@@ -124,20 +107,14 @@ impl Hyperparameters for NAdamOptions {
         let (now, next) = (mu(&step), mu(&(step.clone() + one())));
         let product = kept[0].clone() * now.clone();
         kept[0] = product.clone();
-        Coefficients::from_iter([
-            number(sign(self.maximize)),
-            number(match self.decoupled_weight_decay {
-                true => 1.0 - self.lr * self.weight_decay,
-                false => self.weight_decay,
-            }),
-            number(beta1),
-            number(1.0 - beta1),
-            number(beta2),
-            number(1.0 - beta2),
+        let decay = decay(self.decoupled_weight_decay, self.lr, self.weight_decay);
+        let moments = of_moments(&step, self.maximize, decay, self.betas);
+        let own = [
             (one() - now).times(self.lr) / (one() - product.clone()),
             next.times(self.lr) / (one() - product * next),
             step.decayed(beta2).power(-0.5),
             number(self.eps),
-        ])
+        ];
+        moments.into_iter().chain(own).collect()
     }
 }

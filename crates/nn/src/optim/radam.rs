@@ -2,7 +2,8 @@
 
 use wgrad_core::{Coefficients, Formula, Number, UpdateRule};
 
-use super::descent::{Descent, Hyperparameters, sign};
+use super::descent::{Descent, Hyperparameters};
+use super::moments::{decay, moments, of_moments};
 use super::options::{betas, not_negative, options};
 use super::quantity::Quantity;
 
@@ -60,16 +61,9 @@ struct RAdamRule<const DECOUPLED: bool>;
 
 impl<const DECOUPLED: bool> Formula<2, 9> for RAdamRule<DECOUPLED> {
     #[inline(always)]
-    fn apply<X: Number>(self, p: X, g: X, [m, v]: [X; 2], numbers: [X; 9]) -> (X, [X; 2]) {
-        let [sign, decay, b1, r1, b2, r2, step, adaptive, eps] = numbers;
-        let g = g * sign;
-        let (p, g) = if DECOUPLED {
-            (p * decay, g)
-        } else {
-            (p, g + decay * p)
-        };
-        let m = b1 * m + r1 * g;
-        let v = b2 * v + r2 * g.sqr();
+    fn apply<X: Number>(self, p: X, g: X, kept: [X; 2], numbers: [X; 9]) -> (X, [X; 2]) {
+        let [a, b, c, d, e, f, step, adaptive, eps] = numbers;
+        let (p, _, [m, v]) = moments(DECOUPLED, p, g, kept, [a, b, c, d, e, f]);
         // Without the adaptive part, `adaptive` is 0.
         let is_adaptive = adaptive.gt(p.constant(0.0));
         let divisor = X::select(is_adaptive, v.sqrt() + eps, p.constant(1.0));
@@ -112,20 +106,14 @@ impl Hyperparameters for RAdamOptions {
             product.times(longest / ((longest - 4.0) * (longest - 2.0))) / length.clone();
         let size = (rectified * step.decayed(beta2)).at_least(0.0).power(0.5);
         let size = length.above(5.0, size, number(1.0));
-        Coefficients::from_iter([
-            number(sign(self.maximize)),
-            number(match self.decoupled_weight_decay {
-                true => 1.0 - self.lr * self.weight_decay,
-                false => self.weight_decay,
-            }),
-            number(beta1),
-            number(1.0 - beta1),
-            number(beta2),
-            number(1.0 - beta2),
+        let decay = decay(self.decoupled_weight_decay, self.lr, self.weight_decay);
+        let moments = of_moments(&step, self.maximize, decay, self.betas);
+        let own = [
             size.times(self.lr) / step.decayed(beta1),
             length.above(5.0, number(1.0), number(0.0)),
             number(self.eps),
-        ])
+        ];
+        moments.into_iter().chain(own).collect()
     }
 }
 

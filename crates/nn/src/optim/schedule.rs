@@ -36,7 +36,7 @@ mod plateau;
 
 use wgrad_core::{Error, Place, Result};
 
-pub use annealing::{CosineAnnealingLr, CosineAnnealingWarmRestarts};
+pub use annealing::{CosineAnnealingLr, CosineAnnealingWarmRestarts, SwaAnneal, SwaLr};
 pub use composed::{LambdaLr, MultiplicativeLr, SequentialLr, warm_up};
 pub use cycle::{Anneal, CyclicLr, CyclicMode, OneCycleLr};
 pub use decay::{ConstantLr, ExponentialLr, LinearLr, MultiStepLr, PolynomialLr, StepLr};

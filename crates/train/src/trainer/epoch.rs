@@ -85,12 +85,16 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
 
     /// Loss and gradients of a batch, and what it contributes to metrics.
     pub(super) fn batch(&mut self, batch: &B) -> Result<()> {
-        let outcome = (self.step)(&self.model, batch)?;
+        let outcome = self.outcome(batch)?;
         let loss = outcome.loss.clone().checked()?;
-        match self.accumulate {
-            1 => loss.backward()?,
-            count => (&loss / count as f64).backward()?,
+        let mut share = loss.clone();
+        if self.accumulate > 1 {
+            share = share / self.accumulate as f64;
         }
+        if let Some(scaler) = &self.state.scaler {
+            share = scaler.scale(&share);
+        }
+        share.backward()?;
         self.observe(&outcome.prediction, &outcome.target)?;
         self.state.losses.push((loss.detach(), outcome.examples()));
         self.state.gathered += 1;
@@ -124,6 +128,9 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
 
     /// A step of the optimizer, and of a schedule that counts steps.
     pub(super) fn update(&mut self) -> Result<()> {
+        if let (Some(scaler), Some(_)) = (&mut self.state.scaler, self.clip) {
+            scaler.unscale(&self.optimizer)?;
+        }
         match self.clip {
             // The norm stays on the device; nobody asks for it.
             Some(Clip::Norm(max)) => drop(clip_grad_norm(self.optimizer.parameters(), max)?),
@@ -131,7 +138,13 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
             None => {}
         }
         self.state.progress.lr = Number(self.optimizer.lr());
-        self.optimizer.step()?;
+        match &mut self.state.scaler {
+            Some(scaler) => {
+                scaler.step(&mut self.optimizer)?;
+                scaler.update()?;
+            }
+            None => self.optimizer.step()?,
+        }
         self.optimizer.zero_grad();
         if let (Some(scheduler), Pace::Step) = (&mut self.state.scheduler, self.pace) {
             scheduler.step(&mut self.optimizer)?;

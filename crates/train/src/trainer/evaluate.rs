@@ -37,7 +37,7 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
             Ok(())
         };
         for (number, batch) in data.epoch(0, 0).enumerate() {
-            let outcome = no_grad(|| (self.step)(&self.model, &batch?))?;
+            let outcome = no_grad(|| self.outcome(&batch?))?;
             self.observe(&outcome.prediction, &outcome.target)?;
             let loss = outcome.loss.clone().checked()?;
             let device = loss.device().clone();
@@ -62,7 +62,7 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
             return Ok(None);
         };
         self.model.eval();
-        let outcome = no_grad(|| (self.step)(&self.model, &batch?))?;
+        let outcome = no_grad(|| self.outcome(&batch?))?;
         let (Some(input), Some(prediction), Some(target)) =
             (outcome.input, outcome.prediction, outcome.target)
         else {

@@ -1,8 +1,9 @@
 //! Training as a whole: where it begins, goes on from and ends.
 
-use wgrad_core::{Device, Error, Place, RandomState, Result};
+use wgrad_core::{DType, Device, Error, Place, RandomState, Result};
 use wgrad_data::Batches;
 use wgrad_nn::Module;
+use wgrad_nn::amp::{GradScaler, GradScalerOptions};
 use wgrad_nn::optim::schedule::Scheduler;
 use wgrad_nn::optim::{Optimizer, OptimizerState};
 
@@ -109,6 +110,9 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
             let scheduler = Scheduler::new(&mut self.optimizer, schedule)?;
             self.state.scheduler = Some(scheduler);
         }
+        if self.narrow == Some(DType::F16) {
+            self.state.scaler = Some(GradScaler::new(device, GradScalerOptions::default()));
+        }
         if let Some(plateau) = &mut self.plateau {
             let mut metrics = self.meters.iter().map(Meter::metric);
             let monitored = metrics.find(|metric| metric.name() == self.monitor);
@@ -191,6 +195,10 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
             let numbers = scheduler.state_dict().numbers.into_iter();
             state.progress.schedule = numbers.map(|(name, n)| (name, Number(n))).collect();
         }
+        if let Some(scaler) = &state.scaler {
+            let scaler = scaler.state_dict()?;
+            state.progress.scaler = Some((Number(scaler.scale), scaler.growth_tracker));
+        }
         state.progress.plateau = self.plateau.as_ref().map(|plateau| Plateau {
             best: plateau.best.map(Number),
             bad_steps: plateau.bad_steps,
@@ -214,6 +222,13 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
                 numbers: numbers.map(|(name, n)| (name.clone(), n.0)).collect(),
                 ..Default::default()
             })?;
+        }
+        if let (Some(scaler), Some((scale, growth_tracker))) =
+            (&mut self.state.scaler, progress.scaler)
+        {
+            let mut state = scaler.state_dict()?;
+            (state.scale, state.growth_tracker) = (scale.0, growth_tracker);
+            scaler.load_state_dict(&state);
         }
         if let (Some(plateau), Some(saved)) = (&mut self.plateau, &progress.plateau) {
             plateau.best = saved.best.map(|best| best.0);

@@ -91,3 +91,63 @@ impl Schedule for CosineAnnealingWarmRestarts {
         Ok(cosine(base, self.eta_min, share).into())
     }
 }
+
+/// How [`SwaLr`] goes from one learning rate to the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SwaAnneal {
+    /// Along half a cosine.
+    #[default]
+    Cosine,
+    /// Along a line.
+    Linear,
+}
+
+/// To a learning rate that stays, while weights are averaged
+/// ([`AveragedModel`](crate::optim::AveragedModel)), as `torch.optim.swa_utils.SWALR`:
+/// `swa_lr a + base (1 - a)` with `a = (1 - cos(pi t / anneal_epochs)) / 2` or `t / anneal_epochs`, and 1 after
+/// `anneal_epochs`.
+///
+/// ```
+/// use wgrad_nn::optim::schedule::{Schedule, SwaLr};
+/// let schedule = SwaLr { anneal_epochs: 4, ..SwaLr::new(0.05) };
+/// assert!((schedule.at(2, 0, 0.25)?.lr - 0.15).abs() < 1e-15);
+/// assert_eq!(schedule.at(9, 0, 0.25)?.lr, 0.05);
+/// # Ok::<(), String>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct SwaLr {
+    /// The learning rate at the end.
+    pub swa_lr: f64,
+    /// In how many steps; torch's default is 10. With 0 it is there at once, from the first step on.
+    pub anneal_epochs: u64,
+    /// Along what.
+    pub anneal_strategy: SwaAnneal,
+}
+
+impl SwaLr {
+    /// In ten steps along half a cosine.
+    pub fn new(swa_lr: f64) -> SwaLr {
+        SwaLr {
+            swa_lr,
+            anneal_epochs: 10,
+            anneal_strategy: SwaAnneal::Cosine,
+        }
+    }
+}
+
+impl Schedule for SwaLr {
+    fn check(&self) -> Result<(), String> {
+        finite(&[("swa_lr", self.swa_lr)])
+    }
+    fn at(&self, step: u64, _: usize, base: f64) -> Result<Setting, String> {
+        let share = match self.anneal_epochs {
+            0 => 1.0,
+            epochs => (step as f64 / epochs as f64).min(1.0),
+        };
+        let done = match self.anneal_strategy {
+            SwaAnneal::Cosine => (1.0 - (PI * share).cos()) / 2.0,
+            SwaAnneal::Linear => share,
+        };
+        Ok((self.swa_lr * done + base * (1.0 - done)).into())
+    }
+}
