@@ -44,7 +44,7 @@ impl Tokenizer {
         let trainer = BpeTrainer::builder()
             .vocab_size(vocabulary)
             .min_frequency(2)
-            .initial_alphabet(ByteLevel::alphabet())
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .show_progress(false)
             .build();
         // As for GPT-2, but without a space in front of the text: what is decoded is what was encoded.
