@@ -620,6 +620,92 @@ fn everything_is_written() {
     assert_eq!((at, records), (bytes.len(), 1 + 4 * 3 + 4 * 2));
 }
 
+/// What TensorBoard itself reads in the files; `WGRAD_PYTHON` names a Python that has the package `tensorboard`.
+#[test]
+fn tensorboard_reads_the_events() {
+    let Ok(python) = std::env::var("WGRAD_PYTHON") else {
+        use std::io::Write;
+        let told = "SKIPPED: WGRAD_PYTHON names no Python with the package tensorboard";
+        writeln!(std::io::stderr(), "{told}").unwrap();
+        return;
+    };
+    let dev = cpu();
+    let directory = scratch("tensorboard");
+    let train = data(&dev, 6, 4);
+    let mut whole = Vec::new();
+    // The second process begins again after the first one's checkpoint: nothing is told twice.
+    for epochs in [2, 3] {
+        let mut part = trainer(&dev, 0.05)
+            .metric(RootMeanSquaredError)
+            .log_every(2)
+            .checkpoints(directory.join("checkpoints"), Keep::Last(1))
+            .tensorboard(directory.join("events"));
+        whole = part.fit(&train, &train, Epochs(epochs)).unwrap().history;
+    }
+    let program = r#"
+import sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1])
+events.Reload()
+for tag in sorted(events.Tags()["scalars"]):
+    for e in events.Scalars(tag):
+        print(tag, e.step, repr(e.value))
+"#;
+    let output = std::process::Command::new(python)
+        .args(["-c", program])
+        .arg(directory.join("events"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let of = |tag: &str| -> Vec<(u64, f64)> {
+        let lines = told.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let mine = lines.filter(|parts| parts[0] == tag);
+        mine.map(|parts| (parts[1].parse().unwrap(), parts[2].parse().unwrap()))
+            .collect()
+    };
+    let steps: Vec<u64> = of("loss").iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps, [2, 4, 6, 8, 10, 12, 14, 16, 18]);
+    let expected = whole
+        .iter()
+        .map(|e| (e.step, e.score("rmse").unwrap() as f32 as f64));
+    assert_eq!(of("valid/rmse"), expected.collect::<Vec<_>>());
+    assert_eq!(of("lr").len(), 9);
+}
+
+/// A device that is lost: the error says from where the training goes on.
+#[test]
+fn a_lost_device_names_the_last_checkpoint() {
+    let dev = cpu();
+    let directory = scratch("lost");
+    let train = data(&dev, 5, 4);
+    let calls = std::cell::Cell::new(0);
+    let model = line(&dev);
+    let optimizer = sgd(&model, 0.1);
+    let mut trainer = Trainer::new(model, optimizer)
+        .loss(move |model: &nn::Linear, batch: &Batch| {
+            calls.set(calls.get() + 1);
+            match calls.get() {
+                8 => Err(Error::DeviceLost("the driver was reset".into())),
+                _ => Ok(loss::mse_loss(&model.forward(&batch.x)?, &batch.y)),
+            }
+        })
+        .checkpoints(&directory, Keep::All);
+    let error = trainer
+        .fit_without_validation(&train, Epochs(3))
+        .unwrap_err();
+    assert!(matches!(error.root(), Error::DeviceLost(_)));
+    let expected = format!(
+        "training stopped after step 7; run the program again to go on from {}: device lost: the driver was reset",
+        directory.join("step-000000005").display()
+    );
+    assert_eq!(error.to_string(), expected);
+}
+
 /// Mixed precision comes to the same loss, and goes on exactly from a checkpoint, with its scaler.
 #[test]
 fn mixed_precision() {
