@@ -65,11 +65,7 @@ impl Block {
             qkv: layer(WIDTH, 3 * WIDTH),
             out: layer(WIDTH, WIDTH),
             mlp_norm: RmsNorm::new(WIDTH, dev),
-            mlp: nn::Sequential::from((
-                layer(WIDTH, 4 * WIDTH),
-                nn::Gelu::default(),
-                layer(4 * WIDTH, WIDTH),
-            )),
+            mlp: nn::Sequential::from((layer(WIDTH, 4 * WIDTH), nn::Gelu, layer(4 * WIDTH, WIDTH))),
         }
     }
 
@@ -174,7 +170,7 @@ fn sources(directory: &Path, texts: &mut [String; 2], count: &mut usize) -> std:
             sources(&path, texts, count)?;
         } else if path.extension().is_some_and(|e| e == "rs") {
             *count += 1;
-            texts[usize::from(*count % 10 == 0)] += &std::fs::read_to_string(path)?;
+            texts[usize::from(count.is_multiple_of(10))] += &std::fs::read_to_string(path)?;
         }
     }
     Ok(())

@@ -68,7 +68,7 @@ fn main() -> wgrad::Result<()> {
         betas: (0.0, 0.99),
         ..Default::default()
     };
-    let mut of_generator = Adam::new(generator.parameters(), adam.clone());
+    let mut of_generator = Adam::new(generator.parameters(), adam);
     let mut of_discriminator = Adam::new(discriminator.parameters(), adam);
     let make = || generator.forward(&Tensor::randn([BATCH, NOISE], &dev));
 

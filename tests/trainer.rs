@@ -114,7 +114,7 @@ fn records_are_those_of_a_loop_by_hand() {
             eta_min: 0.001,
         };
         let mut trainer = trainer(&dev, 0.1)
-            .schedule(schedule.clone())
+            .schedule(schedule)
             .metric(RootMeanSquaredError)
             .log_every(1)
             .callback(seen.clone());
