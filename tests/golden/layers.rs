@@ -330,6 +330,17 @@ fn plain(op: &str, given: &Given<'_>) -> Option<Vec<Tensor>> {
             beta: args.f64("beta"),
             k: args.f64("k"),
         }),
+        "FractionalMaxPool2d" => {
+            let [height, width] = given.sizes("output_size");
+            given.forward(FractionalMaxPool2d::new(
+                given.usize("kernel_size"),
+                [height, width],
+            ))
+        }
+        "FractionalMaxPool3d" => {
+            let output: [usize; 3] = given.sizes("output_size");
+            given.forward(FractionalMaxPool3d::new(given.usize("kernel_size"), output))
+        }
         "Unfold" | "Fold" => {
             let options = wgrad::ColumnOptions {
                 dilation: given.sizes("dilation"),

@@ -59,6 +59,9 @@ fn public() -> BTreeSet<String> {
         assert!(found.remove(*ranked), "{ranked} is no layer");
         found.extend((1..=3).map(|rank| format!("{ranked}{rank}d")));
     }
+    // As in torch there is none of one dimension.
+    assert!(found.remove("FractionalMaxPool"));
+    found.extend((2..=3).map(|rank| format!("FractionalMaxPool{rank}d")));
     found
 }
 

@@ -234,6 +234,9 @@ def cases(d):
     layer("PixelShuffle", [x], {"upscale_factor": 2})
     layer("PixelUnshuffle", [x], {"downscale_factor": 2})
     layer("ChannelShuffle", [x], {"groups": 4})
+    # Where windows begin a whole number of elements after one another, it does not matter what is drawn.
+    layer("FractionalMaxPool2d", [x], {"kernel_size": 2, "output_size": (3, 5)}, repr_too=False)
+    layer("FractionalMaxPool3d", [x], {"kernel_size": 2, "output_size": (4, 2, 3)}, repr_too=False)
     windows = {"kernel_size": (2, 3), "dilation": (1, 2), "padding": (1, 0), "stride": (2, 1)}
     layer("Unfold", [x], windows, repr_too=False)
     layer("Fold", [numbers((2, 12, 6), 1)], {"output_size": (4, 6), **windows}, repr_too=False)
