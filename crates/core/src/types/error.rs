@@ -70,7 +70,16 @@ impl fmt::Debug for Place {
 
 /// Everything that can go wrong. Each variant names the operation, what it was given and where it
 /// was called. Cloned freely: everything made from a failed tensor carries the same error.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+///
+/// ```
+/// # use wgrad::prelude::*;
+/// # let dev = wgrad::cpu();
+/// let error = Tensor::zeros([2, 3], &dev).matmul(&Tensor::zeros([2, 3], &dev)).checked().unwrap_err();
+/// assert!(matches!(error, Error::Shape { op: "matmul", .. }));
+/// // `unwrap`, and a `main` that returns it, print what is displayed.
+/// assert_eq!(format!("{error:?}"), error.to_string());
+/// ```
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Two shapes do not broadcast.
@@ -254,6 +263,13 @@ pub enum Error {
         /// What went wrong there.
         source: Box<Error>,
     },
+}
+
+/// As it is displayed: what `unwrap` and a `main` that returns a [`Result`] print is for people.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl Error {
