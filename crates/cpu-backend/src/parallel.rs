@@ -36,6 +36,7 @@ thread_local! {
 }
 
 /// A run that shares its work out so often is given to the pool as a whole.
+#[cfg(not(target_arch = "wasm32"))]
 const OFTEN: usize = 2;
 
 /// The backend's threads, started when first needed; `None` where none can be started.
