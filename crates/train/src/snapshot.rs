@@ -106,12 +106,4 @@ impl Snapshot {
         device.set_random_state(RandomState { seed, counter });
         Ok(())
     }
-
-    /// How many bytes its tensors hold.
-    pub fn bytes(&self) -> usize {
-        let tensors = self.model.values().chain(self.optimizer.tensors.values());
-        tensors
-            .map(|t| t.numel().unwrap_or(0) * t.dtype().map_or(0, |dtype| dtype.size()))
-            .sum()
-    }
 }

@@ -73,7 +73,7 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
             return Err(value("the model has no parameters".into()));
         };
         let device = first.device().clone();
-        self.begin(&device)?;
+        place.hold(|| self.begin(&device))?;
         let plan = Plan {
             train,
             valid,

@@ -14,6 +14,16 @@ const SMALL: usize = 64 << 20;
 /// Snapshots within an epoch are at least so many steps apart.
 const APART: u64 = 50;
 
+/// What a search for NaN came to.
+enum Found {
+    /// The operation that made it.
+    Operation(Error),
+    /// No operation did.
+    Nothing,
+    /// There is no moment to begin from: the model is large, and there is no checkpoint of this epoch.
+    NoBeginning,
+}
+
 impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
     /// Keeps this moment, from which the steps to a NaN can be done again. (Each epoch begins with one: those steps
     /// never go across its end.)
@@ -22,12 +32,13 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
         let kept = self.state.snapshot.as_ref().map(|kept| &kept.progress);
         let fresh = kept
             .is_some_and(|kept| kept.epoch == progress.epoch && kept.step + APART > progress.step);
-        let bytes: usize = self.state.snapshot.as_ref().map_or(0, Snapshot::bytes);
-        if fresh || bytes > SMALL {
+        // Known before anything is copied: a parameter, and as much again for each of two moments.
+        let parameters = self.model.parameters().into_iter();
+        let bytes = parameters.map(|p| p.numel().unwrap_or(0) * p.dtype().map_or(0, |d| d.size()));
+        if fresh || bytes.sum::<usize>() * 3 > SMALL {
             return Ok(());
         }
-        let snapshot = self.snapshot(device)?;
-        self.state.snapshot = Some(snapshot).filter(|snapshot| snapshot.bytes() <= SMALL);
+        self.state.snapshot = Some(self.snapshot(device)?);
         Ok(())
     }
 
@@ -48,11 +59,14 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
         };
         let found = self.search(plan, batch);
         match found {
-            Ok(Some(error)) => {
+            Ok(Found::Operation(error)) => {
                 let step = self.state.progress.step + 1;
                 error.in_module(&format!("{at} (step {step})"), "")
             }
-            Ok(None) => {
+            Ok(Found::NoBeginning) => value(format!(
+                "{at}; to learn where it began, train with checkpoints, or look with detect_anomaly"
+            )),
+            Ok(Found::Nothing) => {
                 let damaged = self
                     .model
                     .named_parameters()
@@ -68,9 +82,8 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
         }
     }
 
-    /// What made the NaN, and the training as it was before that step. `None` where no operation did, or where there
-    /// is no moment to begin from.
-    fn search(&mut self, plan: &Plan<'_, B>, batch: u64) -> Result<Option<Error>> {
+    /// What made the NaN, and the training as it was before that step.
+    fn search(&mut self, plan: &Plan<'_, B>, batch: u64) -> Result<Found> {
         let epoch = self.state.progress.epoch;
         let in_memory = self.state.snapshot.take();
         let begin = match (in_memory, &self.checkpoints) {
@@ -85,7 +98,7 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
             snapshot.progress.epoch == epoch && snapshot.progress.batch <= batch
         };
         let Some(begin) = begin.filter(reaches) else {
-            return Ok(None);
+            return Ok(Found::NoBeginning);
         };
         self.restore(&begin, &plan.device)?;
         self.model.train();
@@ -96,13 +109,14 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
         while let Some(next) = batches.next() {
             let next = next?;
             if self.state.progress.batch == batch {
-                return Ok(detect_anomaly(|| self.batch(&next)).err());
+                let error = detect_anomaly(|| self.batch(&next)).err();
+                return Ok(error.map_or(Found::Nothing, Found::Operation));
             }
             self.batch(&next)?;
             if self.state.gathered == self.accumulate || batches.peek().is_none() {
                 self.update()?;
             }
         }
-        Ok(None)
+        Ok(Found::Nothing)
     }
 }
