@@ -20,7 +20,9 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
         self.model.train();
         self.remember(&plan.device)?;
         let (epoch, from) = (self.state.progress.epoch, self.state.progress.batch);
-        let mut batches = plan.train.epoch(epoch, from as usize).peekable();
+        let place = self.state.place.unwrap_or_else(Place::caller);
+        let batches = place.hold(|| plan.train.epoch(epoch, from as usize));
+        let mut batches = batches.peekable();
         let mut stop = None;
         while stop.is_none()
             && let Some(batch) = batches.next()

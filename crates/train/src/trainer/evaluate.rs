@@ -36,7 +36,9 @@ impl<M: Module, O: Optimizer, B> Trainer<M, O, B> {
             }
             Ok(())
         };
-        for (number, batch) in data.epoch(0, 0).enumerate() {
+        let place = self.state.place.unwrap_or_else(Place::caller);
+        let batches = place.hold(|| data.epoch(0, 0));
+        for (number, batch) in batches.enumerate() {
             let outcome = no_grad(|| self.outcome(&batch?))?;
             self.observe(&outcome.prediction, &outcome.target)?;
             let loss = outcome.loss.clone().checked()?;
