@@ -333,6 +333,50 @@ fn products_of_every_kind() {
     }
 }
 
+/// The elements of what a function makes, which keeps nothing else: all of it may be one kernel.
+fn alone(make: impl FnOnce() -> Tensor) -> Vec<f32> {
+    make().to_vec().unwrap()
+}
+
+/// A sum of nothing is a 0 like any other: times infinity, and divided by 0, it is NaN, also where one kernel does it
+/// all.
+#[test]
+fn sums_of_nothing_are_zeros_for_what_follows() {
+    for dev in all() {
+        let check = |what: &str, value: f32, make: &dyn Fn() -> Tensor| {
+            for x in [f32::INFINITY, f32::NAN, 2.0, 0.0] {
+                for (sign, got, want) in [
+                    ("*", alone(|| make() * f64::from(x)), value * x),
+                    ("/", alone(|| make() / f64::from(x)), value / x),
+                ] {
+                    let same = |got: &f32| *got == want || (got.is_nan() && want.is_nan());
+                    assert!(got.iter().all(same), "{dev}: {what} {sign} {x} = {got:?}");
+                }
+            }
+        };
+        let empty = |shape: [usize; 2]| Tensor::zeros(shape, &dev);
+        check("sum", 0.0, &|| empty([0, 3]).tanh().sum());
+        check("sum of rows", 0.0, &|| {
+            empty([5, 0]).tanh().sum_dims([1], false)
+        });
+        check("sum of columns", 0.0, &|| {
+            empty([0, 5]).tanh().sum_dims([0], false)
+        });
+        check("clamped", 0.0, &|| {
+            empty([0, 5]).clamp(-1, 1).sum_dims([0], true)
+        });
+        check("matrix product", 0.0, &|| {
+            empty([2, 0]).tanh().matmul(&empty([0, 3]))
+        });
+        check("product of all", 1.0, &|| empty([0, 3]).tanh().prod());
+        let mean = alone(|| empty([0, 3]).tanh().mean_dims([0], false));
+        assert!(mean.iter().all(|x| x.is_nan()), "{dev}: {mean:?}");
+        let one = || Tensor::ones([1, 3], &dev).tanh();
+        let variance = alone(|| one().var_dims([0], 1.0, false));
+        assert!(variance.iter().all(|x| x.is_nan()), "{dev}: {variance:?}");
+    }
+}
+
 #[test]
 fn indexing_and_joining() {
     for dev in all() {

@@ -76,7 +76,7 @@ fn reduction(form: &str, accumulators: Vec<Value>, more: Value) -> Value {
         .map(|i| context! { name => format!("y{i}"), value => format!("acc{i}") })
         .collect();
     let usual = context! {
-        prefix => "", form, accumulators, second => false, masked => false, blocks => 2, block_length => 64,
+        prefix => "", zero => "params.zero", form, accumulators, second => false, masked => false, blocks => 2, block_length => 64,
         before => "let x0_base = o * params.length;", element => "let x0 = load4_x0(x0_base + r);",
         after => "", stores,
     };

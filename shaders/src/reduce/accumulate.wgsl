@@ -6,8 +6,8 @@
 ## value's type, d: the elements' register; value: the register it takes in, at: the position of that;
 ## position: whether it keeps one), second (it takes in running values of parts), before and element (texts:
 ## addresses; of the element at `r` the loads and the program), masked (the last four elements may not all be
-## there), blocks (f32 sums and products are those of blocks of `block_length`, because the error of a chain grows with its
-## length: 1, or 2 for sums of sums of blocks).
+## there), zero (a 0 that no compiler knows, for f32 sums), blocks (f32 sums and products are those of blocks of
+## `block_length`, because the error of a chain grows with its length: 1, or 2 for sums of sums of blocks).
 #set columns = form == "columns"
 ## Products run as sums do.
 #set floats = reduction.accumulators|selectattr("t", "equalto", "f32")|list|length > 0
@@ -36,7 +36,12 @@ if o >= params.{{reduction.prefix}}results {
 #for a in reduction.accumulators
 #set i = loop.index0
 #set nothing = 1 if a.op == "product" else 0
+#if a.op == "sum" and a.t == "f32"
+// A compiler that knew the 0 would make it of 0 / 0 and of 0 * infinity behind a loop that is never entered.
+var a{{i}} = vec4<f32>({{reduction.zero}});
+#else
 var a{{i}} = vec4<{{a.t}}>({{nothing}});
+#endif
 #if a.t == "f32"
 var a{{i}}_block = vec4<f32>({{nothing}}.0);
 #if reduction.blocks == 2

@@ -84,11 +84,8 @@ impl Tensor {
             // In the compute type until the end: the sum may be beyond the range of f16.
             let x = cast(&x, dtype.compute(), place)?;
             let total = sum(&x, &list, keepdim, place)?;
-            // NaN for the mean of nothing; what a shader makes of 0 / 0 is its compiler's choice.
-            Ok(place.within(|| match n {
-                0.0 => (total + f64::NAN).to_dtype(dtype),
-                _ => (total / n).to_dtype(dtype),
-            }))
+            // 0 / 0 for the mean of nothing.
+            Ok(place.within(|| (total / n).to_dtype(dtype)))
         })
     }
 

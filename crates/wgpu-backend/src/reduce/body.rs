@@ -84,8 +84,11 @@ impl Reduction<'_> {
                 }
             })
             .collect();
+        let floats = |a: &Accumulator| a.op == ReduceOp::Sum && running_dtype(a) == DType::F32;
+        let zero = self.accumulators.iter().any(floats).then(|| source.zero());
         Ok(context! {
             prefix => self.prefix,
+            zero,
             form => form.name(),
             accumulators,
             second => self.is_second(),
