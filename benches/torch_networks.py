@@ -46,7 +46,7 @@ def batch_norm(x, w, b):
 
 
 def lstm(x, w_ih, w_hh, b_ih, b_hh):
-    zero = torch.zeros(1, 32, 128)
+    zero = torch.zeros(1, x.shape[1], w_hh.shape[1])
     return torch.lstm(x, (zero, zero), (w_ih, w_hh, b_ih, b_hh), True, 1, 0.0, True, False, False)[0]
 
 
@@ -73,6 +73,11 @@ CASES = {
     "attention_8x512x64_grad": (True, attention, [QUERIES] * 3),
     "batch_norm_16x64x56x56": (True, batch_norm, [((16, 64, 56, 56), 1.0), ((64,), 1.0), ((64,), 0.1)]),
     "lstm_128x100": (True, lstm, [((100, 32, 128), 1.0), ((512, 128), S), ((512, 128), S), ((512,), S), ((512,), S)]),
+    "lstm_512x100_alone": (
+        False,
+        lstm,
+        [((100, 1, 512), 1.0), ((2048, 512), 512**-0.5), ((2048, 512), 512**-0.5)] + [((2048,), 512**-0.5)] * 2,
+    ),
 }
 
 

@@ -3,7 +3,7 @@
 mod devices;
 
 use devices::{all, assert_close, cpu, fill, gpu};
-use wgrad::autograd::grad;
+use wgrad::autograd::{grad, gradcheck, gradgradcheck};
 use wgrad::prelude::*;
 use wgrad::{CellWeights, RecurrenceOptions};
 
@@ -73,7 +73,7 @@ fn launches(dev: &Device, f: &dyn Fn() -> Vec<Tensor>) -> u64 {
 }
 
 #[test]
-fn steps_are_two_launches_and_replay() {
+fn sequences_take_few_launches_and_replay() {
     for dev in [Some(cpu()), gpu()].into_iter().flatten() {
         let w = weights(4, 3, 8, &dev);
         let (h, c) = (tensor(6, &[1, 2, 8], &dev), tensor(7, &[1, 2, 8], &dev));
@@ -85,8 +85,23 @@ fn steps_are_two_launches_and_replay() {
                 vec![y, h, c]
             })
         };
-        // A product, whose sum with the input's is its own, and what is elementwise.
-        assert_eq!(of(9) - of(8), 2, "{dev}");
+        // A step of a GPU: a product, whose sum with the input's is its own, and what is elementwise. On the CPU all
+        // steps are one launch.
+        let each = if dev.is_cpu() { 0 } else { 2 };
+        assert_eq!(of(9) - of(8), each, "{dev}");
+        let slopes = |steps: usize| {
+            let x = tensor(5, &[steps, 2, 3], &dev);
+            launches(&dev, &|| {
+                let layer = std::slice::from_ref(&w);
+                let (y, ..) = x.lstm(&h, &c, layer, RecurrenceOptions::default());
+                let leaves = leaves(layer);
+                grad(&y.sqr().sum(), &leaves, GradOptions::default()).unwrap()
+            })
+        };
+        if dev.is_cpu() {
+            assert_eq!(slopes(9), slopes(8), "{dev}");
+            assert!(slopes(9) <= 14, "{dev}: {}", slopes(9));
+        }
         let (h, c, x) = (h.select(0, 0), c.select(0, 0), tensor(5, &[2, 3], &dev));
         let cell = || {
             let (h, c) = no_grad(|| x.lstm_cell(&h, &c, &w.w_ih, &w.w_hh, None, None));
@@ -104,6 +119,233 @@ fn steps_are_two_launches_and_replay() {
             })]
         };
         assert_eq!(launches(&dev, &cell), 2, "{dev}");
+    }
+}
+
+const KINDS: [(&str, usize); 4] = [("rnn_tanh", 1), ("rnn_relu", 1), ("gru", 3), ("lstm", 4)];
+
+/// A layer in both directions: the states of all steps, the last ones, and of an LSTM the last cells.
+fn layer(kind: &str, x: &Tensor, state: &[Tensor], w: &[CellWeights]) -> Vec<Tensor> {
+    let options = RecurrenceOptions {
+        bidirectional: true,
+        ..Default::default()
+    };
+    let pair = |(y, h)| vec![y, h];
+    match kind {
+        "rnn_tanh" => pair(x.rnn_tanh(&state[0], w, options)),
+        "rnn_relu" => pair(x.rnn_relu(&state[0], w, options)),
+        "gru" => pair(x.gru(&state[0], w, options)),
+        _ => {
+            let (y, h, c) = x.lstm(&state[0], &state[1], w, options);
+            vec![y, h, c]
+        }
+    }
+}
+
+/// The same, cell by cell.
+fn cells(kind: &str, x: &Tensor, state: &[Tensor], w: &[CellWeights]) -> Vec<Tensor> {
+    let count = x.shape().unwrap()[0];
+    let mut sides = Vec::new();
+    let mut last: Vec<Vec<Tensor>> = vec![Vec::new(); state.len()];
+    for (direction, w) in w.iter().enumerate() {
+        let at = |s: &Tensor| s.select(0, direction as isize);
+        let mut state: Vec<Tensor> = state.iter().map(at).collect();
+        let (w_ih, w_hh, b_ih, b_hh) = (&w.w_ih, &w.w_hh, w.b_ih.as_ref(), w.b_hh.as_ref());
+        let mut made = vec![None; count];
+        for i in 0..count {
+            let step = if direction == 1 { count - 1 - i } else { i };
+            let x = x.select(0, step as isize);
+            state = match kind {
+                "rnn_tanh" => vec![x.rnn_tanh_cell(&state[0], w_ih, w_hh, b_ih, b_hh)],
+                "rnn_relu" => vec![x.rnn_relu_cell(&state[0], w_ih, w_hh, b_ih, b_hh)],
+                "gru" => vec![x.gru_cell(&state[0], w_ih, w_hh, b_ih, b_hh)],
+                _ => {
+                    let (h, c) = x.lstm_cell(&state[0], &state[1], w_ih, w_hh, b_ih, b_hh);
+                    vec![h, c]
+                }
+            };
+            made[step] = Some(state[0].clone());
+        }
+        let made: Vec<Tensor> = made.into_iter().flatten().collect();
+        sides.push(Tensor::stack(&made, 0));
+        for (last, state) in last.iter_mut().zip(state) {
+            last.push(state);
+        }
+    }
+    let last = last.iter().map(|states| Tensor::stack(states, 0));
+    std::iter::once(Tensor::cat(&sides, -1))
+        .chain(last)
+        .collect()
+}
+
+/// Operands of [`layer`]: an input that lies otherwise, a state that repeats a row, weights with and without biases.
+fn operands(
+    (kind, gates): (&str, usize),
+    [steps, batch, size]: [usize; 3],
+    (dtype, dev): (DType, &Device),
+) -> (Vec<Tensor>, Vec<CellWeights>) {
+    let make = |seed: u64, shape: &[usize]| tensor(seed, shape, dev).to_dtype(dtype).detach();
+    let x = make(11, &[batch, steps, 3]).transpose(0, 1);
+    let parts = if kind == "lstm" { 2 } else { 1 };
+    let state = (0..parts).map(|i| make(12 + i, &[2, 1, size]).expand([2, batch, size]));
+    let inputs: Vec<Tensor> = std::iter::once(x).chain(state).collect();
+    let rows = gates * size;
+    let scale = 2.0 / (size as f64).sqrt();
+    let weights = |seed: u64, biases: [bool; 2]| CellWeights {
+        w_ih: make(seed, &[3, rows]).t().requires_grad(),
+        w_hh: (make(seed + 1, &[rows, size]) * scale)
+            .detach()
+            .requires_grad(),
+        b_ih: biases[0].then(|| make(seed + 2, &[rows]).requires_grad()),
+        b_hh: biases[1].then(|| make(seed + 3, &[rows]).requires_grad()),
+    };
+    let one = size % 2 == 0;
+    (
+        inputs,
+        vec![weights(20, [true; 2]), weights(30, [one, !one])],
+    )
+}
+
+fn leaves(w: &[CellWeights]) -> Vec<&Tensor> {
+    w.iter()
+        .flat_map(|w| {
+            [
+                Some(&w.w_ih),
+                Some(&w.w_hh),
+                w.b_ih.as_ref(),
+                w.b_hh.as_ref(),
+            ]
+        })
+        .flatten()
+        .collect()
+}
+
+/// A number that depends on each element of each result in its own way.
+fn weighed(results: &[Tensor]) -> Tensor {
+    let part = |y: &Tensor| {
+        let places = Tensor::arange(y.numel().unwrap(), (DType::F32, y.device()));
+        let w = ((places * 0.7).sin() + 1.5).to_dtype(y.dtype().unwrap());
+        (y * w.reshape(y.shape().unwrap())).sum()
+    };
+    results.iter().map(part).reduce(|a, b| a + b).unwrap()
+}
+
+#[test]
+fn layers_of_odd_sizes_are_their_cells() {
+    // More sequences than threads have tiles for, and fewer than threads; more and fewer elements than vectors have.
+    let sizes = [
+        [1, 1, 1],
+        [3, 5, 7],
+        [2, 13, 18],
+        [3, 2, 33],
+        [2, 37, 70],
+        [2, 1, 433],
+    ];
+    for dev in all() {
+        let types = [DType::F32, DType::F64, DType::F16, DType::BF16];
+        let has = |dtype: &DType| dev.limits().unwrap().dtypes.contains(dtype);
+        for dtype in types.into_iter().filter(has) {
+            for (kind, sizes) in KINDS.into_iter().flat_map(|k| sizes.map(|s| (k, s))) {
+                // What is composed of cells on both sides needs no more than an example.
+                let by_kernel = dev.is_cpu() && matches!(dtype, DType::F32 | DType::F64);
+                let whole = by_kernel && dev.fusion() && (sizes[1] * sizes[2] < 400 || kind.1 > 1);
+                if !whole && sizes != [3, 5, 7] {
+                    continue;
+                }
+                let (inputs, w) = operands(kind, sizes, (dtype, &dev));
+                let run = |f: &dyn Fn(&Tensor, &[Tensor]) -> Vec<Tensor>| -> Vec<Vec<f32>> {
+                    let inputs: Vec<Tensor> =
+                        inputs.iter().map(|x| x.clone().requires_grad()).collect();
+                    let results = f(&inputs[0], &inputs[1..]);
+                    let wanted: Vec<&Tensor> = inputs.iter().chain(leaves(&w)).collect();
+                    let grads = grad(&weighed(&results), &wanted, GradOptions::default()).unwrap();
+                    let read = |t: &Tensor| t.to_dtype(DType::F32).to_vec().unwrap();
+                    results.iter().chain(&grads).map(read).collect()
+                };
+                let got = run(&|x, state| layer(kind.0, x, state, &w));
+                let want = run(&|x, state| cells(kind.0, x, state, &w));
+                let tolerance = match dtype {
+                    DType::F16 => 1e-2,
+                    DType::BF16 => 8e-2,
+                    _ => 2e-5,
+                };
+                for (got, want) in got.iter().zip(&want) {
+                    let scale = want.iter().fold(1f32, |a, v| a.max(v.abs()));
+                    assert_close(got, want, 0.0, tolerance * scale);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn derivatives_are_those_of_finite_differences() {
+    let dev = cpu();
+    for kind in KINDS {
+        for sizes in [[1, 2, 2], [3, 1, 2]] {
+            let (inputs, w) = operands(kind, sizes, (DType::F64, &dev));
+            let count = inputs.len();
+            let more = [&w[0].w_ih, &w[0].w_hh, w[0].b_hh.as_ref().unwrap()];
+            let points = inputs.iter().chain(more);
+            let points: Vec<Tensor> = points.map(|x| x.detach().contiguous()).collect();
+            let f = |x: &[Tensor]| {
+                let first = CellWeights {
+                    w_ih: x[count].clone(),
+                    w_hh: x[count + 1].clone(),
+                    b_ih: None,
+                    b_hh: Some(x[count + 2].clone()),
+                };
+                weighed(&layer(kind.0, &x[0], &x[1..count], &[first, w[1].clone()]))
+            };
+            gradcheck(f, &points).unwrap_or_else(|error| panic!("{kind:?} {sizes:?}: {error}"));
+            gradgradcheck(f, &points).unwrap_or_else(|error| panic!("{kind:?} {sizes:?}: {error}"));
+        }
+    }
+}
+
+#[test]
+fn no_sequences_and_ones_that_are_not_numbers() {
+    for dev in all() {
+        for kind in KINDS {
+            // No sequences have states and gradients of zero.
+            let (inputs, w) = operands(kind, [3, 0, 4], (DType::F32, &dev));
+            let results = layer(kind.0, &inputs[0], &inputs[1..], &w);
+            assert_eq!(results[0].shape().unwrap(), [3, 0, 8]);
+            assert_eq!(results[1].shape().unwrap(), [2, 0, 4]);
+            let grads = grad(&weighed(&results), &leaves(&w), GradOptions::default()).unwrap();
+            for (g, w) in grads.iter().zip(leaves(&w)) {
+                assert_eq!(g.shape(), w.shape());
+                assert!(
+                    g.to_vec::<f32>().unwrap().iter().all(|&g| g == 0.0),
+                    "{dev}"
+                );
+            }
+            // What is no number, or infinite, stays in its sequence.
+            let (inputs, w) = operands(kind, [3, 7, 5], (DType::F32, &dev));
+            let plain = layer(kind.0, &inputs[0], &inputs[1..], &w);
+            let with = |value: f32| {
+                let states = inputs[1..].iter().map(|s| {
+                    let before = s.narrow(1, 0, 2);
+                    let odd = Tensor::full([2, 1, 5], value, s.device());
+                    Tensor::cat(&[before, odd, s.narrow(1, 3, 4)], 1)
+                });
+                layer(kind.0, &inputs[0], &states.collect::<Vec<_>>(), &w)
+            };
+            for value in [f32::NAN, f32::INFINITY] {
+                let got = with(value);
+                for (got, plain) in got.iter().zip(&plain) {
+                    for (from, count) in [(0, 2), (3, 4)] {
+                        let read = |y: &Tensor| y.narrow(1, from, count).to_vec::<f32>().unwrap();
+                        assert_close(&read(got), &read(plain), 1e-6, 1e-6);
+                    }
+                }
+                let own = got[0].narrow(1, 2, 1).to_vec::<f32>().unwrap();
+                assert!(
+                    !value.is_nan() || own.iter().all(|y| y.is_nan()),
+                    "{dev}: {own:?}"
+                );
+            }
+        }
     }
 }
 

@@ -389,6 +389,7 @@ fn mistakes_are_told() {
             (x.bincount(None, 0), "bincount: counts integers"),
             (numbers.reshape([3, 1]).bincount(None, 0), "is no vector"),
             (numbers.bincount(Some(&x), 0), "weights of shape"),
+            (numbers.bincount(None, usize::MAX), "arange"),
             (
                 Tensor::new([1, -1], &dev).bincount(None, 0),
                 "integers from 0 on",

@@ -47,6 +47,7 @@ const CASES: &[Case] = &[
     ("attention_8x512x64_grad", networks::attention_gradients),
     ("batch_norm_16x64x56x56", networks::batch_norm),
     ("lstm_128x100", networks::lstm_128x100),
+    ("lstm_512x100_alone", networks::lstm_512x100_alone),
     ("mlp_step", training::mlp_step),
     ("cnn_step", training::cnn_step),
     ("gpt_step", training::gpt_step),

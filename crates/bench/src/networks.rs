@@ -197,3 +197,36 @@ pub fn lstm_128x100(b: &Bench, case: &str) -> Result<()> {
             .0
     })
 }
+
+/// An LSTM of 512 over 100 steps of one sequence, forward only.
+pub fn lstm_512x100_alone(b: &Bench, case: &str) -> Result<()> {
+    let scale = rsqrt(512);
+    let operands: [(&[usize], f32); 5] = [
+        (&[100, 1, 512], 1.0),
+        (&[2048, 512], scale),
+        (&[2048, 512], scale),
+        (&[2048], scale),
+        (&[2048], scale),
+    ];
+    let make = |(seed, (shape, scale)): (u32, (&[usize], f32))| tensor(&b.dev, seed, shape, scale);
+    let [x, w_ih, w_hh, b_ih, b_hh] = [0, 1, 2, 3, 4].map(|i| make((i + 1, operands[i as usize])));
+    let layer = CellWeights {
+        w_ih,
+        w_hh,
+        b_ih: Some(b_ih),
+        b_hh: Some(b_hh),
+    };
+    let zero = Tensor::zeros([1, 1, 512], &b.dev);
+    let work = Work::Flops(2 * 100 * 2048 * 1024);
+    b.measure(
+        case,
+        work,
+        || {
+            let layer = std::slice::from_ref(&layer);
+            let y = x.lstm(&zero, &zero, layer, RecurrenceOptions::default()).0;
+            b.wait()?;
+            y.checked()
+        },
+        |y| Ok((mean_abs(&y.to_vec::<f32>()?), None)),
+    )
+}

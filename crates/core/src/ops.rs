@@ -67,6 +67,7 @@ pub use place::Place;
 pub use pool::{MaxPool, SumPool};
 pub use pooling::{AvgPoolOptions, LpPoolOptions, MaxPoolOptions, UnpoolOptions};
 pub use quantiles::Interpolation;
+pub use recurrence::{Cell, Recurrence, RecurrenceGrad};
 pub use resampling::{GridOptions, GridPadding, GridSampling, InterpolateOptions, Resampling};
 pub use scan::{Combine, Scan};
 pub use scatter::{Merge, Scatter};
@@ -106,6 +107,8 @@ pub fn built_in() -> Vec<Example> {
         examples::<Gather>,
         examples::<MaxPool>,
         examples::<Place>,
+        examples::<Recurrence>,
+        examples::<RecurrenceGrad>,
         examples::<Scatter>,
         examples::<Scan>,
         examples::<SearchSorted>,

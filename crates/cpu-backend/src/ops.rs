@@ -8,6 +8,7 @@ mod fold;
 mod gather;
 mod place;
 mod pool;
+mod recurrence;
 mod scan;
 mod scatter;
 mod search_sorted;
@@ -15,8 +16,8 @@ mod sort;
 mod windows;
 
 use wgrad_core::ops::{
-    Attention, AttentionGrad, Concat, CrossEntropy, Fold, Gather, MaxPool, Place, Scan, Scatter,
-    SearchSorted, Sort, SumPool,
+    Attention, AttentionGrad, Concat, CrossEntropy, Fold, Gather, MaxPool, Place, Recurrence,
+    RecurrenceGrad, Scan, Scatter, SearchSorted, Sort, SumPool,
 };
 use wgrad_core::{AnyOperation, Operand, Operation, Output};
 
@@ -32,6 +33,8 @@ const TABLE: &[Entry] = &[
     entry::<Gather>(),
     entry::<MaxPool>(),
     entry::<Place>(),
+    entry::<Recurrence>(),
+    entry::<RecurrenceGrad>(),
     entry::<Scatter>(),
     entry::<Scan>(),
     entry::<SearchSorted>(),

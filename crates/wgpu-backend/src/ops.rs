@@ -109,6 +109,11 @@ const fn entry<O: GpuOperation>() -> Entry {
     }
 }
 
+/// Whether an operation of wgrad's has a kernel here for some operands.
+pub(crate) fn is_known(op: &AnyOperation) -> bool {
+    TABLE.iter().any(|entry| (entry.is)(op))
+}
+
 /// Whether there is a kernel for an operation, with at most so many bindings.
 pub(crate) fn has_kernel(
     op: &AnyOperation,

@@ -61,3 +61,10 @@ def cases(d):
                     w += weights(name, inputs, 2, 10 + 20 * layer + 10 * direction, bias)
             args = {"layers": n, "bidirectional": both, "batch_first": first, "bias": bias}
             d.case(name, layers(name), [x, *state, *w], args, second=False)
+        # Odd sizes, beyond a vector and a tile of rows.
+        for dtype in ["f32", "f64"]:
+            x = numbers((5, 7, 3), 1, -1, 1, dtype)
+            state = [numbers((2, 7, 9), 2 + i, -1, 1, dtype) for i in range(states)]
+            w = weights(name, 3, 9, 10, True, dtype) + weights(name, 3, 9, 20, True, dtype)
+            args = {"layers": 1, "bidirectional": True, "batch_first": False, "bias": True}
+            d.case(name, layers(name), [x, *state, *w], args, second=False)

@@ -1,18 +1,24 @@
 //! Recurrent cells, and layers of them over sequences.
 
+mod operation;
 mod sequence;
 
+pub use operation::{Recurrence, RecurrenceGrad};
 pub use sequence::{CellWeights, RecurrenceOptions};
 
 use crate::tensor::Tensor;
 use crate::types::error::{Error, Place, Result};
 
 /// A kind of cell.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cell {
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Cell {
+    /// That of [`Tensor::rnn_tanh_cell`].
     Tanh,
+    /// That of [`Tensor::rnn_relu_cell`].
     Relu,
+    /// That of [`Tensor::gru_cell`].
     Gru,
+    /// That of [`Tensor::lstm_cell`].
     Lstm,
 }
 
@@ -28,7 +34,7 @@ impl Cell {
     }
 
     /// How many rows of weights each element of the state has.
-    fn gates(self) -> usize {
+    pub const fn gates(self) -> usize {
         match self {
             Cell::Tanh | Cell::Relu => 1,
             Cell::Gru => 3,
@@ -36,19 +42,44 @@ impl Cell {
         }
     }
 
-    /// The next state, of what the input gives (with both biases but for a GRU), and of the state.
-    fn step(self, input: &Tensor, state: &State, weights: &Recurrent<'_>) -> Result<State> {
+    /// How many numbers of each element of the state the gradient looks at beside the states: an LSTM's
+    /// `[i, f, g, o]`; a GRU's gates `[r, u, n]` and the part of `n` that the state gives, before it is multiplied
+    /// by `r`.
+    pub const fn kept(self) -> usize {
+        match self {
+            Cell::Tanh | Cell::Relu => 0,
+            Cell::Gru | Cell::Lstm => 4,
+        }
+    }
+
+    /// How many tensors a state is: the hidden one, and for an LSTM the cells.
+    pub const fn parts(self) -> usize {
+        match self {
+            Cell::Lstm => 2,
+            _ => 1,
+        }
+    }
+
+    /// The next state, of what the input gives (with both biases but for a GRU), and of the state; and what
+    /// [`Cell::kept`] counts.
+    fn step(
+        self,
+        input: &Tensor,
+        state: &State,
+        weights: &Recurrent<'_>,
+    ) -> Result<(State, Vec<Tensor>)> {
         let size = state.h.shape()?.last().copied().unwrap_or(0);
         let own = state.h.linear(weights.weight, weights.bias);
         let part = |of: &Tensor, i: usize| of.narrow(-1, i * size, size);
-        let h = match self {
-            Cell::Tanh => (own + input).tanh(),
-            Cell::Relu => (own + input).relu(),
+        let (h, kept) = match self {
+            Cell::Tanh => ((own + input).tanh(), Vec::new()),
+            Cell::Relu => ((own + input).relu(), Vec::new()),
             Cell::Gru => {
                 let gate = |i: usize| (part(input, i) + part(&own, i)).sigmoid();
-                let (reset, update) = (gate(0), gate(1));
-                let new = (part(input, 2) + reset * part(&own, 2)).tanh();
-                (1.0 - &update) * new + update * &state.h
+                let (reset, update, own) = (gate(0), gate(1), part(&own, 2));
+                let new = (part(input, 2) + &reset * &own).tanh();
+                let h = (1.0 - &update) * &new + &update * &state.h;
+                (h, vec![reset, update, new, own])
             }
             Cell::Lstm => {
                 let Some(c) = &state.c else {
@@ -56,12 +87,14 @@ impl Cell {
                 };
                 let gates = own + input;
                 let gate = |i: usize| part(&gates, i).sigmoid();
-                let c = gate(1) * c + gate(0) * part(&gates, 2).tanh();
-                let h = gate(3) * c.tanh();
-                return Ok(State { h, c: Some(c) });
+                let (forget, enter, new) = (gate(1), gate(0), part(&gates, 2).tanh());
+                let c = &forget * c + &enter * &new;
+                let leave = gate(3);
+                let h = &leave * c.tanh();
+                return Ok((State { h, c: Some(c) }, vec![enter, forget, new, leave]));
             }
         };
-        Ok(State { h, c: None })
+        Ok((State { h, c: None }, kept))
     }
 }
 
@@ -281,7 +314,7 @@ fn cell(
             weight: w_hh,
             bias: b_hh,
         };
-        cell.step(&input, &state, &recurrent)
+        Ok(cell.step(&input, &state, &recurrent)?.0)
     })
 }
 

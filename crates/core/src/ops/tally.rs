@@ -135,7 +135,9 @@ fn length(numbers: &Tensor, place: Place) -> Result<usize> {
 /// How often each of `0..length` occurs in a vector of integers, as `i32`: what lies between its bounds among the
 /// sorted ones.
 fn tally(numbers: &Tensor, length: usize) -> Tensor {
-    let bounds = Tensor::arange(length + 1, (DType::I32, numbers.device()));
+    // A length that no tensor has is the error of `arange`.
+    let bounds = length.saturating_add(1);
+    let bounds = Tensor::arange(bounds, (DType::I32, numbers.device()));
     let before = numbers.msort().searchsorted(&bounds, false);
     before.narrow(0, 1, length) - before.narrow(0, 0, length)
 }
