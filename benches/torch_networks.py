@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The cases of crates/bench/src/networks.rs on PyTorch: the same operands, bit by bit, and the same checks.
+"""Products and the cases of crates/bench/src/networks.rs on PyTorch: the same operands, bit by bit, and the same checks.
 
     pip install torch numpy
     python3 benches/torch_networks.py [--compile] [--threads N] [CASE ...]
@@ -53,8 +53,31 @@ def lstm(x, w_ih, w_hh, b_ih, b_hh):
 QUERIES = ((1, 8, 512, 64), 1.0)
 S = 128**-0.5
 
+
+def product(m, k, n, a_turned=False, b_turned=False, new=False):
+    """[m, k] x [k, n], operands perhaps stored the other way, the second perhaps computed anew each time."""
+
+    def multiply(x, y):
+        x, y = x.t() if a_turned else x, y.t() if b_turned else y
+        return x @ (y * 1.0 if new else y)
+
+    return False, multiply, [((k, m) if a_turned else (m, k), 0.5), ((n, k) if b_turned else (k, n), 0.5)]
+
+
 # name: whether with gradients, the function, shapes and scales of the operands
 CASES = {
+    "matmul_256": product(256, 256, 256),
+    "matmul_512": product(512, 512, 512),
+    "matmul_1024": product(1024, 1024, 1024),
+    "matmul_2048": product(2048, 2048, 2048),
+    "matmul_777": product(777, 777, 777),
+    "matmul_33x4097x65": product(33, 4097, 65),
+    "matmul_16x512x512": product(16, 512, 512),
+    "matmul_64x784x512": product(64, 784, 512),
+    "matmul_t_512": product(512, 512, 512, a_turned=True),
+    "matmul_nt_512": product(512, 512, 512, b_turned=True),
+    "matmul_tt_512": product(512, 512, 512, a_turned=True, b_turned=True),
+    "matmul_new_512": product(512, 512, 512, new=True),
     "conv2d_3x3": (True, conv2d(padding=1), [((8, 64, 56, 56), 1.0), ((64, 64, 3, 3), 576**-0.5), ((64,), 0.1)]),
     "conv2d_1x1": (True, conv2d(), [((8, 256, 28, 28), 1.0), ((64, 256, 1, 1), 256**-0.5)]),
     "conv2d_7x7_stride2": (True, conv2d(stride=2, padding=3), [((8, 3, 112, 112), 1.0), ((64, 3, 7, 7), 147**-0.5)]),

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use wgrad_core::{Device, Error, Result};
-use wgrad_cpu_backend::{CpuBackend, CpuOptions};
+#[cfg(not(all(target_arch = "wasm32", feature = "gpu")))]
+use wgrad_core::Error;
+use wgrad_core::{Device, Result};
+use wgrad_cpu_backend::{CpuBackend, CpuOptions, InstructionSet};
 #[cfg(feature = "gpu")]
 use wgrad_wgpu_backend::{WgpuBackend, WgpuOptions};
 
@@ -38,6 +40,7 @@ pub struct DeviceOptions {
     checked: bool,
     memory_limit: Option<usize>,
     poison: bool,
+    instructions: Option<InstructionSet>,
     strict: bool,
     immediates: bool,
     tune: bool,
@@ -51,6 +54,7 @@ impl DeviceOptions {
             checked: false,
             memory_limit: None,
             poison: flag("WGRAD_POISON"),
+            instructions: None,
             strict: false,
             immediates: true,
             tune: false,
@@ -122,6 +126,24 @@ impl DeviceOptions {
         self
     }
 
+    /// The instruction set that the CPU's loops use. Default: the best that the machine has, or what the environment
+    /// variable `WGRAD_CPU` names (`scalar`, `avx2`, `avx512`, `neon`). With one that the machine does not have, every
+    /// use of the device is an error. Only for the CPU.
+    ///
+    /// ```
+    /// # fn main() -> wgrad::Result<()> {
+    /// use wgrad::{DeviceOptions, InstructionSet, Tensor};
+    /// let dev = DeviceOptions::cpu().instructions(InstructionSet::Scalar).open()?;
+    /// assert_eq!(dev.name(), "CPU (scalar)");
+    /// assert_eq!(Tensor::ones([2, 3], &dev).sum().item::<f32>()?, 6.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn instructions(mut self, set: InstructionSet) -> DeviceOptions {
+        self.instructions = Some(set);
+        self
+    }
+
     /// Restricts a GPU to what the WebGPU standard has.
     pub fn strict(mut self, strict: bool) -> DeviceOptions {
         self.strict = strict;
@@ -162,6 +184,7 @@ impl DeviceOptions {
                 let options = CpuOptions {
                     memory_limit: self.memory_limit,
                     poison: self.poison,
+                    instructions: self.instructions,
                     ..CpuOptions::default()
                 };
                 Ok(Device::new(CpuBackend::new(options), fusion))
@@ -263,6 +286,7 @@ pub fn cpu() -> Device {
     let open = || {
         let options = CpuOptions {
             poison: flag("WGRAD_POISON"),
+            instructions: None,
             ..CpuOptions::default()
         };
         Device::new(CpuBackend::new(options), !has("WGRAD_FUSION", "0"))

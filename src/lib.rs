@@ -47,6 +47,7 @@ pub use wgrad_core::{
     UpdateRule, Updater, Wgsl, WgslVariable, autocast, autocast_disabled, autocast_dtype,
     autocast_wide, no_grad, result_type, s,
 };
+pub use wgrad_cpu_backend::InstructionSet;
 
 /// Differentiation as functions: [`grad`](autograd::grad), [`gradcheck`](autograd::gradcheck),
 /// [`no_grad`].

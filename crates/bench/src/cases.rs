@@ -13,18 +13,68 @@ use crate::{networks, training};
 type Case = (&'static str, fn(&Bench, &str) -> Result<()>);
 
 const CASES: &[Case] = &[
-    ("matmul_256", |b, c| matmul(b, c, [256, 256, 256], false)),
-    ("matmul_512", |b, c| matmul(b, c, [512, 512, 512], false)),
+    ("matmul_256", |b, c| matmul(b, c, [256, 256, 256], STORED)),
+    ("matmul_512", |b, c| matmul(b, c, [512, 512, 512], STORED)),
     ("matmul_1024", |b, c| {
-        matmul(b, c, [1024, 1024, 1024], false)
+        matmul(b, c, [1024, 1024, 1024], STORED)
+    }),
+    ("matmul_2048", |b, c| {
+        matmul(b, c, [2048, 2048, 2048], STORED)
+    }),
+    ("matmul_777", |b, c| matmul(b, c, [777, 777, 777], STORED)),
+    ("matmul_33x4097x65", |b, c| {
+        matmul(b, c, [33, 4097, 65], STORED)
+    }),
+    ("matmul_16x512x512", |b, c| {
+        matmul(b, c, [16, 512, 512], STORED)
     }),
     ("matmul_64x784x512", |b, c| {
-        matmul(b, c, [64, 784, 512], false)
+        matmul(b, c, [64, 784, 512], STORED)
     }),
-    ("matmul_t_512", |b, c| matmul(b, c, [512, 512, 512], true)),
+    ("matmul_t_512", |b, c| {
+        matmul(
+            b,
+            c,
+            [512, 512, 512],
+            Stored {
+                a_turned: true,
+                ..STORED
+            },
+        )
+    }),
+    ("matmul_nt_512", |b, c| {
+        matmul(
+            b,
+            c,
+            [512, 512, 512],
+            Stored {
+                b_turned: true,
+                ..STORED
+            },
+        )
+    }),
+    ("matmul_tt_512", |b, c| {
+        let turned = Stored {
+            a_turned: true,
+            b_turned: true,
+            ..STORED
+        };
+        matmul(b, c, [512, 512, 512], turned)
+    }),
+    ("matmul_new_512", |b, c| {
+        matmul(
+            b,
+            c,
+            [512, 512, 512],
+            Stored {
+                new: true,
+                ..STORED
+            },
+        )
+    }),
     ("bmm_32x128x64x128", batched),
     ("gemv_1x2048x2048", |b, c| {
-        matmul(b, c, [1, 2048, 2048], false)
+        matmul(b, c, [1, 2048, 2048], STORED)
     }),
     ("linear_relu_256x784x512", linear_relu),
     ("ce_4096x1000", |b, c| cross_entropy(b, c, 4096, 1000)),
@@ -90,16 +140,41 @@ fn mean_abs_of(x: &Tensor) -> Result<f64> {
     Ok(mean_abs(&x.to_vec::<f32>()?))
 }
 
-/// `[m, k] x [k, n]`; `turned` stores the first operand as `[k, m]`.
-fn matmul(b: &Bench, case: &str, [m, k, n]: [usize; 3], turned: bool) -> Result<()> {
-    let shape = if turned { [k, m] } else { [m, k] };
-    let x = tensor(&b.dev, 1, &shape, 0.5);
-    let y = tensor(&b.dev, 2, &[k, n], 0.5);
-    let x = if turned { x.t() } else { x };
+/// How the operands of a product lie in memory.
+#[derive(Clone, Copy)]
+struct Stored {
+    /// The first one as `[k, m]`, the second one as `[n, k]`.
+    a_turned: bool,
+    b_turned: bool,
+    /// Whether the second one is computed anew, by a kernel, for each product: nothing that was learned of it serves
+    /// the next.
+    new: bool,
+}
+
+const STORED: Stored = Stored {
+    a_turned: false,
+    b_turned: false,
+    new: false,
+};
+
+/// `[m, k] x [k, n]`.
+fn matmul(b: &Bench, case: &str, [m, k, n]: [usize; 3], stored: Stored) -> Result<()> {
+    let operand = |seed, [rows, columns]: [usize; 2], turned: bool| match turned {
+        true => tensor(&b.dev, seed, &[columns, rows], 0.5).t(),
+        false => tensor(&b.dev, seed, &[rows, columns], 0.5),
+    };
+    let x = operand(1, [m, k], stored.a_turned);
+    let y = operand(2, [k, n], stored.b_turned);
     b.measure(
         case,
         Work::Flops(2 * m * k * n),
-        || computed(b, || x.matmul(&y)),
+        || match stored.new {
+            true => {
+                let y = computed(b, || &y * 1.0)?;
+                computed(b, || x.matmul(&y))
+            }
+            false => computed(b, || x.matmul(&y)),
+        },
         |o| Ok((mean_abs_of(&o)?, None)),
     )
 }

@@ -65,7 +65,9 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     if let Some(Command::Kernels { out }) = arguments.command {
         return kernels::write(&out);
     }
-    let mut bench = Bench::new(open(arguments.device)?);
+    let device = open(arguments.device)?;
+    eprintln!("on {}", device.name());
+    let mut bench = Bench::new(device);
     bench.profile = arguments.profile;
     if arguments.cases == ["mem"] {
         memory::run(&bench);

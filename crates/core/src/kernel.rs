@@ -240,6 +240,34 @@ impl Kernel {
         }
     }
 
+    /// The buffers that it writes, indices into [`Plan::buffers`].
+    pub fn written(&self) -> Vec<usize> {
+        let of = |outputs: &[Output]| outputs.iter().map(|o| o.buffer).collect();
+        match self {
+            Kernel::Map { outputs, .. } | Kernel::Reduce { outputs, .. } => of(outputs),
+            Kernel::Rows(rows) => {
+                let values = rows.row_outputs.iter().map(|(_, output)| output);
+                rows.outputs
+                    .iter()
+                    .chain(values)
+                    .map(|o| o.buffer)
+                    .collect()
+            }
+            Kernel::MatMul { outputs, sums, .. } => {
+                let mut written: Vec<usize> = of(outputs);
+                written.extend(sums.iter().flat_map(|sums| sums.written()));
+                written
+            }
+            Kernel::Operation { outputs, .. } => {
+                outputs.iter().flatten().map(|o| o.buffer).collect()
+            }
+            Kernel::Copy { target, .. } => vec![*target],
+            Kernel::Update { target, states, .. } => {
+                [target].into_iter().chain(states).copied().collect()
+            }
+        }
+    }
+
     /// Most dimensions of a product's `k`.
     pub const MOST_INNER: usize = 4;
 }

@@ -4,7 +4,6 @@
 //! Every kernel's operands are checked against the plan's buffers when it is compiled, and the
 //! bound buffers against the plan when it runs, so no kernel reaches outside its buffers.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
@@ -16,12 +15,12 @@ use wgrad_core::{
 
 use crate::copy::CopyBytes;
 use crate::cursor;
+use crate::instructions::InstructionSet;
 use crate::interpreter::Bound;
 use crate::map::Map;
 use crate::matmul::MatMul;
 use crate::ops;
 use crate::optimizer::Optimizer;
-use crate::parallel;
 use crate::pool::{CpuBuffer, Pool};
 use crate::recorder::Recorder;
 use crate::reduce::Reduce;
@@ -34,6 +33,10 @@ pub struct CpuOptions {
     pub memory_limit: Option<usize>,
     /// Most bytes of unused memory to keep for later; without it, a quarter of the limit.
     pub pool_limit: Option<usize>,
+    /// The instruction set; without it what the environment variable `WGRAD_CPU` names (`scalar`, `avx2`, `avx512`,
+    /// `neon` or `simd128`), or else the best that the machine has. With one that the machine does not have, the
+    /// device refuses everything.
+    pub instructions: Option<InstructionSet>,
     /// Fill fresh buffers with 0xFF bytes (NaN), so that tests notice reads of what was never
     /// written.
     pub poison: bool,
@@ -50,6 +53,7 @@ struct State {
 struct Shared {
     pool: Arc<Pool>,
     state: Mutex<State>,
+    instructions: InstructionSet,
 }
 
 impl Shared {
@@ -75,12 +79,21 @@ impl Shared {
         }
         Ok(own.start().wrapping_add(offset))
     }
+
+    /// Every write to a buffer's memory ends here.
+    fn written(&self, start: *mut u8, bytes: usize) {
+        let start = start as usize;
+        self.pool.packed.forget(start..start + bytes);
+    }
 }
 
 /// The CPU as a device.
 pub struct CpuBackend {
     shared: Arc<Shared>,
     limits: Limits,
+    name: String,
+    /// Why the wanted instruction set cannot be used.
+    refusal: Option<String>,
 }
 
 impl CpuBackend {
@@ -95,6 +108,14 @@ impl CpuBackend {
     /// # Ok::<(), wgrad_core::Error>(())
     /// ```
     pub fn new(options: CpuOptions) -> CpuBackend {
+        let instructions = match options.instructions {
+            Some(set) => set.check(),
+            None => InstructionSet::wanted(),
+        };
+        let (instructions, refusal) = match instructions {
+            Ok(set) => (set, None),
+            Err(problem) => (InstructionSet::best(), Some(problem)),
+        };
         let pool = Pool::new(options.memory_limit, options.pool_limit, options.poison);
         let limits = Limits {
             max_buffer: pool.limit(),
@@ -109,15 +130,23 @@ impl CpuBackend {
             shared: Arc::new(Shared {
                 pool,
                 state: Mutex::default(),
+                instructions,
             }),
             limits,
+            name: format!("CPU ({instructions})"),
+            refusal,
         }
+    }
+
+    /// The instruction set that it uses.
+    pub fn instructions(&self) -> InstructionSet {
+        self.shared.instructions
     }
 }
 
 impl Backend for CpuBackend {
     fn name(&self) -> &str {
-        "CPU"
+        &self.name
     }
 
     fn is_cpu(&self) -> bool {
@@ -129,6 +158,9 @@ impl Backend for CpuBackend {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Buffer> {
+        if let Some(problem) = &self.refusal {
+            return Err(Error::Device(problem.clone()));
+        }
         Ok(Buffer::new(self.shared.pool.allocate(bytes)?))
     }
 
@@ -138,6 +170,7 @@ impl Backend for CpuBackend {
         // SAFETY: the range was checked, the lock is held, and nobody outside has a buffer's
         // memory.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) };
+        self.shared.written(target, bytes.len());
         state.counters.uploads += 1;
         Ok(())
     }
@@ -173,6 +206,7 @@ impl Backend for CpuBackend {
         let mut state = self.shared.lock();
         // SAFETY: the whole buffer, under the lock.
         unsafe { target.write_bytes(0, buffer.bytes()) };
+        self.shared.written(target, buffer.bytes());
         state.counters.clears += 1;
         Ok(())
     }
@@ -190,6 +224,7 @@ impl Backend for CpuBackend {
         let mut state = self.shared.lock();
         // SAFETY: both ranges were checked, the lock is held; `copy` allows overlap.
         unsafe { std::ptr::copy(from, to, bytes) };
+        self.shared.written(to, bytes);
         state.counters.copies += 1;
         Ok(())
     }
@@ -218,6 +253,7 @@ impl Backend for CpuBackend {
                 name: launch.kernel.to_string(),
                 is_copy: matches!(launch.kernel, Kernel::Copy { .. }),
                 kernel,
+                written: launch.kernel.written(),
                 scalars: launch.scalars.clone(),
                 fault: launch.fault,
             });
@@ -233,7 +269,6 @@ impl Backend for CpuBackend {
                 .max()
                 .unwrap_or(0),
             launches,
-            on_pool: AtomicBool::new(false),
         }))
     }
 
@@ -273,6 +308,22 @@ impl Backend for CpuBackend {
 /// What a kernel runs with.
 pub(crate) struct Context<'a> {
     pub buffers: &'a [Bound],
+    pub pool: &'a Arc<Pool>,
+}
+
+/// Tells that a launch is over and has written, also where it panics.
+struct Written<'a> {
+    shared: &'a Shared,
+    buffers: &'a [Bound],
+    written: &'a [usize],
+}
+
+impl Drop for Written<'_> {
+    fn drop(&mut self) {
+        for bound in self.written.iter().filter_map(|&b| self.buffers.get(b)) {
+            self.shared.written(bound.start, bound.bytes);
+        }
+    }
 }
 
 /// A prepared kernel.
@@ -313,6 +364,8 @@ struct Prepared {
     name: String,
     kernel: Box<dyn Launchable>,
     is_copy: bool,
+    /// The buffers that it writes.
+    written: Vec<usize>,
     scalars: std::ops::Range<usize>,
     fault: Option<usize>,
 }
@@ -324,8 +377,6 @@ struct CpuPlan {
     /// How many scalars and fault codes a run must bring.
     scalars: usize,
     faults: usize,
-    /// Whether the last run shared its work out so often that the next one is given to the pool.
-    on_pool: AtomicBool,
 }
 
 impl Executable for CpuPlan {
@@ -365,14 +416,20 @@ impl Executable for CpuPlan {
         }
         let mut state = self.shared.lock();
         let state = &mut *state;
-        let context = Context { buffers: &bound };
-        let inside = self.on_pool.load(Ordering::Relaxed);
-        let ((), often) = parallel::on_pool(inside, || {
+        let context = Context {
+            buffers: &bound,
+            pool: &self.shared.pool,
+        };
+        self.shared.instructions.during(|| {
             for launch in &self.launches {
+                let _written = Written {
+                    shared: &self.shared,
+                    buffers: &bound,
+                    written: &launch.written,
+                };
                 launch.run(&context, scalars, faults, state);
             }
         });
-        self.on_pool.store(often, Ordering::Relaxed);
         state.counters.submits += 1;
         Ok(())
     }

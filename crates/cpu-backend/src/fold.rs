@@ -5,9 +5,10 @@
 
 mod extremum;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use wgrad_core::{Accumulator, DType, ReduceOp};
 
+use crate::instructions::dispatch;
 use crate::lanes::{Element, Lane};
 
 /// Lanes that a row is folded over: four vectors of eight, to hide the latency of an addition.
@@ -313,7 +314,7 @@ fn row_extremum<E: Numeric, C: Combine>(row: &[E]) -> E {
 }
 
 fn fold_row<E: Element, C: Combine>(row: &[E]) -> E {
-    Arch::new().dispatch(RowFold::<E, C>(row, std::marker::PhantomData))
+    dispatch(RowFold::<E, C>(row, std::marker::PhantomData))
 }
 
 /// The sum of a row, over many lanes.
@@ -384,7 +385,7 @@ unsafe fn columns<E: Element, C: Combine>(
             row.copy_from_slice(&block[..columns]);
         }
     }
-    Arch::new().dispatch(ColumnFolding::<E, C> {
+    dispatch(ColumnFolding::<E, C> {
         block,
         level,
         combine: std::marker::PhantomData,

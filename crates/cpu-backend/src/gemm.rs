@@ -1,40 +1,34 @@
-//! `f32` matrix products: blocks that suit the caches, packed into the order in which the
+//! Products of float matrices: blocks that suit the caches, packed into the order in which the
 //! microkernel reads them ([Goto and van de Geijn 2008](https://doi.org/10.1145/1356052.1356053)).
 //!
 //! Every element of C is one chain of multiply-adds over ascending k, cut at multiples of
-//! [`DEPTH`] (or a dot product in a fixed order, in pieces too), whatever the threads and the blocks are: results
-//! are the same bits in every run.
+//! [`Blocks::depth`] (or a dot product in a fixed order, in pieces too), whatever the threads are: results
+//! are the same bits in every run on a machine.
 
+mod blocks;
 mod few_rows;
 mod pack;
+mod real;
+mod tile;
+mod turn;
+mod views;
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use wgrad_core::DType;
 
+use self::blocks::{MOST_COLUMNS, with_tile};
 use self::few_rows::FewRows;
-use self::pack::{PackB, pack_a, pack_slivers};
+use self::pack::{PackB, RowTiles, pack_a, pack_slivers};
+use self::tile::{DIRECT_ROWS, Rows, Tile};
 use crate::cursor::Walk;
-use crate::loops::fused;
+use crate::instructions::dispatch;
 use crate::scratch::{self, Scratch};
 
-/// Vectors in a row of a tile.
-const VECTORS: usize = 2;
-/// Lanes of a vector that the microkernel is made for: AVX2's. Where there are sixteen, the `gemm`
-/// crate's kernels serve, which were written for them.
-const LANES: usize = 8;
-/// Columns of a tile.
-const WIDTH: usize = VECTORS * LANES;
-/// Rows of a tile: as many as the registers hold beside a row of B and an element of A.
-const HEIGHT: usize = 6;
-/// Steps of k between two visits to C: a sliver of B takes half of a first-level cache.
-const DEPTH: usize = 256;
-/// Rows of A that are packed at a time: with [`DEPTH`] columns they fill part of a second-level
-/// cache.
-const BLOCK_ROWS: usize = 96;
-/// Elements of B that are packed at a time; a third-level cache holds them.
-const PANEL: usize = 2 << 20;
+pub(crate) use self::blocks::Blocks;
+pub(crate) use self::real::Real;
+
 /// Narrower products read A where it lies: packing would cost more than it saves.
 const PACK_A_COLUMNS: usize = 128;
 /// Most elements of B that are read where they lie: they fit the first-level cache.
@@ -48,6 +42,12 @@ pub(crate) const VECTOR_ROWS: usize = 2;
 /// them lie next to each other.
 const WINDOW_ROWS: usize = 8;
 const WINDOW_RUN: usize = 12;
+/// Slivers of B that are packed side by side: long runs of memory suit the prefetcher, and not so many that they lie in
+/// the same sets of a first-level cache.
+pub(crate) const GROUP: usize = 4;
+/// Products of up to so many rows pack B by blocks of columns, each of which has all rows.
+const BY_BLOCKS_ROWS: usize = 32;
+
 /// A product `C = A B`, or the part of one from depth `start` on.
 #[derive(Clone, Copy)]
 pub(crate) struct Gemm<'a> {
@@ -55,10 +55,14 @@ pub(crate) struct Gemm<'a> {
     pub n: usize,
     pub start: usize,
     pub k: usize,
+    /// Distance between the rows of C.
+    pub row: usize,
     pub a: Matrix<'a>,
     pub b: Matrix<'a>,
     /// Whether the products are added to what C holds; only where B is packed.
     pub adds: bool,
+    /// How it is cut: [`Blocks::of`] the type in which it is computed.
+    pub blocks: Blocks,
 }
 
 /// A factor: element `[i, j]` lies at `rows.at(i) + columns.at(j)`.
@@ -66,7 +70,7 @@ pub(crate) struct Gemm<'a> {
 pub(crate) struct Matrix<'a> {
     pub rows: &'a Walk,
     pub columns: &'a Walk,
-    /// `f32`, or a 16-bit float, which is widened as it is packed.
+    /// The type in which the product is computed, or for `f32` a 16-bit float, which is widened as it is packed.
     pub dtype: DType,
     /// One past the last element that may be read, counted from the first.
     pub end: isize,
@@ -79,63 +83,42 @@ impl Matrix<'_> {
     fn steps(&self) -> (isize, isize) {
         self.strides.unwrap_or((0, 0))
     }
+
+    fn is_narrow(&self) -> bool {
+        self.dtype != self.dtype.compute()
+    }
 }
 
-/// The shape of this machine's tiles.
+/// Where the microkernel finds B.
 #[derive(Clone, Copy)]
-pub(crate) struct Tile {
-    pub height: usize,
-    pub width: usize,
-}
-
-struct TileShape;
-impl WithSimd for TileShape {
-    type Output = Option<Tile>;
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Option<Tile> {
-        let fits = cfg!(target_arch = "x86_64") && fused::<S>() && S::F32_LANES == LANES;
-        fits.then_some(Tile {
-            height: HEIGHT,
-            width: WIDTH,
-        })
-    }
-}
-
-/// Runs `task` with the vectors that the microkernel is made for, if this machine has them.
-fn dispatch<F: WithSimd>(task: F) -> F::Output {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = pulp::x86::V3::try_new() {
-        return Simd::vectorize(simd, task);
-    }
-    Arch::new().dispatch(task)
-}
-
-/// The tile, where this machine has vectors with multiply-add that the microkernel is made for. Products
-/// that lie ready for the `gemm` crate are left to it where vectors are longer.
-pub(crate) fn tile(ready: bool) -> Option<Tile> {
-    match ready {
-        true => Arch::new().dispatch(TileShape),
-        false => dispatch(TileShape),
-    }
-}
-
-/// B as the microkernel reads it.
-#[derive(Clone, Copy)]
-pub(crate) enum Source {
-    /// Where it lies.
+pub(crate) enum Source<T> {
+    /// Where it lies; what cannot be read there is packed on the way.
     Direct(*const u8),
+    /// Where it lies, to be packed on the way.
+    Lying(*const u8),
     /// The columns from `first` on, packed.
-    Packed { panel: *const f32, first: usize },
+    Packed { panel: *const T, first: usize },
 }
 
 // SAFETY: the pointers are only read; the caller of `Gemm::block` vouches for them.
-unsafe impl Send for Source {}
+unsafe impl<T> Send for Source<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Source {}
+unsafe impl<T> Sync for Source<T> {}
+
+/// What is to become of B before blocks of C are computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Packing {
+    /// Nothing: blocks read it where it lies.
+    None,
+    /// Each block packs its columns: there are few rows, so that a block has them all.
+    ByBlocks,
+    /// It is packed once for all.
+    Whole,
+}
 
 impl Gemm<'_> {
     fn packs_a(&self) -> bool {
-        self.a.strides.is_none() || self.n >= PACK_A_COLUMNS && self.m > VECTOR_ROWS
+        self.a.strides.is_none() || self.n >= PACK_A_COLUMNS && self.m > BY_BLOCKS_ROWS
     }
 
     /// Whether it is sums of B's rows, or dot products with its columns.
@@ -146,47 +129,54 @@ impl Gemm<'_> {
             0..=VECTOR_ROWS => run.max(self.b.rows.dense()) > 1,
             m => m <= WINDOW_ROWS && windows && run >= self.b.rows.dense(),
         };
-        fits && !self.adds && self.a.dtype == DType::F32 && self.b.dtype == DType::F32
+        fits && !self.adds && !self.a.is_narrow() && !self.b.is_narrow()
     }
 
-    /// Whether B is to be packed before blocks of C are computed.
-    pub fn packs_b(&self) -> bool {
+    pub fn packing(&self) -> Packing {
         let size = self.k * self.n;
         let small = || {
-            self.m > VECTOR_ROWS
-                && self.b.strides.is_some_and(|(_, along)| along == 1)
+            self.b.strides.is_some_and(|(_, along)| along == 1)
                 && (size <= DIRECT_B || (self.m <= SHALLOW_ROWS && size <= DIRECT_B_SHALLOW))
         };
-        !self.is_of_few_rows() && !small()
+        if self.is_of_few_rows() || self.m > VECTOR_ROWS && small() {
+            Packing::None
+        } else if self.m <= self.blocks.rows.min(BY_BLOCKS_ROWS) {
+            Packing::ByBlocks
+        } else {
+            Packing::Whole
+        }
     }
 
     /// How many columns are packed and computed at a time, a multiple of a tile's.
-    pub fn panel_columns(&self, tile: Tile) -> usize {
-        (PANEL / self.k.max(1))
-            .max(4 * tile.width)
+    pub fn panel_columns(&self) -> usize {
+        (self.blocks.panel / self.k.max(1))
+            .max(GROUP * self.blocks.width)
             .min(self.n)
-            .next_multiple_of(tile.width)
+            .next_multiple_of(self.blocks.width)
     }
 
     /// How the rows are split into blocks for so many threads.
-    pub fn row_blocks(&self, tile: Tile, threads: usize) -> usize {
-        let tiles = self.m.div_ceil(tile.height);
-        let blocks = tiles.div_ceil(BLOCK_ROWS / tile.height);
+    pub fn row_blocks(&self, threads: usize) -> usize {
+        let Blocks { height, rows, .. } = self.blocks;
+        let tiles = self.m.div_ceil(height);
+        let blocks = tiles.div_ceil(rows / height);
         blocks.next_multiple_of(threads).min(tiles)
     }
 
-    /// Packs columns `columns` (from `first`, the panel's first one, on) of rows `depths` of B: for
-    /// each [`DEPTH`] of rows, slivers of a tile's width, row by row, missing columns as 0.
+    /// Packs columns `columns` (where `first` is the panel's first one) of rows `depths` of B, which begin at a
+    /// multiple of [`Blocks::depth`] and end at one or with B: for each of these, slivers of a tile's width, row by
+    /// row.
     ///
     /// # Safety
     /// B is readable, the panel has room for all of its slivers, and nobody else touches these.
-    pub unsafe fn pack_b(
+    pub unsafe fn pack_b<T: Real>(
         &self,
         b: *const u8,
-        panel: *mut f32,
+        panel: *mut T,
         first: usize,
         panel_width: usize,
         columns: Range<usize>,
+        depths: Range<usize>,
     ) {
         dispatch(PackB {
             gemm: self,
@@ -195,20 +185,21 @@ impl Gemm<'_> {
             first,
             panel_width,
             columns,
+            depths,
         });
     }
 
-    /// Computes `rows` and `columns` of C, dense with `n` columns. `columns` begins at a tile.
+    /// Computes `rows` and `columns` of C, whose rows are dense. `columns` begins at a tile.
     ///
     /// # Safety
     /// The matrices are readable (a panel as [`Gemm::pack_b`] made it, `panel_width` columns wide),
     /// and nobody else touches this part of C, which overlaps neither.
-    pub unsafe fn block(
+    pub unsafe fn block<T: Real>(
         &self,
         a: *const u8,
-        b: Source,
+        b: Source<T>,
         panel_width: usize,
-        c: *mut f32,
+        c: *mut T,
         rows: Range<usize>,
         columns: Range<usize>,
     ) {
@@ -227,25 +218,25 @@ impl Gemm<'_> {
     }
 }
 
-struct Block<'a> {
+struct Block<'a, T> {
     gemm: &'a Gemm<'a>,
     a: *const u8,
-    b: Source,
+    b: Source<T>,
     panel_width: usize,
-    c: *mut f32,
+    c: *mut T,
     rows: Range<usize>,
     columns: Range<usize>,
     scratch: &'a mut Scratch,
 }
 
-impl WithSimd for Block<'_> {
+impl<T: Real> WithSimd for Block<'_, T> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         if let (Source::Direct(b), true) = (self.b, self.gemm.is_of_few_rows()) {
             let few = FewRows {
                 gemm: self.gemm,
-                a: self.a,
+                a: self.a.cast::<T>(),
                 b: b.cast(),
                 c: self.c,
             };
@@ -253,200 +244,111 @@ impl WithSimd for Block<'_> {
             return unsafe { few.compute(simd, self.rows, self.columns, self.scratch) };
         }
         // SAFETY: `block`'s caller's promise.
-        unsafe { self.run::<S, HEIGHT>(simd) };
+        unsafe { with_tile!(S, T, self.run(simd)) };
     }
 }
 
-impl Block<'_> {
+impl<T: Real> Block<'_, T> {
     /// # Safety
-    /// As for [`Gemm::block`]; `MR` is the tile's height.
+    /// As for [`Gemm::block`].
     #[inline(always)]
-    unsafe fn run<S: Simd, const MR: usize>(self, simd: S) {
-        let Gemm { n, k, start, .. } = *self.gemm;
+    unsafe fn run<S: Simd, const MOST: usize, const VECTORS: usize, const WIDTH: usize>(
+        self,
+        simd: S,
+    ) {
+        const { assert!(WIDTH <= MOST_COLUMNS) };
+        let Gemm {
+            k,
+            start,
+            row,
+            blocks,
+            ..
+        } = *self.gemm;
         let depth = |p: usize| (start + p) as isize;
         let packs_a = self.gemm.packs_a();
+        let height = if packs_a { MOST } else { MOST.min(DIRECT_ROWS) };
         let columns = self.columns;
-        // A's block, and the sliver of B that is cut off by its edge.
-        let deepest = DEPTH.min(k);
-        let a_size = if packs_a {
-            BLOCK_ROWS.min(self.rows.len()).next_multiple_of(MR) * deepest
-        } else {
-            0
+        // A's block, and slivers of B.
+        let deepest = blocks.depth.min(k);
+        let a_size = match packs_a {
+            true => blocks.rows.min(self.rows.len()) * deepest + MOST_COLUMNS,
+            false => 0,
         };
-        let scratch = self.scratch.slice::<f32>(a_size + WIDTH * deepest);
-        let (packed_a, edge) = scratch.split_at_mut(a_size);
-        for p in (0..k).step_by(DEPTH) {
-            let deep = DEPTH.min(k - p);
-            let last = columns.end / WIDTH * WIDTH;
-            if let (Source::Direct(b), true) = (self.b, last < columns.end) {
-                let from = last.max(columns.start);
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let into = edge.as_mut_ptr();
-                    pack_slivers(self.gemm, b, p..p + deep, from..columns.end, into);
-                }
-            }
-            for first in self.rows.clone().step_by(BLOCK_ROWS) {
-                let end = self.rows.end.min(first + BLOCK_ROWS);
+        let own = match self.b {
+            Source::Packed { .. } => 0,
+            Source::Direct(_) => WIDTH,
+            Source::Lying(_) => GROUP * WIDTH,
+        };
+        let scratch = self.scratch.slice::<T>(a_size + own * deepest);
+        let (packed_a, slivers) = scratch.split_at_mut(a_size);
+        for p in (0..k).step_by(blocks.depth) {
+            let deep = blocks.depth.min(k - p);
+            for first in self.rows.clone().step_by(blocks.rows) {
+                let end = self.rows.end.min(first + blocks.rows);
+                let tiles = RowTiles::new(first..end, height);
                 if packs_a {
                     // SAFETY: the caller's promise.
-                    unsafe { pack_a::<MR>(self.gemm, self.a, first..end, p..p + deep, packed_a) };
+                    unsafe { pack_a::<S, T>(self.gemm, self.a, &tiles, p..p + deep, packed_a) };
                 }
-                for j in columns.clone().step_by(WIDTH) {
-                    let count = WIDTH.min(columns.end - j);
-                    // SAFETY: within B, the panel or the edge's sliver.
-                    let (b, step) = unsafe {
-                        match self.b {
-                            Source::Packed { panel, first } => {
-                                let slivers = panel.add(p * self.panel_width);
-                                (slivers.add((j - first) * deep), WIDTH as isize)
-                            }
-                            Source::Direct(_) if count < WIDTH => (edge.as_ptr(), WIDTH as isize),
-                            Source::Direct(b) => {
-                                let down = self.gemm.b.steps().0;
-                                (b.cast::<f32>().offset(depth(p) * down).add(j), down)
-                            }
-                        }
+                for group in columns.clone().step_by(GROUP * WIDTH) {
+                    let group = group..columns.end.min(group + GROUP * WIDTH);
+                    let whole = match self.b {
+                        Source::Packed { .. } => group.end,
+                        Source::Direct(_) => group.start + group.len() / WIDTH * WIDTH,
+                        Source::Lying(_) => group.start,
                     };
-                    for i in (first..end).step_by(MR) {
-                        let target = Part {
-                            // SAFETY: within C.
-                            start: unsafe { self.c.add(i * n + j) },
-                            row: n,
-                            rows: MR.min(end - i),
-                            columns: count,
-                            fresh: p == 0 && !self.gemm.adds,
-                        };
-                        target.fetch();
+                    if let (true, Source::Direct(b) | Source::Lying(b)) =
+                        (whole < group.end, self.b)
+                    {
                         // SAFETY: the caller's promise.
                         unsafe {
-                            if packs_a {
-                                let a = packed_a.as_ptr().add((i - first) * deep);
-                                let rows = std::array::from_fn(|r| a.add(r));
-                                let sum = multiply::<S, MR>(simd, deep, rows, MR as isize, b, step);
-                                target.store::<S, MR>(simd, &sum);
-                            } else {
-                                let (down, along) = self.gemm.a.steps();
-                                let a = self.a.cast::<f32>();
-                                let a = a.offset(i as isize * down + depth(p) * along);
-                                // Rows that are not there repeat the last one.
-                                let rows = std::array::from_fn(|r: usize| {
-                                    a.offset(r.min(target.rows - 1) as isize * down)
-                                });
-                                let sum = multiply::<S, MR>(simd, deep, rows, along, b, step);
-                                target.store::<S, MR>(simd, &sum);
+                            let into = slivers.as_mut_ptr();
+                            let columns = whole..group.end;
+                            pack_slivers::<S, T, WIDTH>(self.gemm, b, p..p + deep, columns, into);
+                        }
+                    }
+                    for j in group.clone().step_by(WIDTH) {
+                        // SAFETY: within B, the panel or the slivers.
+                        let (b, step) = unsafe {
+                            match self.b {
+                                Source::Packed { panel, first } => {
+                                    let slivers = panel.add(p * self.panel_width);
+                                    (slivers.add((j - first) * deep), WIDTH as isize)
+                                }
+                                Source::Direct(b) if j < whole => {
+                                    let down = self.gemm.b.steps().0;
+                                    (b.cast::<T>().offset(depth(p) * down).add(j), down)
+                                }
+                                Source::Direct(_) | Source::Lying(_) => {
+                                    (slivers.as_ptr().add((j - whole) * deep), WIDTH as isize)
+                                }
+                            }
+                        };
+                        for rows in tiles.iter() {
+                            let tile = Tile {
+                                // SAFETY: within C.
+                                start: unsafe { self.c.add(rows.start * row + j) },
+                                row,
+                                rows: rows.len(),
+                                columns: WIDTH.min(group.end - j),
+                                fresh: p == 0 && !self.gemm.adds,
+                            };
+                            // SAFETY: the caller's promise.
+                            unsafe {
+                                let a = match packs_a {
+                                    true => Rows::Packed(
+                                        packed_a.as_ptr().add((rows.start - first) * deep),
+                                    ),
+                                    false => {
+                                        let (down, along) = self.gemm.a.steps();
+                                        let at = rows.start as isize * down + depth(p) * along;
+                                        Rows::Direct(self.a.cast::<T>().offset(at), down, along)
+                                    }
+                                };
+                                tile.compute::<S, MOST, VECTORS>(simd, deep, a, b, step);
                             }
                         }
                     }
-                }
-            }
-        }
-    }
-}
-
-/// The microkernel: the product of `MR` rows of A, whose next elements are `along` apart, and `k`
-/// rows of B, `down` apart, in registers throughout.
-///
-/// # Safety
-/// All these elements are readable.
-#[inline(always)]
-unsafe fn multiply<S: Simd, const MR: usize>(
-    simd: S,
-    k: usize,
-    a: [*const f32; MR],
-    along: isize,
-    mut b: *const f32,
-    down: isize,
-) -> [[S::f32s; VECTORS]; MR] {
-    let mut sum = [[simd.splat_f32s(0.0); VECTORS]; MR];
-    let mut skip = 0isize;
-    for _ in 0..k {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let row = [
-                b.cast::<S::f32s>().read_unaligned(),
-                b.add(S::F32_LANES).cast::<S::f32s>().read_unaligned(),
-            ];
-            for (sum, a) in sum.iter_mut().zip(&a) {
-                let x = simd.splat_f32s(*a.offset(skip));
-                sum[0] = simd.mul_add_f32s(x, row[0], sum[0]);
-                sum[1] = simd.mul_add_f32s(x, row[1], sum[1]);
-            }
-        }
-        skip += along;
-        b = b.wrapping_offset(down);
-    }
-    sum
-}
-
-/// The part of C that a tile covers.
-#[derive(Clone, Copy)]
-struct Part {
-    start: *mut f32,
-    /// Distance between rows.
-    row: usize,
-    rows: usize,
-    columns: usize,
-    /// Whether the tile is stored rather than added.
-    fresh: bool,
-}
-
-impl Part {
-    /// Asks for the tile's memory, so that it is there when the sums are.
-    #[inline(always)]
-    fn fetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        if !self.fresh {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            for i in 0..self.rows {
-                let row = self.start.wrapping_add(i * self.row);
-                // SAFETY: a hint, which touches nothing.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(row.cast()) };
-            }
-        }
-    }
-
-    /// # Safety
-    /// This part of C is writable, by this task only.
-    #[inline(always)]
-    unsafe fn store<S: Simd, const MR: usize>(self, simd: S, sum: &[[S::f32s; VECTORS]; MR]) {
-        if self.rows == MR && self.columns == WIDTH {
-            for (i, row) in sum.iter().enumerate() {
-                for (v, &x) in row.iter().enumerate() {
-                    // SAFETY: the caller's promise.
-                    unsafe {
-                        let at = self.start.add(i * self.row + v * S::F32_LANES);
-                        let at = at.cast::<S::f32s>();
-                        let x = if self.fresh {
-                            x
-                        } else {
-                            simd.add_f32s(at.read_unaligned(), x)
-                        };
-                        at.write_unaligned(x);
-                    }
-                }
-            }
-            return;
-        }
-        let mut tile = [0f32; HEIGHT * WIDTH];
-        for (i, row) in sum.iter().enumerate() {
-            for (v, &x) in row.iter().enumerate() {
-                let at = i * WIDTH + v * S::F32_LANES;
-                let lanes: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&x));
-                tile[at..at + S::F32_LANES].copy_from_slice(lanes);
-            }
-        }
-        for i in 0..self.rows {
-            // SAFETY: the caller's promise.
-            let row = unsafe {
-                std::slice::from_raw_parts_mut(self.start.add(i * self.row), self.columns)
-            };
-            let tile = &tile[i * WIDTH..][..self.columns];
-            if self.fresh {
-                row.copy_from_slice(tile);
-            } else {
-                for (c, x) in row.iter_mut().zip(tile) {
-                    *c += x;
                 }
             }
         }

@@ -7,9 +7,10 @@ mod uniform;
 
 use std::marker::PhantomData;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use wgrad_core::{DType, MapOp, map_rows};
 
+use crate::instructions::dispatch;
 use crate::lanes::{Element, FloatElement, FloatLane, IntegerElement, IntegerLane, Lane};
 use crate::math::HUGE_ANGLE;
 
@@ -85,7 +86,7 @@ unsafe fn unary<E: Element, O: UnaryOp<E::Plain> + UnaryOp<E::Fused>>(
     out: *mut u8,
 ) {
     slices!(n, args, out: E, a: E = 0);
-    Arch::new().dispatch(Unary::<E, O>(a, out, PhantomData));
+    dispatch(Unary::<E, O>(a, out, PhantomData));
 }
 
 struct Binary<'a, E, O>(&'a [E], &'a [E], &'a mut [E], PhantomData<O>);
@@ -111,7 +112,7 @@ unsafe fn binary<E: Element, O: BinaryOp<E::Plain> + BinaryOp<E::Fused>>(
     out: *mut u8,
 ) {
     slices!(n, args, out: E, a: E = 0, b: E = 1);
-    Arch::new().dispatch(Binary::<E, O>(a, b, out, PhantomData));
+    dispatch(Binary::<E, O>(a, b, out, PhantomData));
 }
 
 struct Compare<'a, E, O>(&'a [E], &'a [E], &'a mut [u8], PhantomData<O>);
@@ -131,7 +132,7 @@ unsafe fn compare<E: Element, O: CompareOp<E::Plain>>(
     out: *mut u8,
 ) {
     slices!(n, args, out: u8, a: E = 0, b: E = 1);
-    Arch::new().dispatch(Compare::<E, O>(a, b, out, PhantomData));
+    dispatch(Compare::<E, O>(a, b, out, PhantomData));
 }
 
 unsafe fn logic<O: LogicOp>(n: usize, args: [*const u8; 3], out: *mut u8) {
@@ -166,7 +167,7 @@ impl<E: Element> WithSimd for Select<'_, E> {
 
 unsafe fn select<E: Element>(n: usize, args: [*const u8; 3], out: *mut u8) {
     slices!(n, args, out: E, c: u8 = 0, a: E = 1, b: E = 2);
-    Arch::new().dispatch(Select(c, a, b, out));
+    dispatch(Select(c, a, b, out));
 }
 
 struct Clamp<'a, E>(&'a [E], &'a [E], &'a [E], &'a mut [E]);
@@ -183,7 +184,7 @@ impl<E: Element> WithSimd for Clamp<'_, E> {
 
 unsafe fn clamp<E: Element>(n: usize, args: [*const u8; 3], out: *mut u8) {
     slices!(n, args, out: E, x: E = 0, lo: E = 1, hi: E = 2);
-    Arch::new().dispatch(Clamp(x, lo, hi, out));
+    dispatch(Clamp(x, lo, hi, out));
 }
 
 /// The row functions of `f32` angles, exact for huge ones too.
@@ -194,7 +195,7 @@ unsafe fn angle<O: UnaryOp<<f32 as Element>::Plain> + UnaryOp<<f32 as Element>::
     exact: fn(f64) -> f64,
 ) {
     slices!(n, args, out: f32, a: f32 = 0);
-    Arch::new().dispatch(Unary::<f32, O>(a, out, PhantomData));
+    dispatch(Unary::<f32, O>(a, out, PhantomData));
     let largest = a.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     if largest > HUGE_ANGLE {
         for (o, &x) in out.iter_mut().zip(a) {
@@ -447,7 +448,7 @@ impl<A: Element + As<B>, B: Element> WithSimd for Cast<'_, A, B> {
 
 unsafe fn cast_loop<A: Element + As<B>, B: Element>(n: usize, args: [*const u8; 3], out: *mut u8) {
     slices!(n, args, out: B, a: A = 0);
-    Arch::new().dispatch(Cast(a, out));
+    dispatch(Cast(a, out));
 }
 
 unsafe fn to_bool<A: Element>(n: usize, args: [*const u8; 3], out: *mut u8) {

@@ -1,22 +1,27 @@
-//! The MatMul kernel: products by our own blocks (sums in `f32` on x86 with FMA) or by the `gemm` crate, the
-//! epilogue by the interpreter while its rows are still in the cache. Factors that are several dimensions
+//! The MatMul kernel: products of floats block by block, those of integers row by row, the epilogue by the
+//! interpreter while its rows are still in the cache. Factors that are several dimensions
 //! (the windows of a convolution) or 16-bit floats are read as they are packed and never copied whole.
 
 mod factor;
-mod product;
+mod grid;
+mod integer;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use wgrad_core::{DType, Kernel, Output, ScalarBits, Shape};
 
 use crate::executor::{Checker, Context, Launchable};
-use crate::gemm::{self, Gemm, Source, Tile};
+use crate::gemm::{Blocks, Gemm, Packing, Real, Source};
 use crate::interpreter::{self, BLOCK, Bound, Code};
+use crate::packed::{Form, Packed};
 use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
+use crate::pool::{CpuBuffer, Pool};
 use crate::scratch;
 
 use self::factor::Factor;
-use self::product::Product;
+use self::grid::{Countdown, Grid};
+use self::integer::Product;
 
 /// Multiplications below which a product stays on one thread.
 const PARALLEL_WORK: usize = 1 << 19;
@@ -24,8 +29,6 @@ const PARALLEL_WORK: usize = 1 << 19;
 const LARGE_WORK: usize = 1 << 24;
 /// Bytes of the product that stay in a core's cache until the epilogue reads them.
 const WARM_BYTES: usize = 512 * 1024;
-/// Inner sizes up to this are cheap enough that reading the product again would show.
-const SHALLOW: usize = 128;
 
 /// Elements of a factor that are copied together where its own order does not serve.
 const COPIED: usize = 1 << 18;
@@ -46,13 +49,12 @@ pub(crate) struct MatMul {
     outputs: Vec<Output>,
     /// Whether the product itself is the output.
     plain: bool,
-    /// The microkernel's tile, where it computes the product.
-    tile: Option<Tile>,
 }
 
 /// A launch's data.
 struct Run<'a> {
     buffers: &'a [Bound],
+    pool: &'a Arc<Pool>,
     scalars: &'a [ScalarBits],
     a: Shared<u8>,
     b: Shared<u8>,
@@ -108,10 +110,6 @@ impl MatMul {
             let a = Factor::new(a, batch.rank(), m.rank());
             (a, Factor::new(b, batch.rank(), k.rank()))
         });
-        let ready = match &factors {
-            Some((a, b)) => a.strides().is_some() && b.strides().is_some(),
-            None => true,
-        };
         let mut sources = Vec::with_capacity(epilogue_inputs.len());
         for input in epilogue_inputs {
             checker.operand(input, Some(&shape))?;
@@ -119,7 +117,6 @@ impl MatMul {
         }
         let epilogue = Code::new(epilogue, sources)?;
         Ok(MatMul {
-            tile: gemm::tile(ready).filter(|_| dtype == DType::F32 && factors.is_some()),
             factors,
             batch: if numel == 0 { 0 } else { batch.numel() },
             m: m.numel(),
@@ -149,17 +146,11 @@ impl MatMul {
         fits.then_some(target)
     }
 
-    /// Rows `from..to` of product `item` into `c`, the start of the whole result.
+    /// Rows `from..to` of product `item`, of integers or with nothing to add up.
     ///
     /// # Safety
     /// Factors were checked, `c` has room for all products, and nobody else writes these rows.
-    unsafe fn product(
-        &self,
-        run: &Run<'_>,
-        item: usize,
-        (from, to): (usize, usize),
-        threads: bool,
-    ) {
+    unsafe fn product(&self, run: &Run<'_>, item: usize, (from, to): (usize, usize)) {
         let (size, n) = (self.dtype.size(), self.n);
         let start = item * self.m * n + from * n;
         // SAFETY: the caller's promise.
@@ -184,7 +175,6 @@ impl MatMul {
                 a: by_a,
                 b: by_b,
                 row: n,
-                threads,
             };
             let a = a.wrapping_offset(at * size as isize);
             let b = b.wrapping_offset(run.first as isize * by_b.0 * size as isize);
@@ -212,7 +202,6 @@ impl MatMul {
                         a: (run.k as isize, 1),
                         b: ((end - first) as isize, 1),
                         row: n,
-                        threads,
                     };
                     // SAFETY: as above; the block has room.
                     unsafe {
@@ -250,6 +239,7 @@ impl Launchable for MatMul {
             let factors = self.factors.as_ref();
             let run = Run {
                 buffers,
+                pool: context.pool,
                 scalars,
                 a: start(factors.map(|(a, _)| a)),
                 b: start(factors.map(|(_, b)| b)),
@@ -270,9 +260,10 @@ impl Launchable for MatMul {
 
 impl MatMul {
     fn all(&self, run: &Run<'_>) {
-        match (self.tile, &self.factors) {
-            (Some(tile), Some(factors)) => self.tiles(run, tile, factors),
-            _ => self.multiply_on_pool(run),
+        match (self.dtype, &self.factors) {
+            (DType::F32, Some(factors)) => self.tiles::<f32>(run, factors),
+            (DType::F64, Some(factors)) => self.tiles::<f64>(run, factors),
+            _ => self.rows(run),
         }
     }
 
@@ -316,163 +307,183 @@ impl MatMul {
         });
     }
 
-    /// Products by the microkernel, each block followed by its epilogue.
-    fn tiles(&self, run: &Run<'_>, tile: Tile, (fa, fb): &(Factor, Factor)) {
+    /// Products of floats.
+    fn tiles<T: Real>(&self, run: &Run<'_>, (fa, fb): &(Factor, Factor)) {
         let work = (self.m * self.n).saturating_mul(run.k);
         let parallel = work.saturating_mul(self.batch) >= PARALLEL_WORK;
         let threads = if parallel { parallel::threads() } else { 1 };
         let many = self.batch >= 2 * threads && work < LARGE_WORK;
+        let blocks = Blocks::of::<T>();
+        let gemm = |item| Gemm {
+            m: self.m,
+            n: self.n,
+            start: run.first,
+            k: run.k,
+            row: self.n,
+            a: fa.matrix(item),
+            b: fb.matrix(item),
+            adds: false,
+            blocks,
+        };
+        let first = |f: &Factor, start: Shared<u8>, item| {
+            let at = f.first(item) * f.dtype.size() as isize;
+            Shared(start.get().wrapping_offset(at))
+        };
+        let b = first(fb, run.b, 0);
+        let kept = fb.form(b, &gemm(0));
+        let kept = kept.and_then(|form| self.kept::<T>(run, &gemm(0), b, &form, threads));
         parallel::for_each(parallel && many, self.batch, |item| {
-            let first = |f: &Factor, start: &Shared<u8>| {
-                let at = f.first(item) * f.dtype.size() as isize;
-                start.get().wrapping_offset(at)
-            };
-            let gemm = Gemm {
-                m: self.m,
-                n: self.n,
-                start: run.first,
-                k: run.k,
-                a: fa.matrix(item),
-                b: fb.matrix(item),
-                adds: false,
-            };
-            let factors = (first(fa, &run.a), first(fb, &run.b));
+            let factors = (first(fa, run.a, item), first(fb, run.b, item));
             let threads = if many { 1 } else { threads };
-            self.panels(run, tile, &gemm, item, factors, threads);
+            self.panels::<T>(run, &gemm(item), item, factors, kept.as_deref(), threads);
         });
     }
 
-    /// One product, panel by panel of B.
-    fn panels(
+    /// The second factor of all products, `b`, where it is kept packed.
+    fn kept<T: Real>(
         &self,
         run: &Run<'_>,
-        tile: Tile,
+        gemm: &Gemm<'_>,
+        b: Shared<u8>,
+        form: &Form,
+        threads: usize,
+    ) -> Option<Arc<CpuBuffer>> {
+        let pack = |into: *mut u8| {
+            let into = Shared(into.cast::<T>());
+            let grid = Grid::new(gemm, 0..self.n, Packing::Whole, threads);
+            parallel::for_each(threads > 1, grid.parts(), |i| {
+                let (columns, depths) = grid.part(i);
+                // SAFETY: the factor was checked, there is room, and tasks pack parts of their own.
+                unsafe {
+                    let width = form.packed_columns();
+                    gemm.pack_b(b.get(), into.get(), 0, width, columns, depths);
+                }
+            });
+        };
+        match run.pool.packed.find(form, self.batch > 1, run.pool) {
+            Packed::No => None,
+            Packed::Into(buffer) => {
+                pack(buffer.start());
+                run.pool.packed.keep(form, buffer.clone());
+                Some(buffer)
+            }
+            Packed::Ready(buffer) => {
+                // Somebody who writes to buffers and does not tell would make wrong numbers.
+                #[cfg(debug_assertions)]
+                scratch::with(|scratch| {
+                    let again = scratch.reserve(form.packed_bytes());
+                    pack(again);
+                    // SAFETY: both have so many bytes, all of them packed.
+                    let [kept, now] = [buffer.start(), again].map(|start| unsafe {
+                        std::slice::from_raw_parts(start, form.packed_bytes())
+                    });
+                    assert!(kept == now, "a factor changed since it was packed");
+                });
+                Some(buffer)
+            }
+        }
+    }
+
+    /// One product, panel by panel of B.
+    fn panels<T: Real>(
+        &self,
+        run: &Run<'_>,
         gemm: &Gemm<'_>,
         item: usize,
-        (a, b): (*mut u8, *mut u8),
+        (a, b): (Shared<u8>, Shared<u8>),
+        kept: Option<&CpuBuffer>,
         threads: usize,
     ) {
-        let (m, n, k) = (self.m, self.n, gemm.k);
-        let (a, b) = (Shared(a), Shared(b));
+        let (n, k) = (self.n, gemm.k);
+        let kept = kept.map(|buffer| Shared(buffer.start().cast::<T>()));
         // SAFETY: `c` holds all products.
-        let c = Shared(unsafe { run.c.get().cast::<f32>().add(item * m * n) });
-        let (packs, panel_width) = if gemm.packs_b() {
-            (true, gemm.panel_columns(tile))
-        } else {
-            (false, n)
+        let c = Shared(unsafe { run.c.get().cast::<T>().add(item * self.m * n) });
+        let packing = gemm.packing();
+        let panel_width = match packing {
+            Packing::Whole => gemm.panel_columns(),
+            Packing::ByBlocks | Packing::None => n,
         };
         scratch::with(|scratch| {
             for first in (0..n).step_by(panel_width) {
-                let end = n.min(first + panel_width);
-                let slivers = (end - first).div_ceil(tile.width);
-                let sliver = |i: usize| end.min(first + i * tile.width);
-                let source = if packs {
-                    let panel = Shared(scratch.slice::<f32>(k * panel_width).as_mut_ptr());
-                    let parallel = threads > 1 && k * (end - first) >= PARALLEL_ELEMENTS;
-                    parallel::for_ranges(parallel, slivers, 1, |from, to| {
-                        let columns = sliver(from)..sliver(to);
-                        // SAFETY: the factor was checked, the panel has room, and tasks pack
-                        // slivers of their own.
-                        unsafe { gemm.pack_b(b.get(), panel.get(), first, panel_width, columns) };
-                    });
-                    let panel = panel.get().cast_const();
-                    Source::Packed { panel, first }
-                } else {
-                    Source::Direct(b.get())
+                let columns = first..n.min(first + panel_width);
+                let grid = Grid::new(gemm, columns.clone(), packing, threads);
+                let panel = match (packing, kept) {
+                    (Packing::Whole, None) => {
+                        Shared(scratch.slice::<T>(k * panel_width).as_mut_ptr())
+                    }
+                    _ => Shared(std::ptr::null_mut()),
                 };
-                let blocks = gemm.row_blocks(tile, threads);
-                let splits = threads.div_ceil(blocks).min(slivers);
-                let tiles = m.div_ceil(tile.height);
-                let row = |i: usize| m.min(tiles * i / blocks * tile.height);
-                parallel::for_each(threads > 1, blocks * splits, |i| {
-                    let rows = row(i / splits)..row(i / splits + 1);
-                    let at = |i: usize| sliver(slivers * i / splits);
-                    let columns = at(i % splits)..at(i % splits + 1);
+                let (source, width) = match (packing, kept) {
+                    (_, Some(kept)) => {
+                        let panel = kept.get().cast_const();
+                        let width = n.next_multiple_of(gemm.blocks.width);
+                        (Source::Packed { panel, first: 0 }, width)
+                    }
+                    (Packing::None, None) => (Source::Direct(b.get()), 0),
+                    (Packing::ByBlocks, None) => (Source::Lying(b.get()), 0),
+                    (Packing::Whole, None) => {
+                        let panel = panel.get().cast_const();
+                        (Source::Packed { panel, first }, panel_width)
+                    }
+                };
+                let parts = if kept.is_some() { 0 } else { grid.parts() };
+                let packed = Countdown::new(parts);
+                parallel::for_each(threads > 1, parts + grid.blocks(), |i| {
+                    if i < parts {
+                        let _done = packed.one();
+                        let (columns, depths) = grid.part(i);
+                        // SAFETY: the factor was checked, the panel has room, and tasks pack parts of their own.
+                        unsafe {
+                            gemm.pack_b(b.get(), panel.get(), first, panel_width, columns, depths);
+                        }
+                        return;
+                    }
+                    packed.wait();
+                    let (rows, columns) = grid.block(i - parts);
                     // SAFETY: the factors were checked, `c` has room, and tasks have blocks of
                     // their own.
                     unsafe {
                         let (rows, columns) = (rows.clone(), columns.clone());
-                        gemm.block(a.get(), source, panel_width, c.get(), rows, columns);
+                        gemm.block(a.get(), source, width, c.get(), rows, columns);
                     }
-                    let start = item * m * n;
-                    if run.finished {
-                        return;
-                    }
-                    if columns.len() == n {
-                        let range = start + rows.start * n..start + rows.end * n;
-                        self.finish(run, std::iter::once(range));
-                    } else {
-                        self.finish(
-                            run,
-                            rows.map(|r| {
-                                start + r * n + columns.start..start + r * n + columns.end
-                            }),
-                        );
+                    if !run.finished {
+                        self.finish_block(run, item, rows, columns);
                     }
                 });
             }
         });
     }
 
-    /// The `gemm` crate shares its work out over the pool of the thread that it is called on.
-    fn multiply_on_pool(&self, run: &Run<'_>) {
-        #[cfg(not(target_arch = "wasm32"))]
-        if (self.m * self.n)
-            .saturating_mul(run.k)
-            .saturating_mul(self.batch)
-            >= PARALLEL_WORK
-        {
-            return parallel::install(|| self.multiply(run));
+    /// The epilogue over a block of product `item`.
+    fn finish_block(&self, run: &Run<'_>, item: usize, rows: Range<usize>, columns: Range<usize>) {
+        let n = self.n;
+        let start = item * self.m * n;
+        if columns.len() == n {
+            let range = start + rows.start * n..start + rows.end * n;
+            return self.finish(run, std::iter::once(range));
         }
-        self.multiply(run);
+        let row = |r: usize| start + r * n + columns.start..start + r * n + columns.end;
+        self.finish(run, rows.map(row));
     }
 
-    /// Products by rows, each followed by its epilogue.
-    fn multiply(&self, run: &Run<'_>) {
+    /// Products of integers, and empty ones, by strips of rows, few enough that the epilogue finds them in the cache.
+    fn rows(&self, run: &Run<'_>) {
         let (m, n) = (self.m, self.n);
         let work = (m * n).saturating_mul(run.k.max(1));
         let total = work.saturating_mul(self.batch);
         let parallel = total >= PARALLEL_WORK || self.batch * m * n >= PARALLEL_ELEMENTS;
-        let rows = |item: usize, from: usize, to: usize, threads: bool| {
-            // SAFETY: `c` holds all products, and whoever calls has these rows for itself.
-            unsafe { self.product(run, item, (from, to), threads) };
-        };
-        let finish = |from: usize, to: usize, threads: bool| {
+        let step = (WARM_BYTES / (n * self.dtype.size())).clamp(64.min(m), m.max(1));
+        let step = step.min(m.div_ceil(parallel::threads())).max(1);
+        let strips = m.div_ceil(step);
+        parallel::for_each(parallel, self.batch * strips, |i| {
+            let (item, from) = (i / strips, i % strips * step);
+            let to = m.min(from + step);
+            // SAFETY: `c` holds all products, and each task has rows of its own.
+            unsafe { self.product(run, item, (from, to)) };
             if !run.finished {
-                let parallel = threads && to - from >= PARALLEL_ELEMENTS;
-                parallel::for_ranges(parallel, to - from, BLOCK, |start, end| {
-                    self.finish(run, std::iter::once(from + start..from + end));
-                });
+                self.finish_block(run, item, from..to, 0..n);
             }
-        };
-        let integer = self.dtype.is_integer();
-        if !parallel {
-            for item in 0..self.batch {
-                rows(item, 0, m, false);
-            }
-            finish(0, self.batch * m * n, false);
-        } else if self.batch >= 2 * parallel::threads() && work < LARGE_WORK {
-            parallel::for_each(true, self.batch, |item| {
-                rows(item, 0, m, false);
-                finish(item * m * n, (item + 1) * m * n, false);
-            });
-        } else if integer || (run.k <= SHALLOW && !run.finished) {
-            // Rows few enough that the epilogue finds them in the cache.
-            let step = (WARM_BYTES / (n * self.dtype.size())).clamp(64.min(m), m.max(1));
-            let step = step.min(m.div_ceil(parallel::threads())).max(1);
-            let strips = m.div_ceil(step);
-            parallel::for_each(true, self.batch * strips, |i| {
-                let (item, from) = (i / strips, i % strips * step);
-                let to = m.min(from + step);
-                rows(item, from, to, false);
-                finish(item * m * n + from * n, item * m * n + to * n, false);
-            });
-        } else {
-            for item in 0..self.batch {
-                rows(item, 0, m, true);
-                finish(item * m * n, (item + 1) * m * n, true);
-            }
-        }
+        });
     }
 
     /// The epilogue over these ranges of the result.

@@ -8,6 +8,7 @@ mod fold;
 mod gather;
 mod place;
 mod pool;
+mod products;
 mod recurrence;
 mod scan;
 mod scatter;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wgrad_core::{Error, RawBuffer, Result};
 
+use crate::packed::PackedFactors;
+
 /// Alignment of every buffer: a cache line, and the widest vector.
 const ALIGN: usize = 64;
 
@@ -83,6 +85,8 @@ pub(crate) struct Pool {
     /// Most bytes kept for reuse.
     pool_limit: usize,
     poison: bool,
+    /// Packed copies of parts of buffers, which end with these.
+    pub packed: PackedFactors,
 }
 
 /// A buffer; dropping it gives its block back to the pool.
@@ -106,6 +110,11 @@ impl CpuBuffer {
         self.start.as_ptr()
     }
 
+    /// Its bytes.
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether the buffer is of this pool.
     pub fn of(&self, pool: &Arc<Pool>) -> bool {
         Arc::ptr_eq(&self.pool, pool)
@@ -114,7 +123,7 @@ impl CpuBuffer {
 
 impl RawBuffer for CpuBuffer {
     fn bytes(&self) -> usize {
-        self.bytes
+        self.len()
     }
 
     fn id(&self) -> u64 {
@@ -125,6 +134,8 @@ impl RawBuffer for CpuBuffer {
 impl Drop for CpuBuffer {
     fn drop(&mut self) {
         if let Some(block) = self.block.take() {
+            let start = self.start.as_ptr() as usize;
+            self.pool.packed.forget(start..start + self.bytes);
             self.pool.give_back(block);
         }
     }
@@ -173,6 +184,7 @@ impl Pool {
             limited: memory_limit.is_some(),
             pool_limit: pool_limit.unwrap_or(limit / 4),
             poison,
+            packed: PackedFactors::default(),
         })
     }
 
@@ -191,6 +203,7 @@ impl Pool {
     }
 
     pub fn trim(&self) {
+        self.packed.clear();
         let free = {
             let mut state = self.state();
             state.stats.held -= state.pooled as u64;
@@ -200,7 +213,16 @@ impl Pool {
         drop(free);
     }
 
+    /// A buffer of at least so many bytes. Packed factors give way to it.
     pub fn allocate(self: &Arc<Pool>, wanted: usize) -> Result<CpuBuffer> {
+        match self.try_allocate(wanted) {
+            Err(Error::OutOfMemory { .. }) if self.packed.clear() => self.try_allocate(wanted),
+            result => result,
+        }
+    }
+
+    /// The same, but nothing gives way.
+    pub fn try_allocate(self: &Arc<Pool>, wanted: usize) -> Result<CpuBuffer> {
         let mut state = self.state();
         let out_of_memory = |state: &State| Error::OutOfMemory {
             requested: wanted,

@@ -1,8 +1,9 @@
 //! Random numbers: Philox blocks turned into bits, uniforms and normals.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use wgrad_core::random::{philox, unit};
 
+use crate::instructions::dispatch;
 use crate::interpreter::BLOCK;
 use crate::loops::fused;
 use crate::math;
@@ -78,7 +79,7 @@ pub(crate) unsafe fn fill(draw: Draw, seed: [u32; 4], position: usize, n: usize,
     let first = position / 4;
     let skip = position % 4;
     let words = &mut words[..(skip + n).div_ceil(4)];
-    Arch::new().dispatch(Words { seed, first, words });
+    dispatch(Words { seed, first, words });
     // SAFETY: the caller's promise.
     let (bits, floats) = unsafe {
         match draw {
@@ -103,7 +104,7 @@ pub(crate) unsafe fn fill(draw: Draw, seed: [u32; 4], position: usize, n: usize,
         Draw::Normal => {
             let mut normals = [[0f32; 4]; BLOCK / 4 + 1];
             let normals = &mut normals[..words.len()];
-            Arch::new().dispatch(Normals(words, normals));
+            dispatch(Normals(words, normals));
             floats.copy_from_slice(&normals.as_flattened()[skip..skip + n]);
         }
     }

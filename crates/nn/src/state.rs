@@ -72,6 +72,7 @@ impl Misfits {
     }
 
     /// Notes a value that cannot be used.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn refuse(&mut self, name: &str, problem: &str) {
         self.wrong.push(format!("{name}: {problem}"));
     }

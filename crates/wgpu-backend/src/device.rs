@@ -159,6 +159,7 @@ pub(crate) struct Gpu {
     pub limits: Limits,
     pub traits: Traits,
     /// Whether products are tuned.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code))]
     pub tunes: bool,
     pub checked: bool,
     pub poison: bool,

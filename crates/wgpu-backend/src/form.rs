@@ -245,6 +245,7 @@ impl Product<'_> {
     }
 
     /// What tuning tries: the table's way first, then every other that may be faster.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn candidates(&self, traits: &Traits) -> Vec<Way> {
         let [m, n, k] = self.dims();
         let mut forms = vec![self.registers(traits)];

@@ -1,6 +1,8 @@
 //! The largest or smallest of a row of `f32`, by two instructions a vector.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+
+use crate::instructions::dispatch;
 
 /// Vectors side by side, to hide the latency of an instruction.
 const WIDTH: usize = 4;
@@ -56,7 +58,7 @@ impl WithSimd for Extremum<'_> {
 
 /// The largest, or else the smallest, of a row; `None` where it has to be looked for with care.
 pub(super) fn extremum(row: &[f32], largest: bool) -> Option<f32> {
-    Arch::new().dispatch(Extremum { row, largest })
+    dispatch(Extremum { row, largest })
 }
 
 #[cfg(test)]

@@ -4,24 +4,27 @@ use std::ops::Range;
 
 use pulp::Simd;
 
-use super::{DEPTH, Gemm, Matrix};
+use super::real::{Real, lanes};
+use super::{Gemm, Matrix};
 use crate::cursor::Cursor;
 use crate::scratch::Scratch;
 
+/// Rows of B whose sum is added to the others.
+const DEPTH: usize = 256;
 /// Elements of a dot product that are added up before their sum is added to the others.
 const DOT: usize = 16 * DEPTH;
 /// Columns of such a sum that stay in the first-level cache.
 const STRIP: usize = 2048;
 
-/// A product of few rows, of `f32` operands.
-pub(super) struct FewRows<'a> {
+/// A product of few rows.
+pub(super) struct FewRows<'a, T> {
     pub gemm: &'a Gemm<'a>,
-    pub a: *const u8,
-    pub b: *const f32,
-    pub c: *mut f32,
+    pub a: *const T,
+    pub b: *const T,
+    pub c: *mut T,
 }
 
-impl FewRows<'_> {
+impl<T: Real> FewRows<'_, T> {
     /// Computes `rows` and `columns` of C. Scratch comes from outside: a closure in here would be compiled without the
     /// instructions of `S`.
     ///
@@ -36,24 +39,25 @@ impl FewRows<'_> {
         scratch: &mut Scratch,
     ) {
         let Gemm { k, start, a, b, .. } = *self.gemm;
-        let words = scratch.slice::<u64>(k + (rows.len() * k + STRIP).div_ceil(2));
+        let elements = rows.len() * k + STRIP;
+        let words = scratch.slice::<u64>(k + (elements * size_of::<T>()).div_ceil(8));
         let (starts, rest) = words.split_at_mut(k);
         let starts: &mut [i64] = bytemuck::cast_slice_mut(starts);
-        let (factors, part) =
-            bytemuck::cast_slice_mut::<u64, f32>(rest).split_at_mut(rows.len() * k);
+        let (factors, part) = bytemuck::cast_slice_mut::<u64, T>(rest).split_at_mut(rows.len() * k);
         for (i, factors) in rows.clone().zip(factors.chunks_exact_mut(k)) {
             let mut cursor = Cursor::new(a.columns);
             // SAFETY: the caller's promise.
             unsafe {
-                let row = self.a.offset(a.rows.at(i) * 4);
-                cursor.gather(row, 4, start, factors.as_mut_ptr().cast(), k);
+                let row = self.a.offset(a.rows.at(i)).cast();
+                let into = factors.as_mut_ptr().cast();
+                cursor.gather(row, size_of::<T>(), start, into, k);
             }
         }
         // SAFETY: the caller's promise.
         unsafe {
             if b.columns.dense() >= b.rows.dense() {
                 offsets(&mut Cursor::new(b.rows), start, starts);
-                self.sums_of_rows(rows, factors, starts, part, columns);
+                self.sums_of_rows::<S>(rows, factors, starts, part, columns);
             } else {
                 for (i, factors) in rows.zip(factors.chunks_exact(k)) {
                     self.dots(simd, i, factors, columns.clone());
@@ -68,15 +72,15 @@ impl FewRows<'_> {
     /// # Safety
     /// As for [`FewRows::compute`].
     #[inline(always)]
-    unsafe fn sums_of_rows(
+    unsafe fn sums_of_rows<S: Simd>(
         &self,
         rows: Range<usize>,
-        factors: &[f32],
+        factors: &[T],
         starts: &[i64],
-        part: &mut [f32],
+        part: &mut [T],
         columns: Range<usize>,
     ) {
-        let Gemm { n, k, .. } = *self.gemm;
+        let Gemm { row: stride, k, .. } = *self.gemm;
         let mut cursor = Cursor::new(self.gemm.b.columns);
         cursor.seek(columns.start);
         while cursor.position() < columns.end {
@@ -91,8 +95,10 @@ impl FewRows<'_> {
             };
             for (i, factors) in rows.clone().zip(factors.chunks_exact(k)) {
                 // SAFETY: the caller's promise.
-                let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(i * n + first), count) };
-                sum_of_rows(row, factors, &mut part[..count], c);
+                let c = unsafe {
+                    std::slice::from_raw_parts_mut(self.c.add(i * stride + first), count)
+                };
+                sum_of_rows::<S, T>(row, factors, &mut part[..count], c);
             }
         }
     }
@@ -102,8 +108,8 @@ impl FewRows<'_> {
     /// # Safety
     /// As for [`FewRows::compute`].
     #[inline(always)]
-    unsafe fn dots<S: Simd>(&self, simd: S, i: usize, factors: &[f32], columns: Range<usize>) {
-        let Gemm { n, k, start, .. } = *self.gemm;
+    unsafe fn dots<S: Simd>(&self, simd: S, i: usize, factors: &[T], columns: Range<usize>) {
+        let Gemm { row, k, start, .. } = *self.gemm;
         let Matrix {
             rows,
             columns: across,
@@ -112,7 +118,7 @@ impl FewRows<'_> {
         let mut down = Cursor::new(rows);
         for j in columns {
             let column = across.at(j);
-            let mut sum = 0.0;
+            let mut sum = T::from_f64(0.0);
             down.seek(start);
             let mut done = 0;
             while done < k {
@@ -124,37 +130,40 @@ impl FewRows<'_> {
                 done += count;
             }
             // SAFETY: as above.
-            unsafe { *self.c.add(i * n + j) = sum };
+            unsafe { *self.c.add(i * row + j) = sum };
         }
     }
 }
 
 /// The sum of rows times their factors, four at a time, as `c`.
 #[inline(always)]
-fn sum_of_rows<'a>(
-    row: impl Fn(usize) -> &'a [f32],
-    factors: &[f32],
-    part: &mut [f32],
-    c: &mut [f32],
+fn sum_of_rows<'a, S: Simd, T: Real>(
+    row: impl Fn(usize) -> &'a [T],
+    factors: &[T],
+    part: &mut [T],
+    c: &mut [T],
 ) {
     let (k, count) = (factors.len(), part.len());
-    c.fill(0.0);
+    let zero = T::from_f64(0.0);
+    c.fill(zero);
     for from in (0..k).step_by(DEPTH) {
         let end = k.min(from + DEPTH);
         let fours = from + (end - from) / 4 * 4;
-        part.fill(0.0);
+        part.fill(zero);
         for p in (from..fours).step_by(4) {
             let (b0, b1, b2, b3) = (row(p), row(p + 1), row(p + 2), row(p + 3));
             let (a0, a1) = (factors[p], factors[p + 1]);
             let (a2, a3) = (factors[p + 2], factors[p + 3]);
             for j in 0..count {
-                let sum = a1.mul_add(b1[j], a0.mul_add(b0[j], part[j]));
-                part[j] = a3.mul_add(b3[j], a2.mul_add(b2[j], sum));
+                let sum = T::multiply_add_one::<S>(a0, b0[j], part[j]);
+                let sum = T::multiply_add_one::<S>(a1, b1[j], sum);
+                let sum = T::multiply_add_one::<S>(a2, b2[j], sum);
+                part[j] = T::multiply_add_one::<S>(a3, b3[j], sum);
             }
         }
-        for (p, x) in (fours..end).zip(&factors[fours..end]) {
+        for (p, &x) in (fours..end).zip(&factors[fours..end]) {
             for (sum, &y) in part.iter_mut().zip(row(p)) {
-                *sum = x.mul_add(y, *sum);
+                *sum = T::multiply_add_one::<S>(x, y, *sum);
             }
         }
         for (sum, &x) in c.iter_mut().zip(&*part) {
@@ -178,25 +187,28 @@ pub(super) fn offsets(cursor: &mut Cursor<'_>, first: usize, into: &mut [i64]) {
 
 /// The sum of products, over as many lanes as hide the latency of an addition.
 #[inline(always)]
-fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
-    let (a, a_rest) = S::as_simd_f32s(a);
-    let (b, b_rest) = S::as_simd_f32s(b);
-    let (a_chunks, a_last) = a.as_chunks::<4>();
-    let (b_chunks, b_last) = b.as_chunks::<4>();
-    let mut sums = [simd.splat_f32s(0.0); 4];
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for i in 0..4 {
-            sums[i] = simd.mul_add_f32s(a[i], b[i], sums[i]);
+fn dot<S: Simd, T: Real>(simd: S, a: &[T], b: &[T]) -> T {
+    let lanes = lanes::<S, T>();
+    // SAFETY: whole vectors within the slices.
+    let at =
+        |x: &[T], i: usize| unsafe { x.as_ptr().add(i).cast::<T::Vector<S>>().read_unaligned() };
+    let mut sums = [T::splat(simd, T::from_f64(0.0)); 4];
+    let whole = a.len().min(b.len()) / lanes * lanes;
+    let chunks = whole / (4 * lanes) * (4 * lanes);
+    for i in (0..chunks).step_by(4 * lanes) {
+        for (v, sum) in sums.iter_mut().enumerate() {
+            let (a, b) = (at(a, i + v * lanes), at(b, i + v * lanes));
+            *sum = T::multiply_add(simd, a, b, *sum);
         }
     }
-    for (&a, &b) in a_last.iter().zip(b_last) {
-        sums[0] = simd.mul_add_f32s(a, b, sums[0]);
+    for i in (chunks..whole).step_by(lanes) {
+        sums[0] = T::multiply_add(simd, at(a, i), at(b, i), sums[0]);
     }
-    let left = simd.add_f32s(sums[0], sums[1]);
-    let right = simd.add_f32s(sums[2], sums[3]);
-    let mut sum = simd.reduce_sum_f32s(simd.add_f32s(left, right));
-    for (&a, &b) in a_rest.iter().zip(b_rest) {
-        sum = a.mul_add(b, sum);
+    let left = T::add(simd, sums[0], sums[1]);
+    let right = T::add(simd, sums[2], sums[3]);
+    let mut sum = T::sum(simd, T::add(simd, left, right));
+    for (&a, &b) in a[whole..].iter().zip(&b[whole..]) {
+        sum = T::multiply_add_one::<S>(a, b, sum);
     }
     sum
 }

@@ -1,334 +1,298 @@
 //! Packing: the order in which the microkernel reads its factors.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
-use wgrad_core::DType;
 
-use super::few_rows::offsets;
-use super::{DEPTH, Gemm, HEIGHT, LANES, Matrix, WIDTH};
-use crate::cursor::Cursor;
+use super::blocks::{MOST_COLUMNS, with_tile};
+use super::real::Real;
+use super::turn::{side, turn, turn_rows};
+use super::views::{Columns, Starts, ViewOfB, pack_rows_of_views};
+use super::{GROUP, Gemm};
 use crate::storage;
 
+/// Steps of k of a 16-bit factor that are brought together before they are widened.
+const STAGED: usize = 64;
+
 /// Packs columns of B.
-pub(super) struct PackB<'a> {
+pub(super) struct PackB<'a, T> {
     pub gemm: &'a Gemm<'a>,
     pub b: *const u8,
-    pub panel: *mut f32,
+    pub panel: *mut T,
     pub first: usize,
     pub panel_width: usize,
     pub columns: Range<usize>,
+    pub depths: Range<usize>,
 }
 
-impl WithSimd for PackB<'_> {
+impl<T: Real> WithSimd for PackB<'_, T> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let k = self.gemm.k;
-        for p in (0..k).step_by(DEPTH) {
-            let deep = DEPTH.min(k - p);
+        with_tile!(S, T, self.run())
+    }
+}
+
+impl<T: Real> PackB<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd, const MOST: usize, const VECTORS: usize, const WIDTH: usize>(self) {
+        let depth = self.gemm.blocks.depth;
+        for p in self.depths.clone().step_by(depth) {
+            let deep = depth.min(self.depths.end - p);
             // SAFETY: the start of the slivers of this depth, which `pack_b`'s caller promised.
             let slivers = unsafe { self.panel.add(p * self.panel_width) };
-            // Some slivers side by side: long runs of memory suit the prefetcher, and not so many
-            // that they lie in the same sets of a first-level cache.
-            let wide = matches!(self.gemm.b.strides, Some((_, 1)));
-            let group = if wide { 4 * WIDTH } else { WIDTH };
-            for from in self.columns.clone().step_by(group) {
-                let to = self.columns.end.min(from + group);
+            for from in self.columns.clone().step_by(GROUP * WIDTH) {
+                let to = self.columns.end.min(from + GROUP * WIDTH);
                 // SAFETY: as above.
                 unsafe {
                     let into = slivers.add((from - self.first) * deep);
-                    pack_slivers(self.gemm, self.b, p..p + deep, from..to, into);
+                    pack_slivers::<S, T, WIDTH>(self.gemm, self.b, p..p + deep, from..to, into);
                 }
             }
         }
     }
 }
 
-/// Packs neighbouring slivers of B: one, where B is not read by plain strides.
+/// Packs neighbouring slivers of B.
 ///
 /// # Safety
 /// As for [`Gemm::pack_b`].
 #[inline(always)]
-pub(super) unsafe fn pack_slivers(
+pub(super) unsafe fn pack_slivers<S: Simd, T: Real, const WIDTH: usize>(
     gemm: &Gemm<'_>,
     b: *const u8,
     depths: Range<usize>,
     columns: Range<usize>,
-    into: *mut f32,
+    into: *mut T,
 ) {
     let depths = gemm.start + depths.start..gemm.start + depths.end;
-    // SAFETY: the caller's promise.
-    unsafe {
-        match (gemm.b.strides, gemm.b.dtype) {
-            (Some(strides), _) => pack_strided(strides, b.cast(), depths, columns, into),
-            (None, DType::F32) => {
-                pack_views(&gemm.b, b.cast::<u32>(), depths, columns, into.cast())
+    let deep = depths.len();
+    if let Some((down, 1)) = gemm.b.strides {
+        // SAFETY: the caller's promise.
+        return unsafe { pack_lines::<T, WIDTH>(down, b.cast(), depths, columns, into) };
+    }
+    let slivers = columns.clone().step_by(WIDTH).enumerate();
+    let slivers = slivers.map(|(s, from)| (from..columns.end.min(from + WIDTH), s * WIDTH * deep));
+    if let Some(strides) = gemm.b.strides {
+        for (columns, at) in slivers {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let into = into.add(at);
+                pack_strided::<S, T, WIDTH>(strides, b.cast(), depths.clone(), columns, into);
             }
-            (None, narrow) => {
-                let mut sliver = [0u16; DEPTH * WIDTH];
-                let count = depths.len() * WIDTH;
-                pack_views(
-                    &gemm.b,
-                    b.cast::<u16>(),
-                    depths,
-                    columns,
-                    sliver.as_mut_ptr(),
-                );
-                storage::load(narrow, sliver.as_ptr().cast(), into.cast(), count);
+        }
+        return;
+    }
+    let b_rows = Starts::of_rows(&gemm.b, depths.clone());
+    for (columns, at) in slivers {
+        let view = ViewOfB {
+            b: &gemm.b,
+            columns: Columns::<WIDTH>::new(&gemm.b, columns),
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let into = into.add(at);
+            if !gemm.b.is_narrow() {
+                let starts = b_rows.part(0..deep);
+                view.pack::<S, T>(b.cast(), depths.clone(), starts, into);
+                continue;
+            }
+            let mut sliver = [const { MaybeUninit::<u16>::uninit() }; STAGED * MOST_COLUMNS];
+            for done in (0..deep).step_by(STAGED) {
+                let part = done..deep.min(done + STAGED);
+                let count = part.len() * WIDTH;
+                let staged = sliver.as_mut_ptr().cast::<u16>();
+                let starts = b_rows.part(part.clone());
+                let part = depths.start + part.start..depths.start + part.end;
+                view.pack::<S, u16>(b.cast(), part, starts, staged);
+                let into = into.add(done * WIDTH).cast();
+                storage::load(gemm.b.dtype, staged.cast(), into, count);
             }
         }
     }
 }
 
+/// Packs slivers of a matrix whose rows are dense and `down` apart, row by row.
+///
 /// # Safety
 /// As for [`pack_slivers`].
 #[inline(always)]
-unsafe fn pack_strided(
-    (down, along): (isize, isize),
-    b: *const f32,
-    mut depths: Range<usize>,
+unsafe fn pack_lines<T: Real, const WIDTH: usize>(
+    down: isize,
+    b: *const T,
+    depths: Range<usize>,
     columns: Range<usize>,
-    into: *mut f32,
+    into: *mut T,
 ) {
     let deep = depths.len();
-    let mut done = 0;
-    if down == 1 && columns.len() == WIDTH {
-        // Dense along k: blocks are turned in registers.
-        while depths.len() >= LANES {
-            for from in (0..WIDTH).step_by(LANES) {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let column = |j: usize| {
-                        let first = (columns.start + from + j) as isize * along;
-                        b.offset(first).add(depths.start)
-                    };
-                    turn(column, into.add(done * WIDTH + from));
-                }
-            }
-            depths.start += LANES;
-            done += LANES;
-        }
-    }
-    for (r, p) in (done..).zip(depths) {
+    let zero = T::from_f64(0.0);
+    for (r, p) in depths.enumerate() {
         for (s, from) in columns.clone().step_by(WIDTH).enumerate() {
             let count = WIDTH.min(columns.end - from);
             // SAFETY: the caller's promise.
             unsafe {
-                let source = b.offset(p as isize * down + from as isize * along);
-                let target = into.add(s * WIDTH * deep + r * WIDTH);
-                if count == WIDTH && along == 1 {
+                let source = b.offset(p as isize * down).add(from);
+                let target = into.add((s * deep + r) * WIDTH);
+                if count == WIDTH {
                     std::ptr::copy_nonoverlapping(source, target, WIDTH);
-                } else if count == WIDTH {
-                    for j in 0..WIDTH {
-                        *target.add(j) = *source.offset(j as isize * along);
-                    }
                 } else {
-                    for j in 0..count {
-                        *target.add(j) = *source.offset(j as isize * along);
-                    }
-                    std::slice::from_raw_parts_mut(target.add(count), WIDTH - count).fill(0.0);
+                    std::ptr::copy_nonoverlapping(source, target, count);
+                    std::slice::from_raw_parts_mut(target.add(count), WIDTH - count).fill(zero);
                 }
             }
         }
     }
 }
 
-/// Turns [`LANES`] columns of as many elements into rows, [`WIDTH`] apart.
+/// Packs a sliver of a matrix that is read by strides.
 ///
 /// # Safety
-/// The columns are readable and the rows writable.
+/// As for [`pack_slivers`].
 #[inline(always)]
-unsafe fn turn<T: Copy>(column: impl Fn(usize) -> *const T, into: *mut T) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let block: [[T; LANES]; LANES] =
-            std::array::from_fn(|j| column(j).cast::<[T; LANES]>().read_unaligned());
-        let turned: [[T; LANES]; LANES] =
-            std::array::from_fn(|r| std::array::from_fn(|j| block[j][r]));
-        for (r, row) in turned.into_iter().enumerate() {
-            into.add(r * WIDTH)
-                .cast::<[T; LANES]>()
-                .write_unaligned(row);
-        }
-    }
-}
-
-/// Packs a sliver of a matrix whose rows and columns are several dimensions each. Columns that are not
-/// there repeat the last; their sums are not stored.
-///
-/// # Safety
-/// As for [`pack_slivers`]; `T` has the size of an element.
-#[inline(always)]
-unsafe fn pack_views<T: Copy>(
-    b: &Matrix<'_>,
-    from: *const T,
-    depths: Range<usize>,
+unsafe fn pack_strided<S: Simd, T: Real, const WIDTH: usize>(
+    (down, along): (isize, isize),
+    b: *const T,
+    mut depths: Range<usize>,
     columns: Range<usize>,
-    into: *mut T,
+    mut into: *mut T,
 ) {
-    let mut places = [0i64; WIDTH];
-    let count = columns.len();
-    offsets(
-        &mut Cursor::new(b.columns),
-        columns.start,
-        &mut places[..count],
-    );
-    let last = places[count - 1];
-    places[count..].fill(last);
-    // Neighbouring columns that are neighbours in memory.
-    let mut runs = [(0usize, 0isize, 0usize); WIDTH];
-    let mut many = 0;
-    for (j, place) in places.iter().map(|&place| place as isize).enumerate() {
-        match runs[..many].last_mut() {
-            Some((first, start, length)) if place == *start + (j - *first) as isize => *length += 1,
-            _ => {
-                runs[many] = (j, place, 1);
-                many += 1;
-            }
-        }
-    }
-    let runs = &runs[..many];
-    let mut cursor = Cursor::new(b.rows);
-    cursor.seek(depths.start);
-    let mut r = 0;
-    while r < depths.len() {
-        let (at, stride, length) = cursor.next_run(depths.len() - r);
-        let turns = stride == 1 && runs.len() > 3;
-        let mut i = 0;
-        while turns && i + LANES <= length {
-            for half in (0..WIDTH).step_by(LANES) {
+    if down == 1 && columns.len() == WIDTH {
+        // Dense along k: blocks are turned in registers.
+        let side = const { side::<T>() };
+        while depths.len() >= side {
+            for from in (0..WIDTH).step_by(side) {
                 // SAFETY: the caller's promise.
                 unsafe {
-                    let column =
-                        |j: usize| from.offset(places[half + j] as isize + at + i as isize);
-                    turn(column, into.add((r + i) * WIDTH + half));
+                    let first = b.offset((columns.start + from) as isize * along);
+                    let line = |j: usize| first.add(depths.start).offset(j as isize * along);
+                    turn::<S, T>(line, into.add(from), WIDTH);
                 }
             }
-            i += LANES;
+            depths.start += side;
+            into = into.wrapping_add(side * WIDTH);
         }
-        // Whole vectors are copied for parts of one where there is something to read and the next parts, or the next
-        // row, overwrite what is too much.
-        let furthest = at + (stride * (length as isize - 1)).max(0);
-        let whole = runs
-            .iter()
-            .all(|(_, start, _)| start + furthest + WIDTH as isize <= b.end);
-        let last = if r + length == depths.len() {
-            length - 1
-        } else {
-            length
-        };
-        if whole && runs.len() <= 3 {
-            // SAFETY: the caller's promise, and `whole`.
-            unsafe {
-                let from = from.offset(at);
-                let into = into.add(r * WIDTH);
-                match *runs {
-                    [(_, one, _)] => copy_rows([(0, one)], from, stride, i..last, into),
-                    [(_, one, _), (two, other, _)] => {
-                        copy_rows([(0, one), (two, other)], from, stride, i..last, into);
-                    }
-                    _ => {
-                        let three = [0, 1, 2].map(|run| (runs[run].0, runs[run].1));
-                        copy_rows(three, from, stride, i..last, into);
-                    }
-                }
-            }
-            i = last.max(i);
-        }
-        for i in i..length {
-            let row = at + i as isize * stride;
-            // SAFETY: the caller's promise. A whole vector is copied for a part of one where there is
-            // something to read and the next parts, or the next row, overwrite what is too much.
-            unsafe {
-                let target = into.add((r + i) * WIDTH);
-                if runs.len() > WIDTH / 2 {
-                    for (j, &place) in places.iter().enumerate() {
-                        *target.add(j) = *from.offset(place as isize + row);
-                    }
-                    continue;
-                }
-                let ends = r + i + 1 == depths.len();
-                for &(first, start, length) in runs {
-                    let (source, target) = (from.offset(start + row), target.add(first));
-                    if ends || start + row + WIDTH as isize > b.end {
-                        std::ptr::copy_nonoverlapping(source, target, length);
-                    } else {
-                        let vector = source.cast::<[T; WIDTH]>().read_unaligned();
-                        target.cast::<[T; WIDTH]>().write_unaligned(vector);
-                    }
-                }
-            }
-        }
-        r += length;
     }
-}
-
-/// Copies `rows` of a sliver that each consist of runs, which begin at a column and lie at an offset.
-///
-/// # Safety
-/// Whole vectors are readable there, and writable behind `into` but for the last row.
-#[inline(always)]
-unsafe fn copy_rows<T: Copy, const RUNS: usize>(
-    runs: [(usize, isize); RUNS],
-    from: *const T,
-    stride: isize,
-    rows: Range<usize>,
-    into: *mut T,
-) {
-    for i in rows {
+    for (r, p) in depths.enumerate() {
         // SAFETY: the caller's promise.
         unsafe {
-            let (from, into) = (from.offset(i as isize * stride), into.add(i * WIDTH));
-            for (first, start) in runs {
-                let vector = from.offset(start).cast::<[T; WIDTH]>().read_unaligned();
-                into.add(first).cast::<[T; WIDTH]>().write_unaligned(vector);
+            let source = b.offset(p as isize * down + columns.start as isize * along);
+            let target = std::slice::from_raw_parts_mut(into.add(r * WIDTH), WIDTH);
+            for (j, target) in target.iter_mut().enumerate() {
+                *target = match j < columns.len() {
+                    true => *source.offset(j as isize * along),
+                    false => T::from_f64(0.0),
+                };
             }
         }
     }
 }
 
-/// Packs rows of A: slivers of `MR` rows, column by column. Rows that are not there are 0 or repeat the last.
+/// A block of rows, as tiles of nearly the same height.
+pub(super) struct RowTiles {
+    rows: Range<usize>,
+    count: usize,
+}
+
+impl RowTiles {
+    /// Tiles of at most so many rows.
+    pub fn new(rows: Range<usize>, most: usize) -> RowTiles {
+        let count = rows.len().div_ceil(most);
+        RowTiles { rows, count }
+    }
+
+    #[inline(always)]
+    pub fn iter(&self) -> impl Iterator<Item = Range<usize>> {
+        let (start, size, count) = (self.rows.start, self.rows.len(), self.count);
+        (0..count).map(move |i| start + size * i / count..start + size * (i + 1) / count)
+    }
+}
+
+/// Packs rows of A, tile by tile: the columns of each, one after the other.
 ///
 /// # Safety
-/// A is readable there.
+/// A is readable there, and there is room for a block to be turned beyond the last element.
 #[inline(always)]
-pub(super) unsafe fn pack_a<const MR: usize>(
+pub(super) unsafe fn pack_a<S: Simd, T: Real>(
     gemm: &Gemm<'_>,
     a: *const u8,
-    rows: Range<usize>,
+    tiles: &RowTiles,
     depths: Range<usize>,
-    into: &mut [f32],
+    into: &mut [T],
 ) {
     let deep = depths.len();
     let depths = gemm.start + depths.start..gemm.start + depths.end;
-    for (first, sliver) in rows.clone().step_by(MR).zip(into.chunks_mut(MR * deep)) {
-        let count = MR.min(rows.end - first);
-        let (columns, _) = sliver.as_chunks_mut::<MR>();
+    if let Some((1, along)) = gemm.a.strides {
+        // SAFETY: the caller's promise.
+        return unsafe {
+            pack_columns(
+                along,
+                a.cast::<T>(),
+                gemm.a.end,
+                tiles,
+                depths,
+                into.as_mut_ptr(),
+            )
+        };
+    }
+    for rows in tiles.iter() {
         // SAFETY: the caller's promise.
         unsafe {
-            match (gemm.a.strides, gemm.a.dtype) {
+            let into = into
+                .as_mut_ptr()
+                .add((rows.start - tiles.rows.start) * deep);
+            match (gemm.a.strides, gemm.a.is_narrow()) {
                 (Some(strides), _) => {
-                    pack_rows(
-                        strides,
-                        a.cast(),
-                        first..first + count,
-                        depths.clone(),
-                        columns,
-                    );
+                    pack_rows::<S, T>(strides, a.cast::<T>(), rows, depths.clone(), into)
                 }
-                (None, DType::F32) => {
-                    let bits = bytemuck::cast_slice_mut::<f32, u32>(columns.as_flattened_mut());
-                    let (columns, _) = bits.as_chunks_mut::<MR>();
-                    let rows = first..first + count;
-                    pack_rows_of_views(&gemm.a, a.cast(), rows, depths.start, columns);
+                (None, false) => {
+                    pack_rows_of_views::<S, T>(&gemm.a, a.cast::<T>(), rows, depths.clone(), into);
                 }
-                (None, narrow) => {
-                    let mut staged = [[0u16; MR]; DEPTH];
-                    let rows = first..first + count;
-                    pack_rows_of_views(&gemm.a, a.cast(), rows, depths.start, &mut staged[..deep]);
-                    let into = columns.as_mut_ptr().cast();
-                    storage::load(narrow, staged.as_ptr().cast(), into, deep * MR);
+                (None, true) => {
+                    let mut block = [const { MaybeUninit::<u16>::uninit() }; STAGED * MOST_COLUMNS];
+                    for done in (0..deep).step_by(STAGED) {
+                        let first = depths.start + done;
+                        let part = first..depths.end.min(first + STAGED);
+                        let count = part.len() * rows.len();
+                        let staged = block.as_mut_ptr().cast::<u16>();
+                        pack_rows_of_views::<S, u16>(&gemm.a, a.cast(), rows.clone(), part, staged);
+                        let into = into.add(done * rows.len()).cast();
+                        storage::load(gemm.a.dtype, staged.cast(), into, count);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Packs rows of a matrix whose columns are dense and `along` apart, column by column.
+///
+/// # Safety
+/// As for [`pack_a`].
+#[inline(always)]
+unsafe fn pack_columns<T: Real>(
+    along: isize,
+    a: *const T,
+    end: isize,
+    tiles: &RowTiles,
+    depths: Range<usize>,
+    into: *mut T,
+) {
+    let deep = depths.len();
+    for (column, p) in depths.enumerate() {
+        let at = p as isize * along;
+        for rows in tiles.iter() {
+            let height = rows.len();
+            // SAFETY: the caller's promise. What is too much of a whole vector, the next column overwrites.
+            unsafe {
+                let source = a.offset(at).add(rows.start);
+                let target = into.add((rows.start - tiles.rows.start) * deep + column * height);
+                let whole = column + 1 < deep && height <= 8;
+                if whole && at + rows.start as isize + 8 <= end {
+                    let vector = source.cast::<[T; 8]>().read_unaligned();
+                    target.cast::<[T; 8]>().write_unaligned(vector);
+                } else {
+                    std::ptr::copy_nonoverlapping(source, target, height);
                 }
             }
         }
@@ -338,64 +302,33 @@ pub(super) unsafe fn pack_a<const MR: usize>(
 /// # Safety
 /// As for [`pack_a`].
 #[inline(always)]
-unsafe fn pack_rows<const MR: usize>(
+unsafe fn pack_rows<S: Simd, T: Real>(
     (down, along): (isize, isize),
-    a: *const f32,
+    a: *const T,
     rows: Range<usize>,
-    depths: Range<usize>,
-    columns: &mut [[f32; MR]],
+    mut depths: Range<usize>,
+    mut into: *mut T,
 ) {
-    let count = rows.len();
-    for (p, column) in depths.zip(columns) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let start = a.offset(rows.start as isize * down + p as isize * along);
-            if count == MR && down == 1 {
-                *column = start.cast::<[f32; MR]>().read_unaligned();
-            } else if count == MR {
-                *column = std::array::from_fn(|i| *start.offset(i as isize * down));
-            } else {
-                *column = std::array::from_fn(|i| {
-                    if i < count {
-                        *start.offset(i as isize * down)
-                    } else {
-                        0.0
-                    }
-                });
-            }
+    let height = rows.len();
+    let first = a.wrapping_offset(rows.start as isize * down);
+    let side = const { side::<T>() };
+    if along == 1 {
+        while depths.len() >= side {
+            let line = |r: usize| {
+                let row = r.min(height - 1);
+                first.wrapping_offset(row as isize * down + depths.start as isize)
+            };
+            // SAFETY: the caller's promise.
+            unsafe { turn_rows::<S, T>(line, height, into) };
+            depths.start += side;
+            into = into.wrapping_add(side * height);
         }
     }
-}
-
-/// # Safety
-/// As for [`pack_a`]; `T` has the size of an element.
-#[inline(always)]
-unsafe fn pack_rows_of_views<T: Copy, const MR: usize>(
-    a: &Matrix<'_>,
-    from: *const T,
-    rows: Range<usize>,
-    depth: usize,
-    columns: &mut [[T; MR]],
-) {
-    const { assert!(MR <= HEIGHT) };
-    let mut places = [0i64; MR];
-    offsets(
-        &mut Cursor::new(a.rows),
-        rows.start,
-        &mut places[..rows.len()],
-    );
-    let last = places[rows.len() - 1];
-    places[rows.len()..].fill(last);
-    let mut cursor = Cursor::new(a.columns);
-    cursor.seek(depth);
-    let mut done = 0;
-    while done < columns.len() {
-        let (at, stride, length) = cursor.next_run(columns.len() - done);
-        for (i, column) in columns[done..done + length].iter_mut().enumerate() {
-            let at = at + i as isize * stride;
+    for (column, p) in depths.enumerate() {
+        let from = first.wrapping_offset(p as isize * along);
+        for i in 0..height {
             // SAFETY: the caller's promise.
-            *column = std::array::from_fn(|r| unsafe { *from.offset(places[r] as isize + at) });
+            unsafe { *into.add(column * height + i) = *from.offset(i as isize * down) };
         }
-        done += length;
     }
 }

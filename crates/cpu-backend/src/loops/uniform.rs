@@ -2,10 +2,11 @@
 
 use std::marker::PhantomData;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use wgrad_core::{DType, MapOp};
 
 use super::{OpFn, fused};
+use crate::instructions::dispatch;
 use crate::lanes::{FloatElement, FloatLane, Lane};
 
 trait Arithmetic {
@@ -63,7 +64,7 @@ unsafe fn uniform<E: FloatElement, O: Arithmetic>(n: usize, args: [*const u8; 3]
             std::slice::from_raw_parts_mut(out.cast::<E>(), n),
         )
     };
-    Arch::new().dispatch(Uniform::<E, O>(a, b, out, PhantomData));
+    dispatch(Uniform::<E, O>(a, b, out, PhantomData));
 }
 
 /// The loop of an operation whose second operand is one number, where there is one.

@@ -6,8 +6,14 @@ use smallvec::SmallVec;
 use wgrad_core::{DType, Layout, Operand, Shape};
 
 use crate::cursor::{self, Cursor, Walk};
-use crate::gemm::Matrix;
+use crate::gemm::{Gemm, Matrix, Packing};
+use crate::packed::Form;
+use crate::parallel::Shared;
 use crate::storage;
+
+/// Products of more rows pack their second factor each time: that is less than a fifteenth of their work, and to keep
+/// it packed takes its memory once more.
+const KEPT_ROWS: usize = 128;
 
 /// A factor: its matrices as the products see them.
 pub(super) struct Factor {
@@ -56,6 +62,34 @@ impl Factor {
             .stride()
             .zip(self.columns.stride())
             .filter(|_| wide)
+    }
+
+    /// How it is kept packed for product `gemm`, whose second factor begins at `start`: where it is one matrix for all
+    /// products, and each of its elements is packed once.
+    pub fn form(&self, start: Shared<u8>, gemm: &Gemm<'_>) -> Option<Form> {
+        let (down, along) = self.strides()?;
+        let (k, n) = (gemm.k as isize, gemm.n as isize);
+        // Each element is there once; the windows of a line are not.
+        let plain = down.abs() >= n * along.abs().max(1) || along.abs() >= k * down.abs().max(1);
+        let single = self.batch.stride() == Some(0) && gemm.start == 0;
+        let pays = gemm.m <= KEPT_ROWS && gemm.n >= gemm.blocks.width;
+        if !plain || !single || !pays || gemm.packing() == Packing::None {
+            return None;
+        }
+        let size = self.dtype.size();
+        let reach = |stride: isize, count: usize| stride * (count as isize - 1);
+        let (height, length) = (reach(down, gemm.k), reach(along, gemm.n));
+        let (least, most) = (height.min(0) + length.min(0), height.max(0) + length.max(0));
+        Some(Form {
+            start: start.get().wrapping_offset(least * size as isize) as usize,
+            bytes: (most - least + 1) as usize * size,
+            strides: (down, along),
+            rows: gemm.k,
+            columns: gemm.n,
+            element: size,
+            width: gemm.blocks.width,
+            depth: gemm.blocks.depth,
+        })
     }
 
     /// Matrix `item`, seen from its first element.

@@ -2,16 +2,16 @@
 
 mod backward;
 mod forward;
-mod products;
 mod scores;
 
 use wgrad_core::ops::{Attention, AttentionGrad, Scores};
 use wgrad_core::{DType, Output};
 
-use self::products::{Matrix, Products};
 use self::scores::{Rules, View};
+use super::products::Matrix;
 use super::{CpuOperation, Launch};
 use crate::executor::Launchable;
+use crate::gemm::Real;
 use crate::interpreter::Bound;
 use crate::parallel;
 use crate::storage;
@@ -111,7 +111,7 @@ impl Part {
     ///
     /// # Safety
     /// They are readable; `room` is not used for anything else as long as they are used.
-    unsafe fn rows<E: Products>(self, view: &View, buffers: &[Bound], room: &mut [E]) -> Matrix<E> {
+    unsafe fn rows<E: Real>(self, view: &View, buffers: &[Bound], room: &mut [E]) -> Matrix<E> {
         let Part {
             batch,
             head,

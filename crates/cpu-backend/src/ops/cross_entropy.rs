@@ -1,6 +1,6 @@
 //! Cross-entropy with its gradient, from one read of the logits.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use wgrad_core::ops::CrossEntropy;
 use wgrad_core::{DType, Layout, Operand, Output, ScalarBits, Shape};
 
@@ -9,6 +9,7 @@ use crate::cursor::{Cursor, Walk};
 use crate::executor::{Context, Launchable};
 use crate::fold;
 use crate::index::{FirstFault, Integers};
+use crate::instructions::dispatch;
 use crate::interpreter::Bound;
 use crate::lanes::{Element, FloatElement, FloatLane, Lane};
 use crate::loops::fused;
@@ -246,8 +247,8 @@ impl Loss {
                         let start = buffers[weight.buffer].start.cast_const();
                         get(weight.dtype, start.add(at * weight.dtype.size()))
                     });
-                    let most = Arch::new().dispatch(Largest(x));
-                    Arch::new().dispatch(ShiftedExp(x, most, &mut *exponentials));
+                    let most = dispatch(Largest(x));
+                    dispatch(ShiftedExp(x, most, &mut *exponentials));
                     // The target's gradient is minus the sum of the other probabilities.
                     let others =
                         fold::long_sum(&exponentials[..t]) + fold::long_sum(&exponentials[t + 1..]);
@@ -269,10 +270,10 @@ impl Loss {
                         let start = start.add(row * classes * grad.dtype.size());
                         if grad.dtype == grad.dtype.compute() {
                             let out = std::slice::from_raw_parts_mut(start.cast::<E>(), classes);
-                            Arch::new().dispatch(Scaled(exponentials, scale, &mut *out));
+                            dispatch(Scaled(exponentials, scale, &mut *out));
                             out[t] = at_target;
                         } else {
-                            Arch::new().dispatch(Scaled(exponentials, scale, &mut *staged));
+                            dispatch(Scaled(exponentials, scale, &mut *staged));
                             staged[t] = at_target;
                             let block = staged.as_ptr().cast();
                             storage::store(grad.dtype, block, start, classes);

@@ -3,12 +3,13 @@
 use wgrad_core::ops::{MaxPool, SumPool, Windows};
 use wgrad_core::{DType, Output, ScalarBits};
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::windows::{Loops, planes, strides};
 use super::{CpuOperation, Launch};
 use crate::cursor::Walk;
 use crate::executor::{Context, Launchable};
+use crate::instructions::dispatch;
 use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
 use crate::scratch;
 
@@ -275,7 +276,6 @@ impl Pool {
     ) {
         let step = self.loops.step[2];
         let by = self.strides[2] * step as isize;
-        let arch = Arch::new();
         values.fill(T::LEAST);
         places.fill(-1);
         self.taps(row, |taps| {
@@ -288,7 +288,7 @@ impl Pool {
                 place: taps.place as i32,
                 step: step as i32,
             };
-            arch.dispatch(element);
+            dispatch(element);
         });
         for at in places {
             *at = (*at).max(0);

@@ -2,16 +2,16 @@
 //! thread waits for another. The weights are packed once.
 
 mod cells;
-mod product;
 
 use wgrad_core::ops::{Cell, Recurrence, RecurrenceGrad};
 use wgrad_core::{DType, Operand, Output, ScalarBits};
 
 use self::cells::{Backward, Forward};
-use self::product::{Real, Weights};
+use super::products::{Factor, Matrix};
 use super::{CpuOperation, Launch};
 use crate::cursor::{Cursor, Walk};
 use crate::executor::{Context, Launchable};
+use crate::gemm::Real;
 use crate::interpreter::Bound;
 use crate::parallel::{self, Shared};
 use crate::scratch;
@@ -168,25 +168,52 @@ impl Problem {
         &self,
         buffers: &[Bound],
         transposed: bool,
-        task: impl FnOnce(&Weights<'_, E>),
+        task: impl FnOnce(&Factor<E>),
     ) {
-        let (rows, size) = (self.gates(), self.size);
-        let (k, n) = if transposed {
-            (size, rows)
-        } else {
-            (rows, size)
+        let (gates, size) = (self.gates(), self.size);
+        let ((k, n), strides) = match transposed {
+            true => ((size, gates), (1, size as isize)),
+            false => ((gates, size), (size as isize, 1)),
         };
         scratch::with(|scratch| {
-            let room = scratch.slice::<E>(k * Weights::<E>::columns(n) + rows * size);
-            let (panel, plain) = room.split_at_mut(k * Weights::<E>::columns(n));
-            // SAFETY: the weights are the third operand of both, `[gates size, size]`.
-            unsafe { Reader::new(&self.operands[2], buffers).read(0, plain) };
-            let plain = &*plain;
-            task(&Weights::new((k, n), transposed, panel, |i| {
-                &plain[i * size..][..size]
-            }));
+            let room = scratch.slice::<E>(gates * size + Factor::<E>::room(k, n));
+            let (plain, panel) = room.split_at_mut(gates * size);
+            // SAFETY: the weights are the third operand of both, `[gates size, size]`; they and the panel stay as long
+            // as the factor.
+            unsafe {
+                Reader::new(&self.operands[2], buffers).read(0, plain);
+                let start = plain.as_ptr();
+                task(&Factor::new(
+                    Matrix { start, strides },
+                    (k, n),
+                    self.batch,
+                    panel,
+                ));
+            }
         });
     }
+}
+
+/// The products of `rows` rows, dense in `a`, and the weights, into rows of `c` that are `row` apart; the columns in so
+/// many pieces at a time.
+fn multiply<E: Real>(
+    weights: &Factor<E>,
+    rows: usize,
+    a: &[E],
+    (c, row): (&mut [E], usize),
+    pieces: usize,
+) {
+    assert!(a.len() >= rows * weights.k && c.len() >= rows * row && row >= weights.n);
+    let (a, c) = (Shared(a.as_ptr().cast_mut()), Shared(c.as_mut_ptr()));
+    parallel::for_each(pieces > 1, pieces, |i| {
+        let a = Matrix {
+            start: a.get().cast_const(),
+            strides: (weights.k as isize, 1),
+        };
+        let columns = weights.piece(i, pieces);
+        // SAFETY: there is room, and tasks have columns of their own.
+        unsafe { weights.multiply_columns(rows, a, (c.get(), row), columns, false) };
+    });
 }
 
 /// Where a result's elements go.
@@ -258,25 +285,18 @@ impl Forwards {
     unsafe fn task<E: Real>(
         &self,
         buffers: &[Bound],
-        (weights, pieces): (&Weights<'_, E>, usize),
+        (weights, pieces): (&Factor<E>, usize),
         from: usize,
         to: usize,
     ) {
         let p = &self.0;
         let (size, gates, rows) = (p.size, p.gates(), to - from);
-        let room_rows = Weights::<E>::room(rows);
-        let stride = Weights::<E>::columns(gates).max(p.kept());
+        let stride = gates.max(p.kept());
         let kept = Target::<E>::new(p.results[Recurrence::KEPT], buffers);
         let states = Target::<E>::new(p.results[Recurrence::STATES], buffers);
         let mut inputs = Reader::new(&p.operands[0], buffers);
         let mut first = Reader::new(&p.operands[1], buffers);
-        let sizes = [
-            room_rows * size,
-            room_rows * size,
-            room_rows * stride,
-            gates,
-            gates,
-        ];
+        let sizes = [rows * size, rows * size, rows * stride, gates, gates];
         scratch::with(|scratch| {
             let mut room = scratch.slice::<E>(sizes.iter().sum());
             room.fill(E::from_f64(0.0));
@@ -294,7 +314,7 @@ impl Forwards {
                     &*bias
                 });
                 for step in (0..p.steps).map(|i| p.step(i)) {
-                    weights.multiply(rows, h, own, stride, pieces);
+                    multiply(weights, rows, h, (&mut *own, stride), pieces);
                     for i in 0..rows {
                         let at = step * p.batch + from + i;
                         let gates = row(own, i, stride);
@@ -364,14 +384,12 @@ impl Backwards {
     unsafe fn task<E: Real>(
         &self,
         buffers: &[Bound],
-        (weights, pieces): (&Weights<'_, E>, usize),
+        (weights, pieces): (&Factor<E>, usize),
         from: usize,
         to: usize,
     ) {
         let p = &self.0;
         let (size, gates, rows) = (p.size, p.gates(), to - from);
-        let room_rows = Weights::<E>::room(rows);
-        let stride = Weights::<E>::columns(size);
         let slopes = Target::<E>::new(p.results[RecurrenceGrad::SLOPES], buffers);
         let of_first = Target::<E>::new(p.results[RecurrenceGrad::FIRST], buffers);
         let reader = |i: usize| p.operands.get(i).map(|rows| Reader::new(rows, buffers));
@@ -380,9 +398,9 @@ impl Backwards {
         let [mut states, mut earlier] = [1; 2].map(|i| Reader::new(&p.operands[i], buffers));
         let (two, all) = (p.cell.parts() == 2, p.steps * p.batch);
         let sizes = [
-            room_rows * stride,
-            room_rows * size,
-            room_rows * gates,
+            rows * size,
+            rows * size,
+            rows * gates,
             gates,
             p.kept(),
             size,
@@ -438,7 +456,7 @@ impl Backwards {
                             state: states.row(part + at, state),
                             before,
                             squashed: &mut *squashed,
-                            dh: row(dh, r, stride).split_at_mut(size).0,
+                            dh: row(dh, r, size),
                             carry: row(carry, r, size),
                             slopes: &mut *slope,
                             own: row(own, r, gates),
@@ -446,10 +464,10 @@ impl Backwards {
                         step.run();
                         slopes.write(at, slope);
                     }
-                    weights.multiply(rows, own, dh, stride, pieces);
+                    multiply(weights, rows, own, (&mut *dh, size), pieces);
                 }
                 for r in 0..rows {
-                    let dh = &mut row(dh, r, stride)[..size];
+                    let dh = row(dh, r, size);
                     let carry = row(carry, r, size);
                     if two {
                         of_first.write(p.batch + from + r, carry);

@@ -1,13 +1,14 @@
 //! The gradients: scores are computed again, by blocks of keys and of queries.
 
-use pulp::Arch;
 use wgrad_core::{DType, Output, ScalarBits};
 
-use super::products::{Factor, Matrix, Products};
 use super::scores::{Exponentials, Place, Slopes, Times, View};
 use super::{KEYS, Launch, Part, Problem, QUERIES, store, take};
 use crate::executor::{Context, Launchable};
+use crate::gemm::Real;
+use crate::instructions::dispatch;
 use crate::interpreter::Bound;
+use crate::ops::products::{Factor, Matrix};
 use crate::parallel;
 use crate::scratch;
 use std::ops::Range;
@@ -57,7 +58,7 @@ impl Backward {
     ///
     /// # Safety
     /// Operands and results were checked; tasks have results of their own.
-    unsafe fn task<E: Products>(&self, buffers: &[Bound], task: &Task) {
+    unsafe fn task<E: Real>(&self, buffers: &[Bound], task: &Task) {
         let p = &self.problem;
         let (depth, values) = (p.head, p.value_head);
         let [of_queries, of_keys, of_values] = task.wanted;
@@ -156,7 +157,7 @@ struct Block<'a, E> {
     room: &'a mut [E],
 }
 
-impl<E: Products> Block<'_, E> {
+impl<E: Real> Block<'_, E> {
     /// Room for [`Block::pair`].
     fn room(of: &Backward) -> usize {
         let p = &of.problem;
@@ -205,8 +206,8 @@ impl<E: Products> Block<'_, E> {
         unsafe {
             let q = part(p.head).rows(&p.q, buffers, wide_queries);
             let g = part(p.value_head).rows(&of.grad, buffers, wide_grads);
-            E::multiply(count, q, &self.keys, weights.as_mut_ptr(), false);
-            E::multiply(count, g, &self.values, slopes.as_mut_ptr(), false);
+            self.keys.multiply(count, q, weights.as_mut_ptr(), false);
+            self.values.multiply(count, g, slopes.as_mut_ptr(), false);
             let rows = weights.chunks_exact_mut(n).zip(slopes.chunks_exact_mut(n));
             for (i, (p, d)) in rows.enumerate() {
                 let place = Place {
@@ -219,14 +220,14 @@ impl<E: Products> Block<'_, E> {
             }
             if let Some(dv) = &mut self.dv {
                 let g = Factor::new(g, (count, p.value_head), many, room_g);
-                E::multiply(n, by_row(weights).transposed(), &g, dv.as_mut_ptr(), true);
+                g.multiply(n, by_row(weights).transposed(), dv.as_mut_ptr(), true);
             }
             if let Some(dk) = &mut self.dk {
                 let q = Factor::new(q, (count, p.head), many, room_q);
-                E::multiply(n, by_row(slopes).transposed(), &q, dk.as_mut_ptr(), true);
+                q.multiply(n, by_row(slopes).transposed(), dk.as_mut_ptr(), true);
             }
             if let (Some(dq), Some(keys)) = (dq, &self.keys_of) {
-                E::multiply(count, by_row(slopes), keys, dq.as_mut_ptr(), true);
+                keys.multiply(count, by_row(slopes), dq.as_mut_ptr(), true);
             }
         }
     }
@@ -237,7 +238,7 @@ impl Backward {
     ///
     /// # Safety
     /// The operands are readable.
-    unsafe fn row<E: Products>(
+    unsafe fn row<E: Real>(
         &self,
         buffers: &[Bound],
         place: Place,
@@ -246,7 +247,6 @@ impl Backward {
         staged: &mut [E],
     ) {
         let rules = &self.problem.rules;
-        let arch = Arch::new();
         let scale = E::from_f64(rules.scores.scale());
         let index = [place.batch, place.head, place.query, 0];
         // SAFETY: the caller's promise.
@@ -254,18 +254,18 @@ impl Backward {
             rules.apply(buffers, place, p, staged);
             let of_row = |view: &View| view.at(buffers, index).cast::<E>().read();
             let (shift, delta) = (of_row(&self.lse), of_row(&self.delta));
-            arch.dispatch(Exponentials {
+            dispatch(Exponentials {
                 row: &mut *p,
                 shift,
             });
             let (kept, _) = staged.split_at_mut(p.len());
             let drops = rules.kept(buffers, place, kept);
             if drops {
-                arch.dispatch(Times(&mut *d, kept));
+                dispatch(Times(&mut *d, kept));
             }
-            arch.dispatch(Slopes { p, d, delta, scale });
+            dispatch(Slopes { p, d, delta, scale });
             if drops {
-                arch.dispatch(Times(p, kept));
+                dispatch(Times(p, kept));
             }
         }
     }

@@ -1,15 +1,16 @@
 //! The weighted sums: a block of queries goes over all keys, and keeps the largest score, the sum of
 //! exponentials and the sum of values so far.
 
-use pulp::Arch;
 use wgrad_core::ops::Attention;
 use wgrad_core::{DType, Output, ScalarBits};
 
-use super::products::{Factor, Products};
 use super::scores::{Exponentials, Largest, Place, Scaled, Times};
 use super::{KEYS, Launch, Part, Problem, QUERIES, store, take};
 use crate::executor::{Context, Launchable};
+use crate::gemm::Real;
+use crate::instructions::dispatch;
 use crate::interpreter::Bound;
+use crate::ops::products::Factor;
 use crate::parallel;
 use crate::scratch;
 
@@ -39,7 +40,7 @@ impl Forward {
 
     /// # Safety
     /// Operands and results were checked; tasks have queries of their own.
-    unsafe fn task<E: Products>(
+    unsafe fn task<E: Real>(
         &self,
         buffers: &[Bound],
         (batch, head): (usize, usize),
@@ -111,7 +112,7 @@ impl Forward {
                             continue;
                         }
                         let scores = &mut scores[..count * keys.n];
-                        E::multiply(count, queries, keys, scores.as_mut_ptr(), false);
+                        keys.multiply(count, queries, scores.as_mut_ptr(), false);
                         for (i, row) in scores.chunks_exact_mut(keys.n).enumerate() {
                             let place = Place {
                                 batch,
@@ -126,7 +127,7 @@ impl Forward {
                             start: scores.as_ptr(),
                             strides: (keys.n as isize, 1),
                         };
-                        E::multiply(count, weights, of_values, sums.as_mut_ptr(), true);
+                        of_values.multiply(count, weights, sums.as_mut_ptr(), true);
                     }
                     self.finish(buffers, part, &state, sums);
                 }
@@ -138,7 +139,7 @@ impl Forward {
     ///
     /// # Safety
     /// The operands are readable.
-    unsafe fn row<E: Products>(
+    unsafe fn row<E: Real>(
         &self,
         buffers: &[Bound],
         place: Place,
@@ -150,8 +151,7 @@ impl Forward {
         let rules = &self.problem.rules;
         // SAFETY: the caller's promise.
         unsafe { rules.apply(buffers, place, row, staged) };
-        let arch = Arch::new();
-        let here = arch.dispatch(Largest(row)).to_f64();
+        let here = dispatch(Largest(row)).to_f64();
         let larger = if here > *most { here } else { *most };
         // Nothing can be subtracted from minus infinity.
         let shift = if larger == f64::NEG_INFINITY {
@@ -159,21 +159,21 @@ impl Forward {
         } else {
             larger
         };
-        let sum = arch.dispatch(Exponentials {
+        let sum = dispatch(Exponentials {
             row: &mut *row,
             shift: E::from_f64(shift),
         });
         if larger != *most {
             let factor = (*most - shift).exp();
             *total *= factor;
-            arch.dispatch(Scaled(sums, E::from_f64(factor)));
+            dispatch(Scaled(sums, E::from_f64(factor)));
         }
         *total += sum;
         *most = larger;
         let (kept, _) = staged.split_at_mut(row.len());
         // SAFETY: the caller's promise.
         if unsafe { rules.kept(buffers, place, kept) } {
-            arch.dispatch(Times(row, kept));
+            dispatch(Times(row, kept));
         }
     }
 
@@ -181,7 +181,7 @@ impl Forward {
     ///
     /// # Safety
     /// As for [`Forward::task`].
-    unsafe fn finish<E: Products>(
+    unsafe fn finish<E: Real>(
         &self,
         buffers: &[Bound],
         part: Part,
@@ -199,7 +199,7 @@ impl Forward {
             };
             logs[i] = E::from_f64(log);
             let sums = &mut sums[i * p.value_head..][..p.value_head];
-            Arch::new().dispatch(Scaled(sums, E::from_f64(factor)));
+            dispatch(Scaled(sums, E::from_f64(factor)));
         }
         // SAFETY: the caller's promise.
         unsafe {

@@ -1,10 +1,11 @@
 //! Rows of scores: what products of queries and keys become before and after the exponential function.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use wgrad_core::ops::Scores;
 use wgrad_core::{DType, Operand};
 
 use crate::cursor::run_of;
+use crate::instructions::dispatch;
 use crate::interpreter::Bound;
 use crate::lanes::{Element, FloatElement, FloatLane, Lane};
 use crate::loops::fused;
@@ -157,7 +158,7 @@ impl Rules {
             slope
         });
         let none = E::from_f64(f64::NEG_INFINITY);
-        Arch::new().dispatch(Biased {
+        dispatch(Biased {
             row: &mut *row,
             scale: E::from_f64(self.scores.scale()),
             slope,
@@ -203,7 +204,7 @@ impl Rules {
         let index = (place.batch * self.heads + place.head) * self.queries + place.query;
         let mixed = Scores::mix(index as u32 ^ words[0]);
         let (threshold, factor) = self.scores.threshold();
-        Arch::new().dispatch(Kept {
+        dispatch(Kept {
             row,
             of_row: Scores::mix(mixed.wrapping_add(words[1])),
             first: place.first as u32,

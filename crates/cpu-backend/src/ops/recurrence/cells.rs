@@ -1,8 +1,9 @@
 //! What is elementwise in a step: rows of a state, forward and backward.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use wgrad_core::ops::Cell;
 
+use crate::instructions::dispatch;
 use crate::lanes::{Element, FloatElement, FloatLane, Lane};
 use crate::loops::fused;
 
@@ -41,13 +42,13 @@ pub(super) struct Backward<'a, E> {
 
 impl<E: FloatElement> Forward<'_, E> {
     pub fn run(self) {
-        Arch::new().dispatch(self);
+        dispatch(self);
     }
 }
 
 impl<E: FloatElement> Backward<'_, E> {
     pub fn run(self) {
-        Arch::new().dispatch(self);
+        dispatch(self);
     }
 }
 

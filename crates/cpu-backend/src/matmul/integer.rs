@@ -1,11 +1,8 @@
-//! Products by the `gemm` crate, and of integers.
+//! Products of integers.
 
-use gemm_common::Parallelism;
 use wgrad_core::DType;
 
 use crate::lanes::{Element, Lane};
-#[cfg(not(target_arch = "wasm32"))]
-use crate::parallel;
 
 /// One product: sizes, strides (of rows and columns) of the factors, and the distance of C's rows.
 pub(super) struct Product {
@@ -15,49 +12,6 @@ pub(super) struct Product {
     pub a: (isize, isize),
     pub b: (isize, isize),
     pub row: usize,
-    #[cfg_attr(target_arch = "wasm32", allow(dead_code))]
-    pub threads: bool,
-}
-
-macro_rules! gemm {
-    ($name:ident, $t:ty, $gemm:path) => {
-        /// # Safety
-        /// The matrices are readable, C is writable and overlaps neither.
-        unsafe fn $name(&self, a: *const $t, b: *const $t, c: *mut $t) {
-            #[cfg(not(target_arch = "wasm32"))]
-            let parallelism = if self.threads && parallel::threads() > 1 {
-                Parallelism::Rayon(0)
-            } else {
-                Parallelism::None
-            };
-            #[cfg(target_arch = "wasm32")]
-            let parallelism = Parallelism::None;
-            // SAFETY: the caller's promise.
-            unsafe {
-                $gemm()(
-                    self.m,
-                    self.n,
-                    self.k,
-                    c,
-                    1,
-                    self.row as isize,
-                    false,
-                    a,
-                    self.a.1,
-                    self.a.0,
-                    b,
-                    self.b.1,
-                    self.b.0,
-                    0.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    parallelism,
-                );
-            }
-        }
-    };
 }
 
 impl Product {
@@ -69,8 +23,6 @@ impl Product {
         // SAFETY: the caller's promise.
         unsafe {
             match dtype {
-                DType::F32 => self.f32(a.cast(), b.cast(), c.cast()),
-                DType::F64 => self.f64(a.cast(), b.cast(), c.cast()),
                 DType::I64 => self.integer::<i64>(a.cast(), b.cast(), c.cast()),
                 DType::I32 => self.integer::<i32>(a.cast(), b.cast(), c.cast()),
                 DType::U32 => self.integer::<u32>(a.cast(), b.cast(), c.cast()),
@@ -79,13 +31,10 @@ impl Product {
         }
     }
 
-    gemm!(f32, f32, gemm_f32::gemm::f32::get_gemm_fn);
-    gemm!(f64, f64, gemm_f64::gemm::f64::get_gemm_fn);
-
     /// Row by row: each element of A times a row of B, which the compiler vectorises.
     ///
     /// # Safety
-    /// As for the floats.
+    /// As for [`Product::compute`].
     unsafe fn integer<E: Element>(&self, a: *const E, b: *const E, c: *mut E) {
         let rows = |i: usize| {
             // SAFETY: the caller's promise.

@@ -1,0 +1,256 @@
+//! Packing matrices whose rows or columns are several dimensions, such as the windows of an image.
+
+use std::ops::Range;
+
+use pulp::Simd;
+
+use super::Matrix;
+use super::blocks::{MOST_COLUMNS, MOST_DEPTH};
+use super::few_rows::offsets;
+use super::turn::{side, turn, turn_rows};
+use crate::cursor::Cursor;
+
+/// Where the elements of lines begin, one line for each of `range`: an offset each.
+pub(super) struct Starts {
+    places: [i64; MOST_DEPTH],
+    count: usize,
+}
+
+impl Starts {
+    /// Those of B's rows, for all slivers of a depth.
+    pub fn of_rows(b: &Matrix<'_>, depths: Range<usize>) -> Starts {
+        let (mut places, count) = ([0; MOST_DEPTH], depths.len());
+        offsets(&mut Cursor::new(b.rows), depths.start, &mut places[..count]);
+        Starts { places, count }
+    }
+
+    pub fn part(&self, range: Range<usize>) -> &[i64] {
+        &self.places[..self.count][range]
+    }
+}
+
+/// Neighbouring columns that are neighbours in memory: the first, where it lies, how many.
+type Run = (usize, isize, usize);
+
+/// The columns of a sliver.
+pub(super) struct Columns<const WIDTH: usize> {
+    places: [i64; WIDTH],
+    runs: [Run; WIDTH],
+    count: usize,
+}
+
+impl<const WIDTH: usize> Columns<WIDTH> {
+    /// Columns that are not there repeat the last; their sums are not stored.
+    pub fn new(b: &Matrix<'_>, columns: Range<usize>) -> Columns<WIDTH> {
+        let (mut places, count) = ([0; WIDTH], columns.len());
+        offsets(
+            &mut Cursor::new(b.columns),
+            columns.start,
+            &mut places[..count],
+        );
+        let last = places[count - 1];
+        places[count..].fill(last);
+        let (mut runs, mut count) = ([(0, 0, 0); WIDTH], 0);
+        for (j, place) in places.iter().map(|&place| place as isize).enumerate() {
+            match runs[..count].last_mut() {
+                Some((first, start, length)) if place == *start + (j - *first) as isize => {
+                    *length += 1
+                }
+                _ => {
+                    runs[count] = (j, place, 1);
+                    count += 1;
+                }
+            }
+        }
+        Columns {
+            places,
+            runs,
+            count,
+        }
+    }
+
+    fn runs(&self) -> &[Run] {
+        &self.runs[..self.count]
+    }
+
+    /// Copies a row, whose elements lie from `from` on and end at `end`. Whole vectors are copied for parts of one
+    /// where there is something to read and, as for all rows but the `last`, something to write.
+    ///
+    /// # Safety
+    /// The elements are readable, and the row writable.
+    #[inline(always)]
+    unsafe fn copy<T: Copy>(&self, from: *const T, end: isize, last: bool, into: *mut T) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.count > WIDTH / 2 {
+                for (j, &place) in self.places.iter().enumerate() {
+                    *into.add(j) = *from.offset(place as isize);
+                }
+                return;
+            }
+            for &(first, start, length) in self.runs() {
+                let (source, target) = (from.offset(start), into.add(first));
+                if last || start + WIDTH as isize > end {
+                    std::ptr::copy_nonoverlapping(source, target, length);
+                } else {
+                    let vector = source.cast::<[T; WIDTH]>().read_unaligned();
+                    target.cast::<[T; WIDTH]>().write_unaligned(vector);
+                }
+            }
+        }
+    }
+}
+
+/// A sliver of B.
+pub(super) struct ViewOfB<'a, const WIDTH: usize> {
+    pub b: &'a Matrix<'a>,
+    pub columns: Columns<WIDTH>,
+}
+
+impl<const WIDTH: usize> ViewOfB<'_, WIDTH> {
+    /// Packs rows `depths`, which begin at `starts`.
+    ///
+    /// # Safety
+    /// B is readable there, the sliver writable; `T` has the size of an element.
+    #[inline(always)]
+    pub unsafe fn pack<S: Simd, T: Copy>(
+        &self,
+        from: *const T,
+        depths: Range<usize>,
+        starts: &[i64],
+        into: *mut T,
+    ) {
+        let (runs, deep) = (self.columns.runs(), depths.len());
+        if runs.len() > 3 && self.b.rows.dense() >= side::<T>() {
+            // SAFETY: the caller's promise.
+            return unsafe { self.turn::<S, T>(from, depths, into) };
+        }
+        let mut done = 0;
+        let furthest = starts.iter().copied().max().unwrap_or(0) as isize;
+        let fits = |&(_, start, _): &Run| start + furthest + WIDTH as isize <= self.b.end;
+        if runs.iter().all(fits) {
+            done = deep - 1;
+            let starts = &starts[..done];
+            // SAFETY: the caller's promise; there are whole vectors to read, and the last row is not among these.
+            unsafe {
+                match *runs {
+                    [(_, one, _)] => copy_rows::<T, 1, WIDTH>([(0, one)], from, starts, into),
+                    [(_, one, _), (at, two, _)] => {
+                        copy_rows::<T, 2, WIDTH>([(0, one), (at, two)], from, starts, into);
+                    }
+                    [(_, one, _), (second, two, _), (third, three, _)] => {
+                        let runs = [(0, one), (second, two), (third, three)];
+                        copy_rows::<T, 3, WIDTH>(runs, from, starts, into);
+                    }
+                    _ => done = 0,
+                }
+            }
+        }
+        for (r, &start) in starts.iter().enumerate().skip(done) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let (from, end) = (from.offset(start as isize), self.b.end - start as isize);
+                self.columns
+                    .copy(from, end, r + 1 == deep, into.add(r * WIDTH));
+            }
+        }
+    }
+
+    /// The same where rows lie next to each other, and columns do not.
+    ///
+    /// # Safety
+    /// As for [`ViewOfB::pack`].
+    #[inline(always)]
+    unsafe fn turn<S: Simd, T: Copy>(&self, from: *const T, depths: Range<usize>, into: *mut T) {
+        let ViewOfB { b, columns } = self;
+        let mut cursor = Cursor::new(b.rows);
+        cursor.seek(depths.start);
+        let deep = depths.len();
+        let mut r = 0;
+        while r < deep {
+            let (at, stride, length) = cursor.next_run(deep - r);
+            let blocks = if stride == 1 { length / side::<T>() } else { 0 };
+            for i in (0..blocks).map(|block| block * side::<T>()) {
+                for part in (0..WIDTH).step_by(side::<T>()) {
+                    let line = |j: usize| {
+                        from.wrapping_offset(columns.places[part + j] as isize + at + i as isize)
+                    };
+                    // SAFETY: the caller's promise.
+                    unsafe { turn::<S, T>(line, into.add((r + i) * WIDTH + part), WIDTH) };
+                }
+            }
+            for i in blocks * side::<T>()..length {
+                let row = at + i as isize * stride;
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let into = into.add((r + i) * WIDTH);
+                    columns.copy(from.offset(row), b.end - row, r + i + 1 == deep, into);
+                }
+            }
+            r += length;
+        }
+    }
+}
+
+/// Copies rows of a sliver that each consist of runs, which begin at a column and lie at an offset.
+///
+/// # Safety
+/// Whole vectors are readable there, and writable behind `into`.
+#[inline(always)]
+unsafe fn copy_rows<T: Copy, const RUNS: usize, const WIDTH: usize>(
+    runs: [(usize, isize); RUNS],
+    from: *const T,
+    starts: &[i64],
+    into: *mut T,
+) {
+    for (r, &start) in starts.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (from, into) = (from.offset(start as isize), into.add(r * WIDTH));
+            for (first, start) in runs {
+                let vector = from.offset(start).cast::<[T; WIDTH]>().read_unaligned();
+                into.add(first).cast::<[T; WIDTH]>().write_unaligned(vector);
+            }
+        }
+    }
+}
+
+/// Packs a tile's rows of A.
+///
+/// # Safety
+/// A is readable there, and there is room for a block to be turned beyond the last element; `T` has the size of an
+/// element.
+#[inline(always)]
+pub(super) unsafe fn pack_rows_of_views<S: Simd, T: Copy>(
+    a: &Matrix<'_>,
+    from: *const T,
+    rows: Range<usize>,
+    depths: Range<usize>,
+    into: *mut T,
+) {
+    let height = rows.len();
+    let mut places = [0i64; MOST_COLUMNS];
+    offsets(&mut Cursor::new(a.rows), rows.start, &mut places[..height]);
+    let mut cursor = Cursor::new(a.columns);
+    cursor.seek(depths.start);
+    let mut done = 0;
+    while done < depths.len() {
+        let (at, stride, length) = cursor.next_run(depths.len() - done);
+        let blocks = if stride == 1 { length / side::<T>() } else { 0 };
+        for i in (0..blocks).map(|block| block * side::<T>()) {
+            let line = |r: usize| {
+                from.wrapping_offset(places[r.min(height - 1)] as isize + at + i as isize)
+            };
+            // SAFETY: the caller's promise.
+            unsafe { turn_rows::<S, T>(line, height, into.add((done + i) * height)) };
+        }
+        for i in blocks * side::<T>()..length {
+            let from = from.wrapping_offset(at + i as isize * stride);
+            for (r, &place) in places[..height].iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { *into.add((done + i) * height + r) = *from.offset(place as isize) };
+            }
+        }
+        done += length;
+    }
+}
