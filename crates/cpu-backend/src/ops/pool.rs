@@ -1,5 +1,7 @@
 //! Pools: plane by plane, a row of results at a time, element by element of the windows.
 
+use std::ops::Range;
+
 use wgrad_core::ops::{MaxPool, SumPool, Windows};
 use wgrad_core::{DType, Output, ScalarBits};
 
@@ -134,7 +136,7 @@ impl Launchable for Pool {
 /// An element of the windows of a row: which windows have it, where the first one's lies in memory and in the
 /// plane.
 struct Taps {
-    windows: std::ops::Range<usize>,
+    windows: Range<usize>,
     memory: isize,
     place: usize,
 }
@@ -151,22 +153,19 @@ struct Largest<'a, T> {
     step: i32,
 }
 
-impl<T: Float> WithSimd for Largest<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        // Distances that the compiler knows become loads of vectors.
-        match self.by {
-            1 => self.run(|i| i),
-            2 => self.run(|i| 2 * i),
-            by => self.run(|i| by * i),
-        }
-    }
-}
-
 impl<T: Float> Largest<'_, T> {
     #[inline(always)]
-    fn run(self, offset: impl Fn(isize) -> isize) {
+    fn run(self) {
+        // Distances that the compiler knows become loads of vectors.
+        match self.by {
+            1 => self.run_by(|i| i),
+            2 => self.run_by(|i| 2 * i),
+            by => self.run_by(|i| by * i),
+        }
+    }
+
+    #[inline(always)]
+    fn run_by(self, offset: impl Fn(isize) -> isize) {
         let (first, step) = (self.place, self.step);
         for (i, (most, at)) in self.most.iter_mut().zip(self.at).enumerate() {
             // SAFETY: who made this says that each window has such an element.
@@ -196,35 +195,21 @@ impl Pool {
         parallel::for_ranges(parallel, self.count * rows, 1, |from, to| {
             scratch::with_many(2, |scratch| {
                 let [values, places] = scratch else { return };
-                let values = values.slice::<T>(width);
-                let places = places.slice::<i32>(width);
-                for row in from..to {
-                    // SAFETY: the operand was checked; the plane is one of its.
-                    let plane = unsafe { source.get().offset(self.planes.at(row / rows)) };
-                    let (o0, o1) = (row % rows / height, row % height);
-                    match self.kind {
-                        // SAFETY: as above.
-                        Kind::Sum(_) => unsafe { self.sums(plane, [o0, o1], values) },
-                        // SAFETY: as above.
-                        Kind::Max(..) => unsafe { self.largest(plane, [o0, o1], values, places) },
-                    }
-                    // SAFETY: the outputs were checked, and tasks have rows of their own.
-                    unsafe {
-                        if let Some(most) = &most {
-                            let target = most.get().cast::<T>().add(row * width);
-                            std::ptr::copy_nonoverlapping(values.as_ptr(), target, width);
-                        }
-                        if let Some(at) = &at {
-                            let target = at.get().cast::<i32>().add(row * width);
-                            std::ptr::copy_nonoverlapping(places.as_ptr(), target, width);
-                        }
-                    }
-                }
+                dispatch(Task {
+                    pool: self,
+                    rows: from..to,
+                    source: source.get(),
+                    most: most.map(|most| most.get().cast()),
+                    at: at.map(|at| at.get().cast()),
+                    values: values.slice(width),
+                    places: places.slice(width),
+                });
             });
         });
     }
 
     /// Calls `each` for every element of a row's windows that lies within the plane.
+    #[inline(always)]
     fn taps(&self, [o0, o1]: [usize; 2], mut each: impl FnMut(Taps)) {
         let Loops {
             elements,
@@ -254,6 +239,7 @@ impl Pool {
 
     /// # Safety
     /// The plane is one of the checked operand's.
+    #[inline(always)]
     unsafe fn sums<T: Float>(&self, plane: *const T, row: [usize; 2], values: &mut [T]) {
         let by = self.strides[2] * self.loops.step[2] as isize;
         values.fill(T::ZERO);
@@ -267,6 +253,7 @@ impl Pool {
 
     /// # Safety
     /// As for [`Pool::sums`].
+    #[inline(always)]
     unsafe fn largest<T: Float>(
         &self,
         plane: *const T,
@@ -288,10 +275,58 @@ impl Pool {
                 place: taps.place as i32,
                 step: step as i32,
             };
-            dispatch(element);
+            element.run();
         });
         for at in places {
             *at = (*at).max(0);
+        }
+    }
+}
+
+/// Rows of results, of all planes one after the other.
+struct Task<'a, T> {
+    pool: &'a Pool,
+    rows: Range<usize>,
+    source: *const T,
+    most: Option<*mut T>,
+    at: Option<*mut i32>,
+    /// A row of each.
+    values: &'a mut [T],
+    places: &'a mut [i32],
+}
+
+impl<T: Float> WithSimd for Task<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Task {
+            pool,
+            values,
+            places,
+            ..
+        } = self;
+        let [depth, height, width] = pool.loops.counts;
+        let mut plane = self.source;
+        for row in self.rows.clone() {
+            let (o0, o1) = (row / height % depth, row % height);
+            // SAFETY: the operand and the outputs were checked, and tasks have rows of their own.
+            unsafe {
+                if row == self.rows.start || (o0, o1) == (0, 0) {
+                    plane = self.source.offset(pool.planes.at(row / (depth * height)));
+                }
+                match pool.kind {
+                    Kind::Sum(_) => pool.sums(plane, [o0, o1], values),
+                    Kind::Max(..) => pool.largest(plane, [o0, o1], values, places),
+                }
+                if let Some(most) = self.most {
+                    let target = most.add(row * width);
+                    std::ptr::copy_nonoverlapping(values.as_ptr(), target, width);
+                }
+                if let Some(at) = self.at {
+                    let target = at.add(row * width);
+                    std::ptr::copy_nonoverlapping(places.as_ptr(), target, width);
+                }
+            }
         }
     }
 }
