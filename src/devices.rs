@@ -127,8 +127,8 @@ impl DeviceOptions {
     }
 
     /// The instruction set that the CPU's loops use. Default: the best that the machine has, or what the environment
-    /// variable `WGRAD_CPU` names (`scalar`, `avx2`, `avx512`, `neon`). With one that the machine does not have, every
-    /// use of the device is an error. Only for the CPU.
+    /// variable `WGRAD_CPU` names (`scalar`, `avx2`, `avx512`, `neon`, `simd128`). With one that the machine does not
+    /// have, every use of the device is an error. Optimizers use the best in any case. Only for the CPU.
     ///
     /// ```
     /// # fn main() -> wgrad::Result<()> {

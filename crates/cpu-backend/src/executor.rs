@@ -34,7 +34,7 @@ pub struct CpuOptions {
     /// Most bytes of unused memory to keep for later; without it, a quarter of the limit.
     pub pool_limit: Option<usize>,
     /// The instruction set; without it what the environment variable `WGRAD_CPU` names (`scalar`, `avx2`, `avx512`,
-    /// `neon` or `simd128`), or else the best that the machine has. With one that the machine does not have, the
+    /// `neon` or `simd128`), or else the best that the machine has; optimizers' formulas use the best in any case. With one that the machine does not have, the
     /// device refuses everything.
     pub instructions: Option<InstructionSet>,
     /// Fill fresh buffers with 0xFF bytes (NaN), so that tests notice reads of what was never

@@ -3,7 +3,7 @@
 //!
 //! Every element of C is one chain of multiply-adds over ascending k, cut at multiples of
 //! [`Blocks::depth`] (or a dot product in a fixed order, in pieces too), whatever the threads are: results
-//! are the same bits in every run on a machine.
+//! are the same bits in every run with an instruction set.
 
 mod blocks;
 mod few_rows;

@@ -20,7 +20,7 @@ use wgrad_core::ops::{
     Attention, AttentionGrad, Concat, CrossEntropy, Fold, Gather, MaxPool, Place, Recurrence,
     RecurrenceGrad, Scan, Scatter, SearchSorted, Sort, SumPool,
 };
-use wgrad_core::{AnyOperation, Operand, Operation, Output};
+use wgrad_core::{AnyOperation, Operand, Operation, Output, Spec};
 
 use crate::executor::{Checker, Launchable};
 
@@ -60,6 +60,29 @@ impl Launch<'_> {
     /// Operand `i`.
     pub fn input(&self, i: usize) -> Result<&Operand, String> {
         self.inputs.get(i).ok_or_else(|| format!("no operand {i}"))
+    }
+
+    /// That the operands lie in their buffers, and that the outputs are what `results` makes of them; what these are.
+    pub fn check(
+        &self,
+        results: impl FnOnce(&[Spec]) -> Result<Vec<Spec>, String>,
+    ) -> Result<Vec<Spec>, String> {
+        let mut specs = Vec::with_capacity(self.inputs.len());
+        for operand in self.inputs {
+            self.checker.operand(operand, None)?;
+            specs.push(Spec::new(&operand.layout.shape, operand.dtype));
+        }
+        let results = results(&specs)?;
+        for (output, spec) in self.outputs.iter().zip(&results) {
+            let numel = spec.shape.checked_numel().ok_or("too many elements")?;
+            if let Some(output) = output {
+                self.checker.output(*output, numel)?;
+                if output.dtype != spec.dtype {
+                    return Err(format!("{} for {}", output.dtype, spec.dtype));
+                }
+            }
+        }
+        Ok(results)
     }
 
     /// The result of an operation that has one.

@@ -58,10 +58,14 @@ struct Entry {
     packed: Option<Arc<CpuBuffer>>,
 }
 
+/// More matrices than this are forgotten together: parts of something large that are read again and again.
+const MOST_ENTRIES: usize = 4096;
+
 #[derive(Default)]
 struct State {
     /// By the address of their first element.
     entries: BTreeMap<usize, SmallVec<[Entry; 1]>>,
+    count: usize,
     /// No matrix has more bytes.
     longest: usize,
     /// Bytes of packed ones.
@@ -69,6 +73,16 @@ struct State {
 }
 
 impl State {
+    /// A product has read it.
+    fn note(&mut self, form: &Form) {
+        self.entries.entry(form.start).or_default().push(Entry {
+            form: *form,
+            packed: None,
+        });
+        self.count += 1;
+        self.longest = self.longest.max(form.bytes);
+    }
+
     /// Takes out what lies in these addresses.
     fn take(&mut self, addresses: Range<usize>) -> Vec<Entry> {
         let mut taken = Vec::new();
@@ -84,6 +98,7 @@ impl State {
                 touched.push(start);
             }
         }
+        self.count -= taken.len();
         for start in touched {
             self.entries.remove(&start);
         }
@@ -108,8 +123,12 @@ impl PackedFactors {
     /// Where the matrix is packed for the products of a launch, `many` or one. What is packed `Into` memory must be
     /// [kept](Self::keep).
     pub fn find(&self, form: &Form, many: bool, pool: &Arc<Pool>) -> Packed {
+        let mut displaced = State::default();
         {
             let mut state = self.state();
+            if state.count > MOST_ENTRIES {
+                displaced = std::mem::take(&mut *state);
+            }
             let entries = state.entries.entry(form.start).or_default();
             match entries.iter().find(|entry| entry.form == *form) {
                 Some(Entry {
@@ -118,21 +137,24 @@ impl PackedFactors {
                 }) => return Packed::Ready(packed.clone()),
                 Some(_) => {}
                 None => {
-                    entries.push(Entry {
-                        form: *form,
-                        packed: None,
-                    });
-                    state.longest = state.longest.max(form.bytes);
+                    state.note(form);
                     if !many {
                         return Packed::No;
                     }
                 }
             }
-            // Not more than an eighth of the memory.
-            if form.packed_bytes().saturating_add(state.bytes) > pool.limit() / 8 {
+            // Not more than an eighth of the memory; new ones displace old ones.
+            let limit = pool.limit() / 8;
+            let bytes = form.packed_bytes();
+            if bytes > limit {
                 return Packed::No;
             }
+            if bytes.saturating_add(state.bytes) > limit {
+                displaced = std::mem::take(&mut *state);
+                state.note(form);
+            }
         }
+        drop(displaced);
         match pool.try_allocate(form.packed_bytes()) {
             Ok(buffer) => Packed::Into(Arc::new(buffer)),
             Err(_) => Packed::No,

@@ -26,7 +26,14 @@ pub(crate) const PARALLEL_ELEMENTS: usize = 32 * 1024;
 /// a lower number.
 pub(crate) fn for_each(parallel: bool, count: usize, task: impl Fn(usize) + Sync) {
     #[cfg(not(target_arch = "wasm32"))]
-    if parallel && count > 1 && team::share(count, &task) {
+    if parallel {
+        for i in 0..count {
+            // Threads may have become free since the last one.
+            if i + 1 < count && team::share(i..count, &task) {
+                return;
+            }
+            task(i);
+        }
         return;
     }
     let _ = parallel;

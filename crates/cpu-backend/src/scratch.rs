@@ -39,10 +39,9 @@ thread_local! {
     static IDLE: RefCell<Vec<Scratch>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `task` with a scratch of this thread. Calls may nest (a thread that waits for others may
-/// take up another task).
+/// Runs `task` with a scratch of this thread. Calls may nest.
 pub(crate) fn with<R>(task: impl FnOnce(&mut Scratch) -> R) -> R {
-    let mut scratch = take();
+    let mut scratch = idle();
     let result = task(&mut scratch);
     give_back(scratch);
     result
@@ -50,13 +49,13 @@ pub(crate) fn with<R>(task: impl FnOnce(&mut Scratch) -> R) -> R {
 
 /// The same with so many.
 pub(crate) fn with_many<R>(count: usize, task: impl FnOnce(&mut [Scratch]) -> R) -> R {
-    let mut scratches: Vec<Scratch> = (0..count).map(|_| take()).collect();
+    let mut scratches: Vec<Scratch> = (0..count).map(|_| idle()).collect();
     let result = task(&mut scratches);
     scratches.into_iter().for_each(give_back);
     result
 }
 
-fn take() -> Scratch {
+fn idle() -> Scratch {
     let idle = IDLE.with(|idle| idle.borrow_mut().pop());
     idle.unwrap_or_default()
 }
@@ -65,4 +64,11 @@ fn give_back(scratch: Scratch) {
     if scratch.lines.len() * 64 <= KEEP {
         IDLE.with(|idle| idle.borrow_mut().push(scratch));
     }
+}
+
+/// Takes room for so many elements from the front.
+pub(crate) fn take<'a, E>(room: &mut &'a mut [E], count: usize) -> &'a mut [E] {
+    let (taken, rest) = std::mem::take(room).split_at_mut(count);
+    *room = rest;
+    taken
 }

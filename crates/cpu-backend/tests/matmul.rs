@@ -183,6 +183,12 @@ fn transposes() {
             check_transposed(&mut dice, sizes, way);
         }
     }
+    // Tiles of all heights, whose columns are packed one after the other.
+    for m in 33..=50 {
+        for way in WAYS {
+            check_transposed(&mut dice, (m, 128 + m % 3, 40), way);
+        }
+    }
 }
 
 /// Sizes around those of tiles, blocks and depths.

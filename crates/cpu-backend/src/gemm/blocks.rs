@@ -9,12 +9,14 @@ use crate::instructions;
 
 /// Vectors in a row of a tile.
 pub(super) const VECTORS: usize = 2;
+/// Bytes of the smallest first-level caches.
+const FIRST_LEVEL: usize = 32 << 10;
 /// Most columns of a tile.
 pub(super) const MOST_COLUMNS: usize = 32;
 /// Most steps of k between two visits to C.
 pub(super) const MOST_DEPTH: usize = 512;
 
-/// The microkernel's tile: `HEIGHT` rows of `VECTORS` vectors of C stay in registers, beside a row of B and an element
+/// The microkernel's tile: `MOST` rows of `VECTORS` vectors of C stay in registers, beside a row of B and an element
 /// of A. Calls a function that is generic over its height, its vectors and its columns with what suits the instruction
 /// set; a branch on a constant is not compiled.
 macro_rules! with_tile {
@@ -86,14 +88,16 @@ impl Blocks {
         let (height, width) = instructions::dispatch(Shape::<T>(std::marker::PhantomData));
         let caches = Caches::of_this_machine();
         let size = size_of::<T>();
-        let depth = caches.first / 2 / (width * size);
+        // Not by this machine's first-level cache: where sums are cut decides their last bits, and the cores of one
+        // machine may differ.
+        let depth = FIRST_LEVEL / 2 / (width * size);
         let depth = (depth / 32 * 32).clamp(64, MOST_DEPTH);
         let rows = caches.second / 4 / (depth * size);
         Blocks {
             height,
             width,
             depth,
-            rows: (rows / height * height).clamp(height, 512),
+            rows: (rows.min(512) / height * height).max(height),
             panel: (caches.third / 2 / size).clamp(1 << 18, 2 << 20),
         }
     }

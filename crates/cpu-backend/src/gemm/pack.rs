@@ -283,11 +283,11 @@ unsafe fn pack_columns<T: Real>(
         let at = p as isize * along;
         for rows in tiles.iter() {
             let height = rows.len();
-            // SAFETY: the caller's promise. What is too much of a whole vector, the next column overwrites.
+            // SAFETY: the caller's promise. What is too much of a whole vector, the tile's next columns overwrite.
             unsafe {
                 let source = a.offset(at).add(rows.start);
                 let target = into.add((rows.start - tiles.rows.start) * deep + column * height);
-                let whole = column + 1 < deep && height <= 8;
+                let whole = height <= 8 && (deep - column) * height >= 8;
                 if whole && at + rows.start as isize + 8 <= end {
                     let vector = source.cast::<[T; 8]>().read_unaligned();
                     target.cast::<[T; 8]>().write_unaligned(vector);
@@ -329,6 +329,93 @@ unsafe fn pack_rows<S: Simd, T: Real>(
         for i in 0..height {
             // SAFETY: the caller's promise.
             unsafe { *into.add(column * height + i) = *from.offset(i as isize * down) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::{Scalar, Simd};
+
+    use super::super::Blocks;
+    use super::*;
+    use crate::cursor::Walk;
+    use crate::instructions::dispatch;
+
+    struct Pack<'a> {
+        gemm: &'a Gemm<'a>,
+        a: *const u8,
+        tiles: &'a RowTiles,
+        into: &'a mut [f32],
+    }
+
+    impl WithSimd for Pack<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, _: S) {
+            // SAFETY: the test made room, and A has these rows.
+            unsafe { pack_a::<S, f32>(self.gemm, self.a, self.tiles, 0..self.gemm.k, self.into) };
+        }
+    }
+
+    /// Whatever the heights of the tiles, which depend on threads and caches: no tile spills into another.
+    #[test]
+    fn rows_are_packed_tile_by_tile() {
+        for (most, k) in [4, 6, 14]
+            .into_iter()
+            .flat_map(|most| [1, 2, 7, 8, 33].map(|k| (most, k)))
+        {
+            for m in 1..=45 {
+                // Columns, rows, and rows that are no multiple of either apart.
+                for (down, along) in [
+                    (1, m as isize + 3),
+                    (k as isize, 1),
+                    (2 * k as isize + 1, 2),
+                ] {
+                    let size = (m - 1) * down as usize + (k - 1) * along as usize + 1;
+                    let a: Vec<f32> = (1..=size).map(|i| i as f32).collect();
+                    let (rows, columns) = (Walk::line(m, down), Walk::line(k, along));
+                    let matrix = super::super::Matrix {
+                        rows: &rows,
+                        columns: &columns,
+                        dtype: wgrad_core::DType::F32,
+                        end: size as isize,
+                        strides: Some((down, along)),
+                    };
+                    let gemm = Gemm {
+                        m,
+                        n: 1,
+                        start: 0,
+                        k,
+                        row: 1,
+                        a: matrix,
+                        b: matrix,
+                        adds: false,
+                        blocks: Blocks::of::<f32>(),
+                    };
+                    let tiles = RowTiles::new(0..m, most);
+                    for scalar in [false, true] {
+                        let mut packed = vec![0.0; m * k + MOST_COLUMNS];
+                        let pack = Pack {
+                            gemm: &gemm,
+                            a: a.as_ptr().cast(),
+                            tiles: &tiles,
+                            into: &mut packed,
+                        };
+                        match scalar {
+                            true => Scalar.vectorize(pack),
+                            false => dispatch(pack),
+                        }
+                        for rows in tiles.iter() {
+                            for (p, i) in (0..k).flat_map(|p| rows.clone().map(move |i| (p, i))) {
+                                let at = rows.start * k + p * rows.len() + i - rows.start;
+                                let want = a[i * down as usize + p * along as usize];
+                                assert_eq!(packed[at], want, "[{i}, {p}] of {m} x {k} by {most}");
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 }

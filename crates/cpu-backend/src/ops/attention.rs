@@ -160,13 +160,6 @@ unsafe fn store<E>(output: Output, buffers: &[Bound], at: usize, values: &[E]) {
     }
 }
 
-/// Takes room for so many elements from the front.
-fn take<'a, E>(room: &mut &'a mut [E], count: usize) -> &'a mut [E] {
-    let (taken, rest) = std::mem::take(room).split_at_mut(count);
-    *room = rest;
-    taken
-}
-
 impl CpuOperation for Attention {
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
         Ok(Box::new(forward::Forward::new(

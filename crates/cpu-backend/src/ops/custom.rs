@@ -27,21 +27,8 @@ impl Custom {
         kernel: CpuKernel,
         launch: &Launch<'_>,
     ) -> Result<Custom, String> {
+        let results = launch.check(|specs| op.results(specs))?;
         let spec = |operand: &Operand| Spec::new(&operand.layout.shape, operand.dtype);
-        let specs: Vec<Spec> = launch.inputs.iter().map(spec).collect();
-        for operand in launch.inputs {
-            launch.checker.operand(operand, None)?;
-        }
-        let results = op.results(&specs)?;
-        for (output, spec) in launch.outputs.iter().zip(&results) {
-            let numel = spec.shape.checked_numel().ok_or("too many elements")?;
-            if let Some(output) = output {
-                launch.checker.output(*output, numel)?;
-                if output.dtype != spec.dtype {
-                    return Err(format!("{} for {}", output.dtype, spec.dtype));
-                }
-            }
-        }
         let outputs = launch
             .outputs
             .iter()
@@ -49,7 +36,7 @@ impl Custom {
             .chain(std::iter::repeat(None));
         Ok(Custom {
             kernel,
-            inputs: launch.inputs.iter().cloned().zip(specs).collect(),
+            inputs: launch.inputs.iter().map(|x| (x.clone(), spec(x))).collect(),
             outputs: outputs.zip(results).collect(),
         })
     }

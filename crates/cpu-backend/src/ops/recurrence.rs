@@ -4,7 +4,7 @@
 mod cells;
 
 use wgrad_core::ops::{Cell, Recurrence, RecurrenceGrad};
-use wgrad_core::{DType, Operand, Output, ScalarBits};
+use wgrad_core::{DType, Operand, Operation, Output, ScalarBits, Spec};
 
 use self::cells::{Backward, Forward};
 use super::products::{Factor, Matrix};
@@ -14,7 +14,7 @@ use crate::executor::{Context, Launchable};
 use crate::gemm::Real;
 use crate::interpreter::Bound;
 use crate::parallel::{self, Shared};
-use crate::scratch;
+use crate::scratch::{self, take};
 
 /// Multiplications below which a sequence stays on one thread.
 const PARALLEL_WORK: usize = 1 << 18;
@@ -101,21 +101,14 @@ impl Problem {
         (cell, reverse): (Cell, bool),
         [steps, batch, size]: [usize; 3],
         launch: &Launch<'_>,
-        results: [usize; 2],
+        results: impl FnOnce(&[Spec]) -> Result<Vec<Spec>, String>,
     ) -> Result<Problem, String> {
+        launch.check(results)?;
         let dtype = launch.input(0)?.dtype;
-        for operand in launch.inputs {
-            launch.checker.operand(operand, None)?;
-            if operand.dtype != dtype || operand.layout.shape.numel() == 0 {
-                return Err(format!("an operand of {}", operand.dtype));
-            }
+        if !matches!(dtype, DType::F32 | DType::F64) || steps * batch * size == 0 {
+            return Err(format!("[{steps}, {batch}, {size}] of {dtype}"));
         }
         let outputs = [0, 1].map(|part| launch.outputs.get(part).copied().flatten());
-        for (output, count) in outputs.iter().zip(results) {
-            if let Some(output) = output {
-                launch.checker.output(*output, count)?;
-            }
-        }
         Ok(Problem {
             cell,
             reverse,
@@ -240,13 +233,6 @@ impl<E: Copy> Target<E> {
     }
 }
 
-/// Takes room for so many elements from the front.
-fn take<'a, E>(room: &mut &'a mut [E], count: usize) -> &'a mut [E] {
-    let (taken, rest) = std::mem::take(room).split_at_mut(count);
-    *room = rest;
-    taken
-}
-
 /// Row `i` of rows of `size`.
 fn row<E>(rows: &mut [E], i: usize, size: usize) -> &mut [E] {
     &mut rows[i * size..][..size]
@@ -261,10 +247,10 @@ impl CpuOperation for Recurrence {
         else {
             return Err(format!("inputs {}", input.layout.shape));
         };
-        let numel = steps * batch * size;
-        let results = [self.cell.kept() * numel, self.cell.parts() * numel];
         let sizes = [steps, batch, size];
-        let problem = Problem::new((self.cell, self.reverse), sizes, launch, results)?;
+        let problem = Problem::new((self.cell, self.reverse), sizes, launch, |specs| {
+            self.results(specs)
+        })?;
         Ok(Box::new(Forwards(problem)))
     }
 }
@@ -355,15 +341,13 @@ struct Backwards(Problem);
 impl CpuOperation for RecurrenceGrad {
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
         let states = launch.input(1)?;
-        let &[parts, steps, batch, size] = &states.layout.shape[..] else {
+        let &[_, steps, batch, size] = &states.layout.shape[..] else {
             return Err(format!("states {}", states.layout.shape));
         };
-        let results = [
-            self.cell.gates() * steps * batch * size,
-            parts * batch * size,
-        ];
         let sizes = [steps, batch, size];
-        let problem = Problem::new((self.cell, self.reverse), sizes, launch, results)?;
+        let problem = Problem::new((self.cell, self.reverse), sizes, launch, |specs| {
+            self.results(specs)
+        })?;
         Ok(Box::new(Backwards(problem)))
     }
 }

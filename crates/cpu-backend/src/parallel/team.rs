@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -31,6 +32,8 @@ struct Team {
     taken: AtomicBool,
     /// What it is; null where there is nothing.
     job: AtomicPtr<Job<'static>>,
+    /// How many jobs there have been: a thread looks into each once.
+    jobs: AtomicUsize,
     /// How many threads may be using `job`.
     active: AtomicUsize,
     /// How many threads look for jobs, or were woken to do so.
@@ -39,7 +42,8 @@ struct Team {
 
 struct Job<'a> {
     task: &'a (dyn Fn(usize) + Sync),
-    count: usize,
+    /// One past the last task.
+    end: usize,
     next: AtomicUsize,
     instructions: InstructionSet,
     /// What a task on another thread panicked with.
@@ -59,6 +63,7 @@ fn team() -> &'static Team {
             pool: ThreadPoolBuilder::new().thread_name(name).build().ok(),
             taken: AtomicBool::new(false),
             job: AtomicPtr::new(ptr::null_mut()),
+            jobs: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
             present: AtomicUsize::new(0),
         }
@@ -76,21 +81,31 @@ impl Team {
     /// Looks for jobs and helps with them until there has been none for a while.
     fn serve(&self) {
         let mut since = Instant::now();
-        let mut looks = 0;
+        let mut looks = 0usize;
+        let mut seen = self.jobs.load(Ordering::Relaxed).wrapping_sub(1);
         loop {
-            if !self.job.load(Ordering::Relaxed).is_null() {
+            let jobs = self.jobs.load(Ordering::Acquire);
+            if jobs != seen && !self.job.load(Ordering::Relaxed).is_null() {
                 self.help();
+                seen = jobs;
                 since = Instant::now();
             }
             hint::spin_loop();
-            looks += 1;
-            if looks % LOOKS == 0 && since.elapsed() > PATIENCE {
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(LOOKS) && since.elapsed() > PATIENCE {
                 self.present.fetch_sub(1, Ordering::SeqCst);
-                // A job that was posted meanwhile counted on this thread.
-                if self.job.load(Ordering::SeqCst).is_null() {
+                // A job that was posted meanwhile counted on this thread, if it did not wake another.
+                let posted = self.jobs.load(Ordering::SeqCst) != seen
+                    && !self.job.load(Ordering::SeqCst).is_null();
+                let stays = |present| (present < self.size() - 1).then_some(present + 1);
+                let again = posted
+                    && self
+                        .present
+                        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, stays)
+                        .is_ok();
+                if !again {
                     return;
                 }
-                self.present.fetch_add(1, Ordering::SeqCst);
             }
         }
     }
@@ -130,9 +145,11 @@ impl Team {
             }
         }
         let finish = Finish(self);
+        let tasks = job.end - job.next.load(Ordering::Relaxed);
+        let helpers = (self.size() - 1).min(tasks.saturating_sub(1));
         let posted = ptr::from_ref(job).cast::<Job<'static>>().cast_mut();
+        self.jobs.fetch_add(1, Ordering::SeqCst);
         self.job.store(posted, Ordering::SeqCst);
-        let helpers = (self.size() - 1).min(job.count - 1);
         for _ in self.present.load(Ordering::SeqCst)..helpers {
             self.present.fetch_add(1, Ordering::SeqCst);
             pool.spawn(|| team().serve());
@@ -156,7 +173,7 @@ impl Job<'_> {
         self.instructions.during(|| {
             loop {
                 let i = self.next.fetch_add(1, Ordering::Relaxed);
-                if i >= self.count {
+                if i >= self.end {
                     break;
                 }
                 (self.task)(i);
@@ -165,9 +182,9 @@ impl Job<'_> {
     }
 }
 
-/// Runs `task(0..count)` on this thread and on those that are free; `false`, and nothing done, where this thread is to
-/// do it alone: it is at a task itself, or another one shares work out.
-pub(super) fn share(count: usize, task: &(dyn Fn(usize) + Sync)) -> bool {
+/// Runs the tasks on this thread and on those that are free; `false`, and nothing done, where this thread is to do them
+/// alone: it is at a task itself, or another one shares work out.
+pub(super) fn share(tasks: Range<usize>, task: &(dyn Fn(usize) + Sync)) -> bool {
     let team = team();
     let Some(pool) = &team.pool else {
         return false;
@@ -177,8 +194,8 @@ pub(super) fn share(count: usize, task: &(dyn Fn(usize) + Sync)) -> bool {
     }
     let job = Job {
         task,
-        count,
-        next: AtomicUsize::new(0),
+        end: tasks.end,
+        next: AtomicUsize::new(tasks.start),
         instructions: instructions::current(),
         panicked: Mutex::new(None),
     };

@@ -3,14 +3,14 @@
 use wgrad_core::{DType, Output, ScalarBits};
 
 use super::scores::{Exponentials, Place, Slopes, Times, View};
-use super::{KEYS, Launch, Part, Problem, QUERIES, store, take};
+use super::{KEYS, Launch, Part, Problem, QUERIES, store};
 use crate::executor::{Context, Launchable};
 use crate::gemm::Real;
 use crate::instructions::dispatch;
 use crate::interpreter::Bound;
 use crate::ops::products::{Factor, Matrix};
 use crate::parallel;
-use crate::scratch;
+use crate::scratch::{self, take};
 use std::ops::Range;
 
 pub(super) struct Backward {

@@ -5,14 +5,14 @@ use wgrad_core::ops::Attention;
 use wgrad_core::{DType, Output, ScalarBits};
 
 use super::scores::{Exponentials, Largest, Place, Scaled, Times};
-use super::{KEYS, Launch, Part, Problem, QUERIES, store, take};
+use super::{KEYS, Launch, Part, Problem, QUERIES, store};
 use crate::executor::{Context, Launchable};
 use crate::gemm::Real;
 use crate::instructions::dispatch;
 use crate::interpreter::Bound;
 use crate::ops::products::Factor;
 use crate::parallel;
-use crate::scratch;
+use crate::scratch::{self, take};
 
 pub(super) struct Forward {
     problem: Problem,
