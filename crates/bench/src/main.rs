@@ -69,6 +69,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     eprintln!("on {}", device.name());
     let mut bench = Bench::new(device);
     bench.profile = arguments.profile;
+    bench.wake()?;
     if arguments.cases == ["mem"] {
         memory::run(&bench);
     } else {

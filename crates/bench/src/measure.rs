@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use serde::Serialize;
-use wgrad::{Device, Result, Stats};
+use wgrad::{Device, Result, Stats, Tensor};
 pub use wgrad_bench::ceilings::Work;
 
 /// Repetitions stop after so many seconds ...
@@ -161,6 +161,18 @@ impl Bench {
             once: true,
             ..Bench::new(dev)
         }
+    }
+
+    /// Multiplies for a second where this is the CPU, so that the first case finds its clocks and threads as they are in
+    /// a program that has been at work for a while. (What Python's frameworks import does that for them.)
+    pub fn wake(&self) -> Result<()> {
+        let start = Instant::now();
+        let x = Tensor::ones([256, 256], &self.dev);
+        while self.dev.is_cpu() && !self.once && start.elapsed().as_secs_f64() < 1.0 {
+            let _product = x.matmul(&x).checked()?;
+            self.dev.synchronize()?;
+        }
+        Ok(())
     }
 
     /// Prints a line.
