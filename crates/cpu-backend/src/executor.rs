@@ -133,7 +133,10 @@ impl CpuBackend {
                 instructions,
             }),
             limits,
-            name: format!("CPU ({instructions})"),
+            name: match refusal {
+                None => format!("CPU ({instructions})"),
+                Some(_) => "CPU".to_string(),
+            },
             refusal,
         }
     }

@@ -3,7 +3,8 @@
 //! A product packs its second factor into the order in which it reads it, which for few rows takes as long as the
 //! multiplications. A matrix that a second product reads before anything wrote there (the weight of a recurrent layer,
 //! all weights of a model that only infers) is packed into memory of its own, where further products find it until it
-//! is written or dropped. The weights of a training step are read once each way and pay nothing for this.
+//! is written or dropped. Only for products of few rows; the weights of a training step, read once each way, pay a look
+//! into a table.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

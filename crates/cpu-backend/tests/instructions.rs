@@ -23,6 +23,7 @@ fn devices_use_what_they_are_told_to() {
             assert_eq!(cpu.name(), format!("CPU ({set})"));
             assert!(memory.is_ok());
         } else {
+            assert_eq!(cpu.name(), "CPU");
             let error = memory.unwrap_err().to_string();
             let best = InstructionSet::best();
             assert!(
