@@ -6,12 +6,13 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use std::{hint, ptr, thread};
+use std::{env, hint, ptr, thread};
 
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -25,9 +26,12 @@ const PATIENCE: Duration = Duration::from_micros(50);
 const LOOKS: usize = 64;
 
 struct Team {
-    /// Threads that sleep when there is nothing to do, and are woken by rayon. They are not its global ones, on which
-    /// a program's own tasks run. `None` where none can be started.
-    pool: Option<ThreadPool>,
+    /// The threads that help who posts a job. They sleep when there is nothing to do, and are woken by rayon; they are
+    /// not its global ones, on which a program's own tasks run. `None` where there are none.
+    ///
+    /// One fewer than cores: rayon wakes a second thread when a first one finds work, and with one more than cores
+    /// that thread takes the core of somebody at work, for whole milliseconds.
+    helpers: Option<ThreadPool>,
     /// Whether somebody shares work out.
     taken: AtomicBool,
     /// What it is; null where there is nothing.
@@ -58,9 +62,9 @@ thread_local! {
 fn team() -> &'static Team {
     static TEAM: OnceLock<Team> = OnceLock::new();
     TEAM.get_or_init(|| {
-        let name = |i| format!("wgrad-cpu-{i}");
+        let helpers = cores() - 1;
         Team {
-            pool: ThreadPoolBuilder::new().thread_name(name).build().ok(),
+            helpers: (helpers > 0).then(|| threads_of_rayon(helpers)).flatten(),
             taken: AtomicBool::new(false),
             job: AtomicPtr::new(ptr::null_mut()),
             jobs: AtomicUsize::new(0),
@@ -70,12 +74,30 @@ fn team() -> &'static Team {
     })
 }
 
+/// How many threads work at a time: as many as there are cores, or as rayon's variable says.
+fn cores() -> usize {
+    let asked = env::var("RAYON_NUM_THREADS").ok();
+    let asked = asked.and_then(|count| count.parse().ok());
+    let asked = asked.and_then(NonZeroUsize::new);
+    asked.map_or_else(
+        || thread::available_parallelism().map_or(1, usize::from),
+        usize::from,
+    )
+}
+
+fn threads_of_rayon(count: usize) -> Option<ThreadPool> {
+    let name = |i| format!("wgrad-cpu-{i}");
+    let pool = ThreadPoolBuilder::new().num_threads(count);
+    pool.thread_name(name).build().ok()
+}
+
 impl Team {
     /// All threads, with the one that asks.
     fn size(&self) -> usize {
-        self.pool
+        1 + self
+            .helpers
             .as_ref()
-            .map_or(1, ThreadPool::current_num_threads)
+            .map_or(0, ThreadPool::current_num_threads)
     }
 
     /// Looks for jobs and helps with them until there has been none for a while.
@@ -127,7 +149,7 @@ impl Team {
     }
 
     /// Runs the job on this thread and all that come to help.
-    fn run(&self, pool: &'static ThreadPool, job: &Job<'_>) {
+    fn run(&self, threads: &'static ThreadPool, job: &Job<'_>) {
         /// Takes the job away and waits until nobody uses it, also where a task panics.
         struct Finish<'a>(&'a Team);
         impl Drop for Finish<'_> {
@@ -146,13 +168,13 @@ impl Team {
         }
         let finish = Finish(self);
         let tasks = job.end - job.next.load(Ordering::Relaxed);
-        let helpers = (self.size() - 1).min(tasks.saturating_sub(1));
+        let wanted = (self.size() - 1).min(tasks.saturating_sub(1));
         let posted = ptr::from_ref(job).cast::<Job<'static>>().cast_mut();
         self.jobs.fetch_add(1, Ordering::SeqCst);
         self.job.store(posted, Ordering::SeqCst);
-        for _ in self.present.load(Ordering::SeqCst)..helpers {
+        for _ in self.present.load(Ordering::SeqCst)..wanted {
             self.present.fetch_add(1, Ordering::SeqCst);
-            pool.spawn(|| team().serve());
+            threads.spawn(|| team().serve());
         }
         job.work();
         drop(finish);
@@ -186,10 +208,10 @@ impl Job<'_> {
 /// alone: it is at a task itself, or another one shares work out.
 pub(super) fn share(tasks: Range<usize>, task: &(dyn Fn(usize) + Sync)) -> bool {
     let team = team();
-    let Some(pool) = &team.pool else {
+    let Some(helpers) = &team.helpers else {
         return false;
     };
-    if AT_WORK.get() || team.size() == 1 || team.taken.swap(true, Ordering::Acquire) {
+    if AT_WORK.get() || team.taken.swap(true, Ordering::Acquire) {
         return false;
     }
     let job = Job {
@@ -199,7 +221,7 @@ pub(super) fn share(tasks: Range<usize>, task: &(dyn Fn(usize) + Sync)) -> bool 
         instructions: instructions::current(),
         panicked: Mutex::new(None),
     };
-    team.run(pool, &job);
+    team.run(helpers, &job);
     let panicked = job.panicked.into_inner();
     if let Some(panic) = panicked.unwrap_or_else(PoisonError::into_inner) {
         panic::resume_unwind(panic);
@@ -212,9 +234,10 @@ pub(super) fn threads() -> usize {
     if AT_WORK.get() { 1 } else { team().size() }
 }
 
-/// Sorts with all threads.
+/// Sorts with all threads: those of a pool of its own, since rayon lets who asks wait.
 pub(super) fn sort<T: Ord + Send>(items: &mut [T]) {
-    match &team().pool {
+    static SORTERS: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    match SORTERS.get_or_init(|| threads_of_rayon(cores())) {
         // A thread of another pool takes up that one's tasks while it waits, and one of them may want the device that
         // this one holds.
         Some(pool) if !AT_WORK.get() && rayon::current_thread_index().is_none() => {
