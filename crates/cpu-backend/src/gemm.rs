@@ -31,6 +31,8 @@ pub(crate) use self::real::Real;
 
 /// Narrower products read A where it lies: packing would cost more than it saves.
 const PACK_A_COLUMNS: usize = 128;
+/// Products of up to so many rows pack B by blocks of columns, and do not pack A where it can be read without.
+const BY_BLOCKS_ROWS: usize = 32;
 /// Most elements of B that are read where they lie: they fit the first-level cache.
 const DIRECT_B: usize = 8 * 1024;
 /// The same for products of so few rows that packing would not pay.
@@ -45,8 +47,6 @@ const WINDOW_RUN: usize = 12;
 /// Slivers of B that are packed side by side: long runs of memory suit the prefetcher, and not so many that they lie in
 /// the same sets of a first-level cache.
 pub(crate) const GROUP: usize = 4;
-/// Products of up to so many rows pack B by blocks of columns, each of which has all rows.
-const BY_BLOCKS_ROWS: usize = 32;
 
 /// A product `C = A B`, or the part of one from depth `start` on.
 #[derive(Clone, Copy)]
@@ -110,7 +110,8 @@ unsafe impl<T> Sync for Source<T> {}
 pub(crate) enum Packing {
     /// Nothing: blocks read it where it lies.
     None,
-    /// Each block packs its columns: there are few rows, so that a block has them all.
+    /// Each block packs its columns, a few at a time, which are still in its caches when they are multiplied: there
+    /// are so few rows that a block has them all, which it packs too.
     ByBlocks,
     /// It is packed once for all.
     Whole,
@@ -132,15 +133,17 @@ impl Gemm<'_> {
         fits && !self.adds && !self.a.is_narrow() && !self.b.is_narrow()
     }
 
-    pub fn packing(&self) -> Packing {
+    /// For so many threads.
+    pub fn packing(&self, threads: usize) -> Packing {
         let size = self.k * self.n;
         let small = || {
             self.b.strides.is_some_and(|(_, along)| along == 1)
                 && (size <= DIRECT_B || (self.m <= SHALLOW_ROWS && size <= DIRECT_B_SHALLOW))
         };
+        let flat = self.m <= BY_BLOCKS_ROWS;
         if self.is_of_few_rows() || self.m > VECTOR_ROWS && small() {
             Packing::None
-        } else if self.m <= self.blocks.rows.min(BY_BLOCKS_ROWS) {
+        } else if self.m <= self.blocks.rows && (flat || self.n >= threads * self.m) {
             Packing::ByBlocks
         } else {
             Packing::Whole

@@ -398,7 +398,7 @@ impl MatMul {
         let kept = kept.map(|buffer| Shared(buffer.start().cast::<T>()));
         // SAFETY: `c` holds all products.
         let c = Shared(unsafe { run.c.get().cast::<T>().add(item * self.m * n) });
-        let packing = gemm.packing();
+        let packing = gemm.packing(threads);
         let panel_width = match packing {
             Packing::Whole => gemm.panel_columns(),
             Packing::ByBlocks | Packing::None => n,

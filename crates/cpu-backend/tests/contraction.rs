@@ -230,10 +230,38 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// Convolutions and gradients of their weights whose rows are of every width around a vector's: they are packed by
+/// vectors and blocks that reach beyond a row's end.
+fn narrow_images() -> Vec<Case> {
+    let widths = [
+        1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17, 18, 31, 33,
+    ];
+    let case = |w: usize| {
+        let (image, kernel) = ([2, 3, 7, w + 2], [36, 3, 3, 3]);
+        let weights = Layout::contiguous(kernel.into()).insert(0);
+        let gradient = Layout::contiguous([2, 36, 5, w].into());
+        [
+            Case::new(
+                "narrow images",
+                [&[2], &[36], &[5, w], &[3, 3, 3]],
+                weights.expand(&[2, 36, 3, 3, 3].into()).unwrap(),
+                windows(image, 3, 1, 1, [0, 1, 4, 5, 2, 3]),
+            ),
+            Case::new(
+                "gradients of the weight of narrow images",
+                [&[], &[36], &[3, 3, 3], &[2, 5, w]],
+                gradient.permute(&[1, 0, 2, 3]),
+                windows(image, 3, 1, 1, [0, 2, 3, 1, 4, 5]),
+            ),
+        ]
+    };
+    widths.into_iter().flat_map(case).collect()
+}
+
 #[test]
 fn views_of_any_kind_multiply() {
     let mut dice = Dice::new(11);
-    for case in cases() {
+    for case in cases().into_iter().chain(narrow_images()) {
         for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64, DType::I32] {
             let mut bench = Bench::new();
             let mut operand = |layout: &Layout| {

@@ -13,6 +13,9 @@ pub(super) const VECTORS: usize = 2;
 const FIRST_LEVEL: usize = 32 << 10;
 /// Most columns of a tile.
 pub(super) const MOST_COLUMNS: usize = 32;
+/// Fewest steps of k between two visits to C, which cost as much as a dozen steps. A wide sliver of B then comes from the
+/// second-level cache, which is in time: a row of it is needed only every fourteen multiply-adds.
+const LEAST_DEPTH: usize = 256;
 /// Most steps of k between two visits to C.
 pub(super) const MOST_DEPTH: usize = 512;
 
@@ -63,7 +66,7 @@ pub(crate) struct Blocks {
     pub height: usize,
     /// Columns of a tile.
     pub width: usize,
-    /// Steps of k between two visits to C: with them, a sliver of B takes half of a first-level cache.
+    /// Steps of k between two visits to C: with them, a sliver of B takes half of a first-level cache, or all of it.
     pub depth: usize,
     /// Rows of A that are packed at a time: with `depth` columns they fill part of a second-level cache.
     pub rows: usize,
@@ -91,7 +94,7 @@ impl Blocks {
         // Not by this machine's first-level cache: where sums are cut decides their last bits, and the cores of one
         // machine may differ.
         let depth = FIRST_LEVEL / 2 / (width * size);
-        let depth = (depth / 32 * 32).clamp(64, MOST_DEPTH);
+        let depth = (depth / 32 * 32).clamp(LEAST_DEPTH, MOST_DEPTH);
         let rows = caches.second / 4 / (depth * size);
         Blocks {
             height,

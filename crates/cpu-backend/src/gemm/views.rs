@@ -37,10 +37,12 @@ pub(super) struct Columns<const WIDTH: usize> {
     places: [i64; WIDTH],
     runs: [Run; WIDTH],
     count: usize,
+    /// Columns that are there.
+    width: usize,
 }
 
 impl<const WIDTH: usize> Columns<WIDTH> {
-    /// Columns that are not there repeat the last; their sums are not stored.
+    /// Columns that are not there have the place of the last; nobody stores their sums.
     pub fn new(b: &Matrix<'_>, columns: Range<usize>) -> Columns<WIDTH> {
         let (mut places, count) = ([0; WIDTH], columns.len());
         offsets(
@@ -51,7 +53,8 @@ impl<const WIDTH: usize> Columns<WIDTH> {
         let last = places[count - 1];
         places[count..].fill(last);
         let (mut runs, mut count) = ([(0, 0, 0); WIDTH], 0);
-        for (j, place) in places.iter().map(|&place| place as isize).enumerate() {
+        let there = places[..columns.len()].iter().map(|&place| place as isize);
+        for (j, place) in there.enumerate() {
             match runs[..count].last_mut() {
                 Some((first, start, length)) if place == *start + (j - *first) as isize => {
                     *length += 1
@@ -66,6 +69,7 @@ impl<const WIDTH: usize> Columns<WIDTH> {
             places,
             runs,
             count,
+            width: columns.len(),
         }
     }
 
@@ -121,31 +125,24 @@ impl<const WIDTH: usize> ViewOfB<'_, WIDTH> {
         into: *mut T,
     ) {
         let (runs, deep) = (self.columns.runs(), depths.len());
+        if self.columns.width < WIDTH {
+            // What lay there may be numbers that are slow to multiply.
+            // SAFETY: the caller's promise.
+            unsafe { into.write_bytes(0, deep * WIDTH) };
+        }
         if runs.len() > 3 && self.b.rows.dense() >= side::<T>() {
             // SAFETY: the caller's promise.
             return unsafe { self.turn::<S, T>(from, depths, into) };
         }
-        let mut done = 0;
-        let furthest = starts.iter().copied().max().unwrap_or(0) as isize;
-        let fits = |&(_, start, _): &Run| start + furthest + WIDTH as isize <= self.b.end;
-        if runs.iter().all(fits) {
-            done = deep - 1;
-            let starts = &starts[..done];
-            // SAFETY: the caller's promise; there are whole vectors to read, and the last row is not among these.
-            unsafe {
-                match *runs {
-                    [(_, one, _)] => copy_rows::<T, 1, WIDTH>([(0, one)], from, starts, into),
-                    [(_, one, _), (at, two, _)] => {
-                        copy_rows::<T, 2, WIDTH>([(0, one), (at, two)], from, starts, into);
-                    }
-                    [(_, one, _), (second, two, _), (third, three, _)] => {
-                        let runs = [(0, one), (second, two), (third, three)];
-                        copy_rows::<T, 3, WIDTH>(runs, from, starts, into);
-                    }
-                    _ => done = 0,
-                }
+        let longest = runs.iter().map(|&(_, _, length)| length).max();
+        // SAFETY: the caller's promise.
+        let done = unsafe {
+            match longest.unwrap_or(0) {
+                0..=8 if WIDTH > 8 => self.copy_rows::<T, 8>(from, starts, into),
+                0..=16 if WIDTH > 16 => self.copy_rows::<T, 16>(from, starts, into),
+                _ => self.copy_rows::<T, WIDTH>(from, starts, into),
             }
-        }
+        };
         for (r, &start) in starts.iter().enumerate().skip(done) {
             // SAFETY: the caller's promise.
             unsafe {
@@ -156,6 +153,41 @@ impl<const WIDTH: usize> ViewOfB<'_, WIDTH> {
         }
     }
 
+    /// Copies rows that begin at `starts` by vectors of `PIECE` elements, one for each run, and says how many: what is
+    /// too much of a vector, the next one overwrites.
+    ///
+    /// # Safety
+    /// As for [`ViewOfB::pack`]; no run is longer than a vector.
+    #[inline(always)]
+    unsafe fn copy_rows<T: Copy, const PIECE: usize>(
+        &self,
+        from: *const T,
+        starts: &[i64],
+        into: *mut T,
+    ) -> usize {
+        let runs = self.columns.runs();
+        let furthest = starts.iter().copied().max().unwrap_or(0) as isize;
+        let fits = |&(_, start, _): &Run| start + furthest + PIECE as isize <= self.b.end;
+        if runs.len() > WIDTH / 2 || !runs.iter().all(fits) {
+            return 0;
+        }
+        // The last row has nothing behind it.
+        let done = starts.len() - 1;
+        let starts = &starts[..done];
+        // SAFETY: the caller's promise; there are whole vectors to read.
+        unsafe {
+            match *runs {
+                [one] => copy_runs::<T, PIECE, WIDTH>(&[one], from, starts, into),
+                [one, two] => copy_runs::<T, PIECE, WIDTH>(&[one, two], from, starts, into),
+                [one, two, three] => {
+                    copy_runs::<T, PIECE, WIDTH>(&[one, two, three], from, starts, into);
+                }
+                _ => copy_runs::<T, PIECE, WIDTH>(runs, from, starts, into),
+            }
+        }
+        done
+    }
+
     /// The same where rows lie next to each other, and columns do not.
     ///
     /// # Safety
@@ -163,15 +195,17 @@ impl<const WIDTH: usize> ViewOfB<'_, WIDTH> {
     #[inline(always)]
     unsafe fn turn<S: Simd, T: Copy>(&self, from: *const T, depths: Range<usize>, into: *mut T) {
         let ViewOfB { b, columns } = self;
+        let furthest = columns.places.iter().copied().max().unwrap_or(0) as isize;
         let mut cursor = Cursor::new(b.rows);
         cursor.seek(depths.start);
         let deep = depths.len();
         let mut r = 0;
         while r < deep {
             let (at, stride, length) = cursor.next_run(deep - r);
-            let blocks = if stride == 1 { length / side::<T>() } else { 0 };
-            for i in (0..blocks).map(|block| block * side::<T>()) {
-                for part in (0..WIDTH).step_by(side::<T>()) {
+            let room = (deep - r).min((b.end - furthest - at).max(0) as usize);
+            let blocks = blocks_of::<T>(stride, length, room);
+            for i in blocks.starts() {
+                for part in (0..columns.width).step_by(side::<T>()) {
                     let line = |j: usize| {
                         from.wrapping_offset(columns.places[part + j] as isize + at + i as isize)
                     };
@@ -179,7 +213,7 @@ impl<const WIDTH: usize> ViewOfB<'_, WIDTH> {
                     unsafe { turn::<S, T>(line, into.add((r + i) * WIDTH + part), WIDTH) };
                 }
             }
-            for i in blocks * side::<T>()..length {
+            for i in blocks.rest() {
                 let row = at + i as isize * stride;
                 // SAFETY: the caller's promise.
                 unsafe {
@@ -192,13 +226,13 @@ impl<const WIDTH: usize> ViewOfB<'_, WIDTH> {
     }
 }
 
-/// Copies rows of a sliver that each consist of runs, which begin at a column and lie at an offset.
+/// Copies rows of a sliver that each consist of runs.
 ///
 /// # Safety
-/// Whole vectors are readable there, and writable behind `into`.
+/// Vectors of `PIECE` elements are readable there, and writable behind `into`.
 #[inline(always)]
-unsafe fn copy_rows<T: Copy, const RUNS: usize, const WIDTH: usize>(
-    runs: [(usize, isize); RUNS],
+unsafe fn copy_runs<T: Copy, const PIECE: usize, const WIDTH: usize>(
+    runs: &[Run],
     from: *const T,
     starts: &[i64],
     into: *mut T,
@@ -207,11 +241,45 @@ unsafe fn copy_rows<T: Copy, const RUNS: usize, const WIDTH: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             let (from, into) = (from.offset(start as isize), into.add(r * WIDTH));
-            for (first, start) in runs {
-                let vector = from.offset(start).cast::<[T; WIDTH]>().read_unaligned();
-                into.add(first).cast::<[T; WIDTH]>().write_unaligned(vector);
+            for &(first, start, _) in runs {
+                let vector = from.offset(start).cast::<[T; PIECE]>().read_unaligned();
+                into.add(first).cast::<[T; PIECE]>().write_unaligned(vector);
             }
         }
+    }
+}
+
+/// A run of lines' elements, as blocks that are turned and a rest of single ones.
+struct BlocksOfRun {
+    length: usize,
+    side: usize,
+    turned: bool,
+}
+
+/// The blocks of `length` neighbours that are `stride` apart, where `room` of them and of what follows may be read and
+/// written. The last one overlaps the one before it; of a run that is shorter than a block, what is too much is
+/// overwritten by the next run.
+#[inline(always)]
+fn blocks_of<T>(stride: isize, length: usize, room: usize) -> BlocksOfRun {
+    let side = const { side::<T>() };
+    BlocksOfRun {
+        length,
+        side,
+        turned: stride == 1 && room >= side && length > side / 2,
+    }
+}
+
+impl BlocksOfRun {
+    #[inline(always)]
+    fn starts(&self) -> impl Iterator<Item = usize> {
+        let last = self.length.saturating_sub(self.side);
+        let end = if self.turned { self.length } else { 0 };
+        (0..end).step_by(self.side).map(move |i| i.min(last))
+    }
+
+    #[inline(always)]
+    fn rest(&self) -> Range<usize> {
+        if self.turned { 0..0 } else { 0..self.length }
     }
 }
 
@@ -233,18 +301,20 @@ pub(super) unsafe fn pack_rows_of_views<S: Simd, T: Copy>(
     offsets(&mut Cursor::new(a.rows), rows.start, &mut places[..height]);
     let mut cursor = Cursor::new(a.columns);
     cursor.seek(depths.start);
+    let furthest = places[..height].iter().copied().max().unwrap_or(0) as isize;
     let mut done = 0;
     while done < depths.len() {
         let (at, stride, length) = cursor.next_run(depths.len() - done);
-        let blocks = if stride == 1 { length / side::<T>() } else { 0 };
-        for i in (0..blocks).map(|block| block * side::<T>()) {
+        let room = (depths.len() - done).min((a.end - furthest - at).max(0) as usize);
+        let blocks = blocks_of::<T>(stride, length, room);
+        for i in blocks.starts() {
             let line = |r: usize| {
                 from.wrapping_offset(places[r.min(height - 1)] as isize + at + i as isize)
             };
             // SAFETY: the caller's promise.
             unsafe { turn_rows::<S, T>(line, height, into.add((done + i) * height)) };
         }
-        for i in blocks * side::<T>()..length {
+        for i in blocks.rest() {
             let from = from.wrapping_offset(at + i as isize * stride);
             for (r, &place) in places[..height].iter().enumerate() {
                 // SAFETY: the caller's promise.

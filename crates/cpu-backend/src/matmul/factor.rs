@@ -73,7 +73,7 @@ impl Factor {
         let plain = down.abs() >= n * along.abs().max(1) || along.abs() >= k * down.abs().max(1);
         let single = self.batch.stride() == Some(0) && gemm.start == 0;
         let pays = gemm.m <= KEPT_ROWS && gemm.n >= gemm.blocks.width;
-        if !plain || !single || !pays || gemm.packing() == Packing::None {
+        if !plain || !single || !pays || gemm.packing(1) == Packing::None {
             return None;
         }
         let size = self.dtype.size();

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::gemm::{Blocks, GROUP, Gemm, Packing};
 
+/// Columns that a block has before a panel is cut into more blocks than there are threads.
+const WIDE_COLUMNS: usize = 512;
+
 /// How the columns of a panel are packed by tasks, and its part of C computed by others.
 pub(super) struct Grid {
     columns: Range<usize>,
@@ -37,7 +40,11 @@ impl Grid {
             Packing::Whole | Packing::None => gemm.row_blocks(threads),
         };
         let splits = match packing {
-            Packing::ByBlocks if threads > 1 => (2 * threads).min(slivers),
+            // Each of them packs all of A.
+            Packing::ByBlocks if threads > 1 => {
+                let wide = columns.len() / WIDE_COLUMNS;
+                wide.clamp(threads, 2 * threads).min(slivers)
+            }
             Packing::ByBlocks | Packing::Whole | Packing::None => {
                 threads.div_ceil(rows).min(slivers)
             }
