@@ -156,7 +156,7 @@ impl<'a> Cursor<'a> {
         let last = self.index.len() - 1;
         let stride = self.walk.strides[last];
         let start = self.at;
-        let take = n.min(self.walk.dims[last] - self.index[last]);
+        let take = self.run(n);
         self.position += take;
         self.index[last] += take;
         self.at += take as isize * stride;
@@ -164,6 +164,13 @@ impl<'a> Cursor<'a> {
             self.carry(last);
         }
         (start, stride, take)
+    }
+
+    /// How long the next run of at most `n` elements is.
+    #[inline]
+    pub fn run(&self, n: usize) -> usize {
+        let last = self.index.len() - 1;
+        n.min(self.walk.dims[last] - self.index[last])
     }
 
     /// Steps to the next row.

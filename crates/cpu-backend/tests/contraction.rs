@@ -248,6 +248,28 @@ fn narrow_images() -> Vec<Case> {
                 windows(image, 3, 1, 1, [0, 1, 4, 5, 2, 3]),
             ),
             Case::new(
+                "three channels of narrow images",
+                [&[2], &[4], &[5, w], &[3, 3, 3]],
+                Layout::contiguous([1, 4, 3, 3, 3].into())
+                    .expand(&[2, 4, 3, 3, 3].into())
+                    .unwrap(),
+                windows(image, 3, 1, 1, [0, 1, 4, 5, 2, 3]),
+            ),
+            Case::new(
+                "narrow images, channel by channel",
+                [&[2, 3], &[1], &[5, w], &[3, 3]],
+                Layout::contiguous([1, 3, 1, 3, 3].into())
+                    .expand(&[2, 3, 1, 3, 3].into())
+                    .unwrap(),
+                windows(image, 3, 1, 1, [0, 1, 4, 5, 2, 3]),
+            ),
+            Case::new(
+                "gradients of the weights of channels",
+                [&[3], &[1], &[3, 3], &[2, 5, w]],
+                Layout::contiguous([2, 3, 1, 5, w].into()).permute(&[1, 2, 0, 3, 4]),
+                windows(image, 3, 1, 1, [1, 4, 5, 0, 2, 3]).permute(&[0, 3, 4, 5, 1, 2]),
+            ),
+            Case::new(
                 "gradients of the weight of narrow images",
                 [&[], &[36], &[3, 3, 3], &[2, 5, w]],
                 gradient.permute(&[1, 0, 2, 3]),
