@@ -1,7 +1,9 @@
 //! Normalisation by the statistics of a batch, or by those that ran along in training.
 
+use smallvec::SmallVec;
+
 use super::{Affine, alone, fitting, wide};
-use crate::autograd::no_grad;
+use crate::autograd::{self, Grads, Saves, no_grad};
 use crate::ops::elementwise::cast;
 use crate::ops::statistics::floats;
 use crate::tensor::{Tensor, Value};
@@ -188,10 +190,9 @@ fn normed(
                 return Err(Error::shape(name, place, alone(shape)));
             }
             let dims: Vec<isize> = dims.iter().map(|&d| d as isize).collect();
-            let mean = wide.mean_dims(&dims[..], true);
-            let centred = wide - &mean;
-            let variance = centred.sqr().mean_dims(&dims[..], true);
-            let output = affine.of(centred * (&variance + options.eps).rsqrt());
+            let (variance, mean) = wide.var_mean(&dims[..], 0.0, true);
+            let scale = (&variance + options.eps).rsqrt();
+            let output = standardised(name, &wide, (&mean, scale), affine, (dims, of), place)?;
             let own: &[usize] = match of {
                 Of::Channel => &[channels],
                 Of::Instance => &[shape[0], channels],
@@ -211,6 +212,69 @@ fn normed(
             })
         }
     }
+}
+
+/// `(x - mean) * scale * weight + bias`, where these are the mean over `dims` and what divides by the deviation. The
+/// derivative is that of all of it: two sums, of the gradient `g` and of `g (x - mean)`, which are those of bias and
+/// weight too, where the tape of the parts has six. With the parts' own history it is differentiable again.
+fn standardised(
+    name: &'static str,
+    x: &Tensor,
+    (mean, scale): (&Tensor, Tensor),
+    Affine { weight, bias }: Affine,
+    (dims, of): (Vec<isize>, Of),
+    place: Place,
+) -> Result<Tensor> {
+    let factor = |scale: &Tensor, weight: Option<&Tensor>| match weight {
+        Some(weight) => scale * weight,
+        None => scale.clone(),
+    };
+    let y = no_grad(|| {
+        let scaled = (x - mean) * factor(&scale, weight.as_ref());
+        match &bias {
+            Some(bias) => scaled + bias,
+            None => scaled,
+        }
+        .capture()
+    })?;
+    let operands = [Some(x), weight.as_ref(), bias.as_ref()];
+    let values = operands.into_iter().flatten().map(Tensor::capture);
+    let values = values.collect::<Result<Vec<Value>>>()?;
+    let values: SmallVec<[&Value; 3]> = values.iter().collect();
+    if !autograd::tracks(&values) {
+        return Ok(y.into_tensor());
+    }
+    let (has_weight, has_bias) = (weight.is_some(), bias.is_some());
+    let kept = [x.clone(), mean.clone(), scale].into_iter().chain(weight);
+    let saves = Saves {
+        inputs: kept.collect(),
+        output: false,
+    };
+    let count: usize = dims.iter().map(|&d| y.shape()[d as usize]).product();
+    Ok(autograd::track(name, y, &values, saves, place, move |c| {
+        let [x, mean, scale, weight @ ..] = c.inputs else {
+            return Grads::new();
+        };
+        let sum = |of: &Tensor| of.sum_dims(&dims[..], true);
+        let (g, centred) = (c.grad, x - mean);
+        let (by_bias, by_weight) = (sum(g), sum(&(g * &centred)) * scale);
+        let by_x = c.needs[0].then(|| {
+            let mean = &by_bias / count as f64;
+            let along = &by_weight * scale / count as f64;
+            (g - mean - centred * along) * factor(scale, weight.first())
+        });
+        // Instances share weight and bias.
+        let shared = |grad: Tensor| match of {
+            Of::Channel => grad,
+            Of::Instance => grad.sum_dims([0], true),
+        };
+        let by_weight = has_weight.then(|| Some(shared(by_weight)));
+        let by_bias = has_bias.then(|| Some(shared(by_bias)));
+        [Some(by_x), by_weight, by_bias]
+            .into_iter()
+            .flatten()
+            .collect()
+    }))
 }
 
 /// A running statistic, without history.
