@@ -249,3 +249,34 @@ fn gradients_that_stay_are_copied_once() {
         assert_eq!(numbers(&parameters[4].grad().unwrap()), fill(54, 10, 1.0));
     }
 }
+
+#[test]
+fn elementwise_work_is_the_epilogue_of_an_operation() {
+    let cpu = DeviceOptions::cpu().fusion(true).open().unwrap();
+    let gpu = open_gpu(DeviceOptions::gpu().fusion(true));
+    for dev in std::iter::once(cpu).chain(gpu) {
+        let launches = |f: &dyn Fn() -> Tensor| {
+            dev.synchronize().unwrap();
+            let before = dev.stats();
+            let kept = f();
+            dev.synchronize().unwrap();
+            drop(kept);
+            since(&before, &dev.stats()).launches
+        };
+        // A network's input: words, their places, and a scale.
+        let words = Tensor::from_vec(fill(1, 50 * 32, 1.0), [50, 32], &dev);
+        let places = Tensor::from_vec(fill(2, 8 * 32, 1.0), [8, 32], &dev);
+        let index = Tensor::from_vec((0..24).collect::<Vec<i32>>(), [3, 8], &dev);
+        assert_eq!(launches(&|| (words.embedding(&index) + &places) * 2.0), 1);
+        // The gradient of a pooled activation: the mask of the ReLU where the windows' elements are put.
+        let x = Tensor::from_vec(fill(3, 3 * 64, 1.0), [3, 1, 8, 8], &dev).requires_grad();
+        let by = Tensor::from_vec(fill(4, 3 * 16, 1.0), [3, 1, 4, 4], &dev);
+        let gradient = || {
+            x.relu().max_pool2d([2, 2]).backward_with(&by).unwrap();
+            x.grad().unwrap()
+        };
+        assert_eq!(launches(&gradient), 3); // the activation, and the positions of its largest elements
+        let unit = Tensor::from_vec(fill(5, 3 * 16, 1.0), [3, 1, 4, 4], &dev);
+        assert_eq!(launches(&|| unit.avg_pool2d([2, 2])), 1);
+    }
+}
