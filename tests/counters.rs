@@ -6,7 +6,7 @@ use devices::{fill, gpu, open_gpu};
 use wgrad::nn::Forward;
 use wgrad::optim::{Adam, AdamOptions, Optimizer};
 use wgrad::prelude::*;
-use wgrad::{DeviceOptions, Stats};
+use wgrad::{ConvOptions, ConvPadding, DeviceOptions, Stats};
 
 /// The 784-512-256-10 perceptron.
 struct Mlp {
@@ -247,5 +247,117 @@ fn gradients_that_stay_are_copied_once() {
         assert_eq!(numbers(&held), fill(52, 10, 1.0));
         assert_eq!(numbers(&parameters[2].grad().unwrap()), fill(59, 10, 1.0));
         assert_eq!(numbers(&parameters[4].grad().unwrap()), fill(54, 10, 1.0));
+    }
+}
+
+#[test]
+fn elementwise_work_is_the_epilogue_of_an_operation() {
+    let cpu = DeviceOptions::cpu().fusion(true).open().unwrap();
+    let gpu = open_gpu(DeviceOptions::gpu().fusion(true));
+    for dev in std::iter::once(cpu).chain(gpu) {
+        let launches = |f: &dyn Fn() -> Tensor| {
+            dev.synchronize().unwrap();
+            let before = dev.stats();
+            let kept = f();
+            dev.synchronize().unwrap();
+            drop(kept);
+            since(&before, &dev.stats()).launches
+        };
+        // A network's input: words, their places, and a scale.
+        let words = Tensor::from_vec(fill(1, 50 * 32, 1.0), [50, 32], &dev);
+        let places = Tensor::from_vec(fill(2, 8 * 32, 1.0), [8, 32], &dev);
+        let index = Tensor::from_vec((0..24).collect::<Vec<i32>>(), [3, 8], &dev);
+        assert_eq!(launches(&|| (words.embedding(&index) + &places) * 2.0), 1);
+        // The gradient of a pooled activation: the mask of the ReLU where the windows' elements are put.
+        let x = Tensor::from_vec(fill(3, 3 * 64, 1.0), [3, 1, 8, 8], &dev).requires_grad();
+        let by = Tensor::from_vec(fill(4, 3 * 16, 1.0), [3, 1, 4, 4], &dev);
+        let gradient = || {
+            x.relu().max_pool2d([2, 2]).backward_with(&by).unwrap();
+            x.grad().unwrap()
+        };
+        assert_eq!(launches(&gradient), 3); // the activation, and the positions of its largest elements
+        let unit = Tensor::from_vec(fill(5, 3 * 16, 1.0), [3, 1, 4, 4], &dev);
+        assert_eq!(launches(&|| unit.avg_pool2d([2, 2])), 1);
+    }
+}
+
+/// Sums of channels have a workgroup for each, of everything many for one.
+#[test]
+fn sums_of_channels_are_one_launch() {
+    let Some(dev) = open_gpu(DeviceOptions::gpu().fusion(true)) else {
+        return;
+    };
+    for (shape, dims, most) in [
+        ([64, 64, 14, 14], vec![0, 2, 3], 1),
+        ([3, 33, 77, 91], vec![0, 2, 3], 1),
+        ([1, 2, 700, 701], vec![0, 1, 2, 3], 2),
+    ] {
+        let data = fill(1, shape.iter().product(), 1.0);
+        let x = Tensor::from_vec(data.clone(), shape, &dev);
+        dev.synchronize().unwrap();
+        let before = dev.stats();
+        let sums = x.sum_dims(&dims[..], false);
+        dev.synchronize().unwrap();
+        assert_eq!(since(&before, &dev.stats()).launches, most);
+        let sums = sums.to_vec::<f32>().unwrap();
+        let channels = shape[1].min(if most == 1 { usize::MAX } else { 1 });
+        let mut want = vec![0f64; channels];
+        for (plane, part) in data.chunks(shape[2] * shape[3]).enumerate() {
+            want[plane % channels] += part.iter().map(|&v| f64::from(v)).sum::<f64>();
+        }
+        assert_eq!(sums.len(), channels);
+        for (got, want) in sums.iter().zip(want) {
+            assert!((f64::from(*got) - want).abs() < 1e-3, "{got} but {want}");
+        }
+    }
+}
+
+/// The network that wgrad is compared with others on: two layers of convolution, ReLU and max pooling, two linear ones.
+#[test]
+fn a_training_step_of_a_cnn_is_24_launches() {
+    let cpu = DeviceOptions::cpu().fusion(true).open().unwrap();
+    let gpu = open_gpu(DeviceOptions::gpu().fusion(true));
+    for (dev, most) in std::iter::once((cpu, 23)).chain(gpu.map(|gpu| (gpu, 24))) {
+        let weight = |seed: u64, shape: &[usize]| {
+            let n = shape.iter().product();
+            Tensor::from_vec(fill(seed, n, 0.05), shape, &dev).requires_grad()
+        };
+        let w = [
+            weight(1, &[32, 1, 3, 3]),
+            weight(2, &[32]),
+            weight(3, &[64, 32, 3, 3]),
+            weight(4, &[64]),
+            weight(5, &[128, 3136]),
+            weight(6, &[128]),
+            weight(7, &[10, 128]),
+            weight(8, &[10]),
+        ];
+        let x = Tensor::from_vec(fill(9, 64 * 784, 1.0), [64, 1, 28, 28], &dev);
+        let t = Tensor::from_vec((0..64).map(|i| i % 10).collect::<Vec<i32>>(), 64, &dev);
+        let mut adam = Adam::new(w.to_vec(), AdamOptions::default());
+        let options = ConvOptions {
+            padding: ConvPadding::Same,
+            ..ConvOptions::default()
+        };
+        let layer = |x: &Tensor, weight, bias| {
+            let y = x.conv2d_with(weight, Some(bias), options).relu();
+            y.max_pool2d([2, 2])
+        };
+        let mut step = || {
+            let before = dev.stats();
+            adam.zero_grad();
+            let h = layer(&layer(&x, &w[0], &w[1]), &w[2], &w[3]).flatten_from(1);
+            let h = h
+                .linear(&w[4], Some(&w[5]))
+                .relu()
+                .linear(&w[6], Some(&w[7]));
+            let loss = h.cross_entropy(&t);
+            loss.backward().unwrap();
+            adam.step().unwrap();
+            since(&before, &dev.stats()).launches
+        };
+        step(); // lays the arenas out
+        let launches = step();
+        assert!(launches <= most, "{launches} on {dev}");
     }
 }

@@ -1,19 +1,20 @@
-// The sum of each window, or its largest element and where that stands: a thread for each window, which walks it.
+// The sum of each window, or its largest element and where that stands: a thread walks a window.
 // Windows are of three dimensions, the outer ones of a single element where there are fewer. Along dimension d,
 // element t of window o stands at `o * step + t * dilation - low`; what lies outside of the plane does not count.
 //
-// Varies: combine ("sum", or "max": the first of equal elements, and the last NaN); values and positions (whether
-// they are stored); dilated (whether a window has gaps).
-@compute @workgroup_size(64)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let e = linear_group(group, groups) * 64u + lane;
-    if e >= params.all {
-        return;
-    }
+// Varies: combine ("sum", or "max": the first of equal elements, and the last NaN); both (whether values and positions
+// are stored, by a thread for each window), or positions (whether these are, rather than values); dilated (whether a
+// window has gaps).
+#if combine == "sum"
+fn window(e: u32) -> f32 {
+#else
+struct Largest {
+    value: f32,
+    position: i32,
+}
+
+fn window(e: u32) -> Largest {
+#endif
     var rest = e;
     let o2 = rest % params.count2;
     rest /= params.count2;
@@ -62,13 +63,37 @@ fn main(
         }
     }
     #if combine == "sum"
-    store_y(e, sum);
+    return sum;
     #else
-    #if values
-    store_y(e, most);
-    #endif
-    #if positions
-    store_at(e, i32(position));
-    #endif
+    return Largest(most, i32(position));
     #endif
 }
+
+#if both
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let e = linear_group(group, groups) * 64u + lane;
+    if e >= params.all {
+        return;
+    }
+    let largest = window(e);
+    store_y(e, largest.value);
+    store_at(e, largest.position);
+}
+#else
+fn element(e: u32) -> {{t}} {
+    #if combine == "sum"
+    return window(e);
+    #elif positions
+    return window(e).position;
+    #else
+    return window(e).value;
+    #endif
+}
+
+#include "elements.wgsl"
+#endif

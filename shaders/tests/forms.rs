@@ -291,37 +291,54 @@ fn running_sums() {
     snap("scan_logs", scan("thread", 64, 1, "logsumexp", before));
 }
 
+/// The rest of a template that includes `elements.wgsl`: elements of type `t` that are stored as they are.
+fn stored(t: &str, more: Value) -> Value {
+    let stores = vec![context! { name => "y", value => "acc" }];
+    context! { t, epilogue => "", stores, ..more }
+}
+
 #[test]
 fn moved_elements() {
-    let parts = |parts: u32, t| context! { parts, t };
+    let parts = |parts: u32, t| stored(t, context! { parts });
     snapshot("concat", "concat.wgsl", &parts(2, "f32"));
     snapshot("concat_of_one", "concat.wgsl", &parts(1, "bool"));
-    let gather = |signed, t| context! { signed, t };
+    let gather = |signed, t| stored(t, context! { signed });
     snapshot("gather", "gather.wgsl", &gather(true, "f32"));
     snapshot("gather_of_integers", "gather.wgsl", &gather(false, "u32"));
+    let finished = context! {
+        epilogue => "let z0 = load4_z0(i);\nlet ev0 = acc * z0;\nlet ev1 = ev0 > acc;",
+        stores => vec![context! { name => "y0", value => "ev0" }, context! { name => "y1", value => "ev1" }],
+        t => "f32", signed => true,
+    };
+    snapshot("gather_with_epilogue", "gather.wgsl", &finished);
     for stage in ["clear", "link", "sort", "add", "join"] {
         let name = format!("scatter_{stage}");
         let merge = "sum";
-        let form =
-            context! { stage, merge, signed => true, before => false, block => 64, t => "f32" };
-        snapshot(&name, "scatter.wgsl", &form);
+        let form = context! { stage, merge, signed => true, before => false, block => 64 };
+        snapshot(&name, "scatter.wgsl", &stored("f32", form));
     }
-    let more = context! {
-        stage => "add", merge => "max", signed => false, before => true, block => 64, t => "i32"
-    };
-    snapshot("scatter_max_more", "scatter.wgsl", &more);
-    let search = |right, key| context! { right, key, t => "i32" };
+    let more =
+        context! { stage => "add", merge => "max", signed => false, before => true, block => 64 };
+    snapshot("scatter_max_more", "scatter.wgsl", &stored("i32", more));
+    let search = |right, key| stored("i32", context! { right, key });
     snapshot("search_sorted", "search_sorted.wgsl", &search(true, "f32"));
-    let place = |filled| context! { steps => [false, true], filled, t => "f32" };
+    let place = |filled| stored("f32", context! { steps => [false, true], filled });
     snapshot("place", "place.wgsl", &place(true));
     snapshot("place_of_nothing", "place.wgsl", &place(false));
-    let fold = |positions, filled| context! { positions, filled, dilated => true, t => "f32" };
+    let fold = |positions, filled| stored("f32", context! { positions, filled, dilated => true });
     snapshot("fold", "fold.wgsl", &fold(false, true));
     snapshot("fold_at_positions", "fold.wgsl", &fold(true, true));
     snapshot("fold_of_nothing", "fold.wgsl", &fold(false, false));
-    let pool = |combine, values, positions| context! { combine, values, positions, dilated => combine == "sum" };
-    snapshot("sum_pool", "pool.wgsl", &pool("sum", true, false));
-    snapshot("max_pool", "pool.wgsl", &pool("max", true, true));
+    let pool = |combine, both, positions| {
+        let t = if positions { "i32" } else { "f32" };
+        stored(
+            t,
+            context! { combine, both, positions, dilated => combine == "sum" },
+        )
+    };
+    snapshot("sum_pool", "pool.wgsl", &pool("sum", false, false));
+    snapshot("max_pool", "pool.wgsl", &pool("max", true, false));
+    snapshot("max_pool_values", "pool.wgsl", &pool("max", false, false));
     snapshot("max_pool_positions", "pool.wgsl", &pool("max", false, true));
 }
 
@@ -342,7 +359,7 @@ fn order() {
         "sort_merge_last",
         context! { stage => "merge", ways => 4, keys => false },
     );
-    snap("sort_values", context! { stage => "values", t => "f32" });
+    snap("sort_values", stored("f32", context! { stage => "values" }));
 }
 
 #[test]

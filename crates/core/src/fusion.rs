@@ -1,19 +1,21 @@
 //! Grouping: which nodes run as one kernel.
 //!
 //! Elementwise nodes of one shape form islands with any number of results; an island may be the
-//! epilogue of a reduction or a matrix product, and what only one reduction uses is its prologue.
+//! epilogue of a reduction, a matrix product or a structured operation, and what only one reduction uses is its prologue.
 //! What maps over the space of a reduction with its results, each repeated along its row, makes a
 //! kernel of rows of it: such a kernel takes in further maps and reductions of the space, in as many
 //! stages as they need. Grouping depends on nothing but the list of nodes: same program, same kernels, same bits.
 
 mod assembly;
 pub(crate) mod graph;
+mod order;
 mod relocation;
 mod space;
 
 use crate::fusion::graph::{Graph, Input, Item};
 use crate::kernel::backend::Limits;
 use crate::kernel::program::MapOp;
+use crate::operation::AnyOperation;
 use crate::record::node::Op;
 use crate::types::dtype::DType;
 use crate::types::layout::Layout;
@@ -36,6 +38,8 @@ pub(crate) enum Kind {
     Reduce,
     Rows,
     MatMul,
+    /// A structured operation of which one result is wanted, and the device takes an epilogue.
+    Operation,
     /// A kernel of its own; only results of one structured operation share one.
     Alone,
 }
@@ -76,9 +80,15 @@ impl Group {
 }
 
 /// The groups, in an order in which they can run.
-pub(crate) fn group(graph: &Graph, fusion: bool, limits: &Limits) -> Vec<Group> {
+pub(crate) fn group(
+    graph: &Graph,
+    fusion: bool,
+    limits: &Limits,
+    takes_epilogue: &dyn Fn(&AnyOperation) -> bool,
+) -> Vec<Group> {
     let mut grouping = Grouping {
         graph,
+        takes_epilogue,
         users: graph.users(),
         of: Vec::with_capacity(graph.items.len()),
         groups: Vec::new(),
@@ -100,6 +110,7 @@ pub(crate) fn group(graph: &Graph, fusion: bool, limits: &Limits) -> Vec<Group> 
 
 struct Grouping<'a> {
     graph: &'a Graph,
+    takes_epilogue: &'a dyn Fn(&AnyOperation) -> bool,
     users: Vec<Vec<usize>>,
     /// The group of each item so far.
     of: Vec<usize>,
@@ -121,11 +132,14 @@ fn is_packed(dtype: DType) -> bool {
 impl Grouping<'_> {
     fn add(&mut self, i: usize, fusion: bool) {
         let item = &self.graph.items[i];
-        let kind = match item.op {
+        let kind = match &item.op {
             Op::Map(_) => Kind::Map,
             Op::Reduce { .. } => Kind::Reduce,
             Op::MatMul(_) => Kind::MatMul,
-            _ => Kind::Alone,
+            Op::Operation { op, .. } => match (self.takes_epilogue)(op) && self.is_only_result(i) {
+                true => Kind::Operation,
+                false => Kind::Alone,
+            },
         };
         let own = self.groups.len();
         self.of.push(own);
@@ -152,7 +166,7 @@ impl Grouping<'_> {
                     self.join_alike(i);
                 }
             }
-            Op::Operation { .. } => {
+            Op::Operation { .. } if kind == Kind::Alone => {
                 let earlier = (0..i).rev().take(LOOK_BACK);
                 for g in earlier.map(|j| self.of[j]).collect::<Vec<_>>() {
                     if self.of[i] != own {
@@ -198,7 +212,13 @@ impl Grouping<'_> {
                     Op::Reduce { .. } => &layout.shape,
                     _ => shape,
                 };
-                alike(&self.graph.items[*p].shape, same).then_some(*p)
+                let from = &self.graph.items[*p];
+                // An operation's kernel goes by positions, which another shape does not change.
+                let reshaped = || {
+                    let operation = matches!(from.op, Op::Operation { .. });
+                    operation && from.shape.numel() == same.numel()
+                };
+                (alike(&from.shape, same) || reshaped()).then_some(*p)
             }
             _ => None,
         }
@@ -267,11 +287,13 @@ impl Grouping<'_> {
         }
         let kind = match (x.kind, y.kind) {
             (Kind::Map, Kind::Map) => Kind::Map,
-            (Kind::Map, Kind::MatMul) | (Kind::MatMul, Kind::Map) => Kind::MatMul,
+            (Kind::Map, kind @ (Kind::MatMul | Kind::Operation))
+            | (kind @ (Kind::MatMul | Kind::Operation), Kind::Map) => kind,
             (Kind::Alone, Kind::Alone) => {
                 return self.same_operation(x, y).then_some(Kind::Alone);
             }
-            (Kind::MatMul | Kind::Alone, _) | (_, Kind::MatMul | Kind::Alone) => return None,
+            (Kind::MatMul | Kind::Operation | Kind::Alone, _)
+            | (_, Kind::MatMul | Kind::Operation | Kind::Alone) => return None,
             (Kind::Rows, _) | (_, Kind::Rows) => Kind::Rows,
             (Kind::Reduce, Kind::Reduce) => match self.space(x) == self.space(y) {
                 true => Kind::Reduce,
@@ -282,6 +304,8 @@ impl Grouping<'_> {
         };
         let fits = match kind {
             Kind::Rows => self.is_rows(x, y),
+            // Stored as a map's are: four neighbours together.
+            Kind::Operation => self.in_one_shape(x, y) && self.aligned(x, y),
             Kind::Map => self.aligned(x, y),
             _ => self.stores(kind, x, y) && self.aligned(x, y),
         };
@@ -301,6 +325,19 @@ impl Grouping<'_> {
 
     fn space(&self, group: &Group) -> Option<Space> {
         space(self.graph, group)
+    }
+
+    /// Whether what maps over an operation's result does so in one shape.
+    fn in_one_shape(&self, x: &Group, y: &Group) -> bool {
+        let of = |group: &Group| {
+            let items = group.members.iter().map(|&i| &self.graph.items[i]);
+            let mut maps = items.filter(|item| matches!(item.op, Op::Map(_)));
+            maps.next().map(|item| &item.shape)
+        };
+        match (of(x), of(y)) {
+            (Some(a), Some(b)) => alike(a, b),
+            _ => true,
+        }
     }
 
     /// Whether a reduction or a product can store the results of both.
@@ -396,7 +433,16 @@ impl Grouping<'_> {
 
     /// Whether both are results of one operation, none of them twice.
     fn same_operation(&self, x: &Group, y: &Group) -> bool {
-        let of = |&i: &usize| match &self.graph.items[i] {
+        let mut pairs = x
+            .members
+            .iter()
+            .flat_map(|&i| y.members.iter().map(move |&j| (i, j)));
+        pairs.all(|(i, j)| self.are_results(i, j))
+    }
+
+    /// Whether these are two results of one operation.
+    fn are_results(&self, i: usize, j: usize) -> bool {
+        let of = |i: usize| match &self.graph.items[i] {
             Item {
                 op: Op::Operation { op, part },
                 inputs,
@@ -404,12 +450,16 @@ impl Grouping<'_> {
             } => Some((op, inputs, *part)),
             _ => None,
         };
-        x.members.iter().all(|i| {
-            y.members.iter().all(|j| match (of(i), of(j)) {
-                (Some((p, a, one)), Some((q, b, other))) => one != other && a == b && p == q,
-                _ => false,
-            })
-        })
+        match (of(i), of(j)) {
+            (Some((p, a, one)), Some((q, b, other))) => one != other && a == b && p == q,
+            _ => false,
+        }
+    }
+
+    /// Whether no other result of the operation of item `i` is wanted by a kernel that it would share.
+    fn is_only_result(&self, i: usize) -> bool {
+        let near = i.saturating_sub(LOOK_BACK)..self.graph.items.len().min(i + LOOK_BACK + 1);
+        !near.into_iter().any(|j| self.are_results(i, j))
     }
 
     /// Distinct operands from outside plus results that leave the merged group.
@@ -434,40 +484,6 @@ impl Grouping<'_> {
             }
         }
         operands.len() + results
-    }
-
-    /// Whether group `to` depends on group `from` through a third group. The numbers of nodes say
-    /// nothing here: a group that ends before `from` starts may depend on one that goes on after
-    /// it.
-    fn reaches(&mut self, from: usize, to: usize) -> bool {
-        self.stamp += 1;
-        let mut stack = Vec::new();
-        self.push_operands(to, Some(from), &mut stack);
-        while let Some(g) = stack.pop() {
-            if g == from {
-                return true;
-            }
-            self.push_operands(g, None, &mut stack);
-        }
-        false
-    }
-
-    /// Groups that the members of `g` read from, except `skip`.
-    fn push_operands(&mut self, g: usize, skip: Option<usize>, stack: &mut Vec<usize>) {
-        let Some(group) = self.groups[g].as_ref() else {
-            return;
-        };
-        for i in group.all() {
-            for input in &self.graph.items[i].inputs {
-                if let Input::Item(p, _) = input {
-                    let next = self.of[*p];
-                    if next != g && Some(next) != skip && self.seen[next] != self.stamp {
-                        self.seen[next] = self.stamp;
-                        stack.push(next);
-                    }
-                }
-            }
-        }
     }
 
     /// Takes the island that only reduction `r` uses into it.
@@ -541,43 +557,6 @@ impl Grouping<'_> {
             _ => None,
         });
         operands.collect()
-    }
-
-    /// The groups in topological order, each as early as its last member allows.
-    fn ordered(self) -> Vec<Group> {
-        let mut starts: Vec<usize> = (0..self.groups.len())
-            .filter(|&g| self.get(g).is_some())
-            .collect();
-        starts.sort_by_key(|&g| self.get(g).map_or(0, Group::last));
-        let mut done = vec![false; self.groups.len()];
-        let mut order = Vec::with_capacity(starts.len());
-        for g in starts {
-            let mut stack = vec![(g, false)];
-            while let Some((g, expanded)) = stack.pop() {
-                if done[g] {
-                    continue;
-                }
-                if expanded {
-                    done[g] = true;
-                    order.push(g);
-                    continue;
-                }
-                stack.push((g, true));
-                let Some(group) = self.get(g) else { continue };
-                for i in group.all() {
-                    for input in &self.graph.items[i].inputs {
-                        if let Input::Item(p, _) = input
-                            && self.of[*p] != g
-                            && !done[self.of[*p]]
-                        {
-                            stack.push((self.of[*p], false));
-                        }
-                    }
-                }
-            }
-        }
-        let mut groups = self.groups;
-        order.into_iter().filter_map(|g| groups[g].take()).collect()
     }
 }
 

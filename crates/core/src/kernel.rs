@@ -87,6 +87,21 @@ impl Accumulator {
     }
 }
 
+/// Elementwise work on the result of an operation, done where that is made.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Epilogue {
+    /// Which of the operation's results it is.
+    pub part: usize,
+    /// The shape in which it is worked on: that of the result, or another with its elements in the same order.
+    pub shape: Shape,
+    /// Operands, over this shape.
+    pub inputs: Vec<Operand>,
+    /// What is computed; accumulator 0 is the result's element.
+    pub program: Program,
+    /// Where the program's outputs go, each of this shape.
+    pub outputs: Vec<Output>,
+}
+
 /// A kernel: what to compute on which buffers, with exact sizes and strides. Scalars are not part
 /// of it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -166,8 +181,11 @@ pub enum Kernel {
         op: AnyOperation,
         /// The operands, in the operation's order.
         inputs: Vec<Operand>,
-        /// The results, in the operation's order; `None` for those that nobody wants. At least one.
+        /// The results, in the operation's order; `None` for those that nobody wants. At least one, or an epilogue.
         outputs: Vec<Option<Output>>,
+        /// What is computed of the only result that is wanted, which is then in none of the outputs. Only where
+        /// [`Backend::takes_epilogue`](crate::Backend::takes_epilogue).
+        epilogue: Option<Epilogue>,
     },
     /// Copies bytes, both offsets and the size divisible by 4. Counted as a copy.
     Copy {
@@ -237,6 +255,7 @@ impl Kernel {
             op: AnyOperation::new(op),
             inputs: inputs.into(),
             outputs: outputs.into_iter().map(Some).collect(),
+            epilogue: None,
         }
     }
 
@@ -258,8 +277,12 @@ impl Kernel {
                 written.extend(sums.iter().flat_map(|sums| sums.written()));
                 written
             }
-            Kernel::Operation { outputs, .. } => {
-                outputs.iter().flatten().map(|o| o.buffer).collect()
+            Kernel::Operation {
+                outputs, epilogue, ..
+            } => {
+                let finished = epilogue.iter().flat_map(|epilogue| &epilogue.outputs);
+                let outputs = outputs.iter().flatten().chain(finished);
+                outputs.map(|o| o.buffer).collect()
             }
             Kernel::Copy { target, .. } => vec![*target],
             Kernel::Update { target, states, .. } => {
@@ -313,13 +336,19 @@ impl fmt::Display for Kernel {
                 write!(f, "{m}x{k}x{n}{}{sums}", fused(epilogue))
             }
             Kernel::Rows(rows) => rows.fmt(f),
-            Kernel::Operation { op, inputs, .. } => {
+            Kernel::Operation {
+                op,
+                inputs,
+                epilogue,
+                ..
+            } => {
                 f.write_str(op.name())?;
                 for (i, input) in inputs.iter().enumerate() {
                     let comma = if i > 0 { "," } else { "" };
                     write!(f, "{comma} {}", input.layout.shape)?;
                 }
-                Ok(())
+                let after = epilogue.as_ref().map(|epilogue| &epilogue.program);
+                f.write_str(&after.map(fused).unwrap_or_default())
             }
             Kernel::Copy { bytes, .. } => write!(f, "copy {bytes} bytes"),
             Kernel::Update { name, len, .. } => write!(f, "{name} {len}"),
@@ -333,7 +362,8 @@ pub struct Launch {
     /// What to do.
     pub kernel: Kernel,
     /// Which of the run's scalars are this kernel's: for `Map` the program's, for `Reduce` the
-    /// prologue's then the epilogue's, for `Rows` those of `elements` then those after each stage, for `MatMul` the epilogue's then those of its sums.
+    /// prologue's then the epilogue's, for `Rows` those of `elements` then those after each stage, for `MatMul` the epilogue's then those of its sums,
+    /// for `Operation` the epilogue's.
     pub scalars: Range<usize>,
     /// Which of the run's fault codes this kernel writes on a bad index.
     pub fault: Option<usize>,

@@ -15,6 +15,7 @@ use crate::fusion::{self, Group, Kind};
 use crate::kernel::backend::Limits;
 use crate::kernel::program::{Arg, Instr, MapOp, Program};
 use crate::kernel::{Accumulator, BufferSpec, Kernel, Launch, Operand, Output, Plan};
+use crate::operation::AnyOperation;
 use crate::record::node::{Node, Op};
 use crate::types::dtype::DType;
 use crate::types::shape::Shape;
@@ -53,11 +54,12 @@ pub(crate) struct Planned {
     pub live: usize,
 }
 
-/// Plans a run.
+/// Plans a run on a device that `takes_epilogue`s of some operations.
 pub(crate) fn build(
     graph: &Graph,
     fusion: bool,
     limits: &Limits,
+    takes_epilogue: impl Fn(&AnyOperation) -> bool,
     update: Option<&Update>,
     index: impl Fn(&Arc<Node>) -> Option<u32>,
 ) -> Planned {
@@ -67,7 +69,7 @@ pub(crate) fn build(
     } else {
         graph.clone()
     };
-    let groups = fusion::group(&graph, fusion, limits);
+    let groups = fusion::group(&graph, fusion, limits, &takes_epilogue);
     let mut planner = Planner::new(&graph, &groups, limits);
     for group in &groups {
         planner.launch(group);
@@ -347,7 +349,7 @@ impl<'a> Planner<'a> {
             Kind::Reduce => self.reduce(group),
             Kind::Rows => self.rows(group),
             Kind::MatMul => self.matmul(group),
-            Kind::Alone => self.operation(group),
+            Kind::Operation | Kind::Alone => self.operation(group),
         }
     }
 

@@ -217,9 +217,14 @@ fn execute(
             runner.misses += 1;
             let graph = graph(c);
             let limits = open.backend.limits();
-            let planned = plan::build(&graph, open.fusion, limits, update.as_deref(), |node| {
-                c.index(node)
-            });
+            let planned = plan::build(
+                &graph,
+                open.fusion,
+                limits,
+                |op| open.backend.takes_epilogue(op),
+                update.as_deref(),
+                |node| c.index(node),
+            );
             if !planned.oversized.is_empty() {
                 return Err(Failure::Oversized(planned.oversized));
             }

@@ -236,6 +236,10 @@ impl Backend for CpuBackend {
         ops::has_kernel(op)
     }
 
+    fn takes_epilogue(&self, op: &AnyOperation) -> bool {
+        ops::takes_epilogue(op)
+    }
+
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {
         let mut launches = Vec::with_capacity(plan.launches.len());
         for launch in &plan.launches {
@@ -485,11 +489,13 @@ fn prepare(checker: &Checker<'_>, kernel: &Kernel) -> Result<Box<dyn Launchable>
             op,
             inputs,
             outputs,
+            epilogue,
         } => {
             let launch = ops::Launch {
                 checker,
                 inputs,
                 outputs,
+                epilogue: epilogue.as_ref(),
             };
             ops::prepare(op, &launch)?
         }

@@ -34,6 +34,7 @@ mod pool;
 mod random;
 mod recorder;
 mod reduce;
+mod results;
 mod rows;
 mod scratch;
 mod storage;

@@ -9,14 +9,15 @@ mod integer;
 use std::ops::Range;
 use std::sync::Arc;
 
-use wgrad_core::{DType, Kernel, Output, ScalarBits, Shape};
+use wgrad_core::{DType, Kernel, ScalarBits, Shape};
 
 use crate::executor::{Checker, Context, Launchable};
 use crate::gemm::{Blocks, Gemm, Packing, Real, Source};
-use crate::interpreter::{self, BLOCK, Bound, Code};
+use crate::interpreter::BLOCK;
 use crate::packed::{Form, Packed};
 use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
 use crate::pool::{CpuBuffer, Pool};
+use crate::results::{Making, Results};
 use crate::scratch;
 
 use self::factor::Factor;
@@ -45,30 +46,20 @@ pub(crate) struct MatMul {
     n: usize,
     k: usize,
     dtype: DType,
-    epilogue: Code,
-    outputs: Vec<Output>,
-    /// Whether the product itself is the output.
-    plain: bool,
+    results: Results,
 }
 
 /// A launch's data.
 struct Run<'a> {
-    buffers: &'a [Bound],
     pool: &'a Arc<Pool>,
-    scalars: &'a [ScalarBits],
     a: Shared<u8>,
     b: Shared<u8>,
-    /// Where the products go.
-    c: Shared<u8>,
+    /// The products.
+    c: Making<'a>,
     /// Their inner size, all of it or a part, and where that begins.
     k: usize,
     first: usize,
-    /// Whether they need no epilogue.
-    finished: bool,
 }
-
-// SAFETY: the buffers are shared as `Bound` says.
-unsafe impl Sync for Run<'_> {}
 
 impl MatMul {
     pub fn new(checker: &Checker<'_>, kernel: &Kernel) -> Result<MatMul, String> {
@@ -94,28 +85,21 @@ impl MatMul {
         let (a_shape, b_shape, shape) = (with(m, k), with(k, n), with(m, n));
         checker.operand(a, Some(&a_shape))?;
         checker.operand(b, Some(&b_shape))?;
-        let numel = checker.outputs(&shape, outputs, epilogue)?;
         let dtype = a.dtype.compute();
-        if dtype != b.dtype.compute()
-            || dtype == DType::Bool
-            || epilogue.accumulators.len() != 1
-            || epilogue.accumulators[0].compute() != dtype
-        {
+        if dtype != b.dtype.compute() || dtype == DType::Bool {
             return Err(format!("{} times {}", a.dtype, b.dtype));
         }
         for shape in [&a_shape, &b_shape, &shape] {
             shape.checked_numel().ok_or("too many elements")?;
         }
+        let operands = [a.buffer, b.buffer];
+        let epilogue = (&epilogue_inputs[..], epilogue, &outputs[..]);
+        let results = Results::new(checker, (&shape, dtype), &operands, epilogue)?;
+        let numel = results.numel();
         let factors = (numel > 0 && k.numel() > 0).then(|| {
             let a = Factor::new(a, batch.rank(), m.rank());
             (a, Factor::new(b, batch.rank(), k.rank()))
         });
-        let mut sources = Vec::with_capacity(epilogue_inputs.len());
-        for input in epilogue_inputs {
-            checker.operand(input, Some(&shape))?;
-            sources.push(interpreter::Source::new(input, &input.layout));
-        }
-        let epilogue = Code::new(epilogue, sources)?;
         Ok(MatMul {
             factors,
             batch: if numel == 0 { 0 } else { batch.numel() },
@@ -123,27 +107,8 @@ impl MatMul {
             n: n.numel(),
             k: k.numel(),
             dtype,
-            plain: outputs.len() == 1 && epilogue.is_plain_accumulator(dtype),
-            epilogue,
-            outputs: outputs.clone(),
+            results,
         })
-    }
-
-    /// The output that the product can be made in: of its type, overlapping no operand. Where the
-    /// product itself is stored it is that output, because outputs are stored one after the other
-    /// and none may be written over the product before it is read.
-    fn place(&self, buffers: &[Bound]) -> Option<Bound> {
-        let apart = |a: Bound, b: Bound| {
-            let (a0, b0) = (a.start as usize, b.start as usize);
-            a0 + a.bytes <= b0 || b0 + b.bytes <= a0
-        };
-        let at = self.epilogue.accumulator_output().unwrap_or(0);
-        let output = self.outputs.get(at).filter(|o| o.dtype == self.dtype)?;
-        let target = buffers[output.buffer];
-        let mut factors = self.factors.iter().flat_map(|(a, b)| [a.buffer, b.buffer]);
-        let fits = factors.all(|f| apart(buffers[f], target))
-            && interpreter::are_apart(self.epilogue.sources(), &self.outputs, buffers);
-        fits.then_some(target)
     }
 
     /// Rows `from..to` of product `item`, of integers or with nothing to add up.
@@ -154,7 +119,7 @@ impl MatMul {
         let (size, n) = (self.dtype.size(), self.n);
         let start = item * self.m * n + from * n;
         // SAFETY: the caller's promise.
-        let c = unsafe { run.c.get().add(start * size) };
+        let c = unsafe { run.c.start().add(start * size) };
         let Some((fa, fb)) = &self.factors else {
             // An empty sum.
             // SAFETY: the caller's promise; all-zero bytes are zeros.
@@ -217,7 +182,7 @@ impl MatMul {
 
 impl Launchable for MatMul {
     fn scalars(&self) -> usize {
-        self.epilogue.scalars()
+        self.results.scalars()
     }
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
@@ -225,28 +190,19 @@ impl Launchable for MatMul {
             return None;
         }
         let buffers = context.buffers;
-        let place = self.place(buffers);
-        let bytes = self.batch * self.m * self.n * self.dtype.size();
-        let c_of = |product: &mut scratch::Scratch| match place {
-            Some(target) => target.start,
-            None => product.reserve(bytes),
-        };
-        scratch::with(|product| {
+        self.results.make(buffers, scalars, |c| {
             let start = |factor: Option<&Factor>| match factor {
                 Some(factor) => Shared(buffers[factor.buffer].start),
                 None => Shared(std::ptr::null_mut()),
             };
             let factors = self.factors.as_ref();
             let run = Run {
-                buffers,
                 pool: context.pool,
-                scalars,
                 a: start(factors.map(|(a, _)| a)),
                 b: start(factors.map(|(_, b)| b)),
-                c: Shared(c_of(product)),
+                c: *c,
                 k: self.k,
                 first: 0,
-                finished: self.plain && place.is_some(),
             };
             if self.k > LONG && self.dtype == DType::F32 {
                 self.long(&run);
@@ -279,10 +235,9 @@ impl MatMul {
                 scratch::with(|part| {
                     let part = Shared(part.reserve(count * 4));
                     self.all(&Run {
-                        c: part,
+                        c: run.c.part(part),
                         k: LONG.min(self.k - first),
                         first,
-                        finished: true,
                         ..*run
                     });
                     parallel::for_ranges(parallel, count, BLOCK, |from, to| {
@@ -298,11 +253,9 @@ impl MatMul {
             parallel::for_ranges(parallel, count, BLOCK, |from, to| {
                 for i in from..to {
                     // SAFETY: as above; `c` holds the result.
-                    unsafe { *run.c.get().cast::<f32>().add(i) = *sums.get().add(i) as f32 };
+                    unsafe { *run.c.start().cast::<f32>().add(i) = *sums.get().add(i) as f32 };
                 }
-                if !run.finished {
-                    self.finish(run, std::iter::once(from..to));
-                }
+                run.c.task(|finish| finish(from..to));
             });
         });
     }
@@ -397,7 +350,7 @@ impl MatMul {
         let (n, k) = (self.n, gemm.k);
         let kept = kept.map(|buffer| Shared(buffer.start().cast::<T>()));
         // SAFETY: `c` holds all products.
-        let c = Shared(unsafe { run.c.get().cast::<T>().add(item * self.m * n) });
+        let c = Shared(unsafe { run.c.start().cast::<T>().add(item * self.m * n) });
         let packing = gemm.packing(threads);
         let panel_width = match packing {
             Packing::Whole => gemm.panel_columns(),
@@ -446,24 +399,24 @@ impl MatMul {
                         let (rows, columns) = (rows.clone(), columns.clone());
                         gemm.block(a.get(), source, width, c.get(), rows, columns);
                     }
-                    if !run.finished {
-                        self.finish_block(run, item, rows, columns);
-                    }
+                    self.finish(run, item, rows, columns);
                 });
             }
         });
     }
 
     /// The epilogue over a block of product `item`.
-    fn finish_block(&self, run: &Run<'_>, item: usize, rows: Range<usize>, columns: Range<usize>) {
+    fn finish(&self, run: &Run<'_>, item: usize, rows: Range<usize>, columns: Range<usize>) {
         let n = self.n;
         let start = item * self.m * n;
-        if columns.len() == n {
-            let range = start + rows.start * n..start + rows.end * n;
-            return self.finish(run, std::iter::once(range));
-        }
-        let row = |r: usize| start + r * n + columns.start..start + r * n + columns.end;
-        self.finish(run, rows.map(row));
+        run.c.task(|finish| {
+            if columns.len() == n {
+                return finish(start + rows.start * n..start + rows.end * n);
+            }
+            for row in rows.map(|r| start + r * n) {
+                finish(row + columns.start..row + columns.end);
+            }
+        });
     }
 
     /// Products of integers, and empty ones, by strips of rows, few enough that the epilogue finds them in the cache.
@@ -480,31 +433,7 @@ impl MatMul {
             let to = m.min(from + step);
             // SAFETY: `c` holds all products, and each task has rows of its own.
             unsafe { self.product(run, item, (from, to)) };
-            if !run.finished {
-                self.finish_block(run, item, from..to, 0..n);
-            }
-        });
-    }
-
-    /// The epilogue over these ranges of the result.
-    fn finish(&self, run: &Run<'_>, ranges: impl Iterator<Item = Range<usize>>) {
-        let targets = interpreter::targets(&self.outputs, run.buffers);
-        let size = self.dtype.size();
-        let most = self.batch * self.m * self.n;
-        scratch::with(|scratch| {
-            let mut machine = self.epilogue.start(run.buffers, run.scalars, most, scratch);
-            for range in ranges {
-                for position in range.clone().step_by(BLOCK) {
-                    let n = BLOCK.min(range.end - position);
-                    // SAFETY: `c` holds the result; operands and outputs were checked; tasks
-                    // have disjoint ranges. Outputs are stored after the block was computed, so
-                    // one of them may be `c` itself.
-                    unsafe {
-                        machine.set_accumulator(0, run.c.get().add(position * size));
-                        machine.run_to(&targets, false, position, n);
-                    }
-                }
-            }
+            self.finish(run, item, from..to, 0..n);
         });
     }
 }

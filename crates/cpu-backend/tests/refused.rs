@@ -1,7 +1,9 @@
 //! A kernel that a device's compiler refuses is reported with the line that recorded it.
 
+use wgrad_core::ops::Sort;
 use wgrad_core::{
-    Backend, BoxFuture, Buffer, Device, Error, Executable, Kernel, Limits, Plan, ReadBack, Result,
+    AnyOperation, Arg, Backend, BoxFuture, Buffer, BufferSpec, Device, Epilogue, Error, Executable,
+    Kernel, Launch, Layout, Limits, Operand, Operation, Output, Plan, Program, ReadBack, Result,
     Stats, Tensor,
 };
 use wgrad_cpu_backend::{CpuBackend, CpuOptions};
@@ -81,4 +83,66 @@ fn a_refused_kernel_names_its_line() {
     // Of one run, whose nodes fail together; the device goes on.
     assert!(sum.item::<f32>().is_err());
     assert_eq!((&x + 1.0).sum().item::<f32>().unwrap(), 5.0);
+}
+
+/// An operation's kernel that runs no epilogue says so, rather than forget it.
+#[test]
+fn an_epilogue_that_no_kernel_runs_is_refused() {
+    let cpu = CpuBackend::new(CpuOptions::default());
+    let (op, specs) = Sort::examples().swap_remove(0);
+    let op = AnyOperation::new(op);
+    assert!(!cpu.takes_epilogue(&op));
+    let results = op.results(&specs).unwrap();
+    let operand = |buffer| Operand {
+        buffer,
+        dtype: specs[buffer].dtype,
+        layout: Layout::contiguous(specs[buffer].shape.clone()),
+    };
+    let result = results[0].dtype;
+    let output = Output {
+        buffer: specs.len(),
+        dtype: result,
+    };
+    let epilogue = Epilogue {
+        part: 0,
+        shape: results[0].shape.clone(),
+        inputs: Vec::new(),
+        program: Program {
+            accumulators: vec![result],
+            outputs: vec![(Arg::Acc(0), result)],
+            ..Program::default()
+        },
+        outputs: vec![output],
+    };
+    let launch = |epilogue: Option<Epilogue>| Launch {
+        kernel: Kernel::Operation {
+            inputs: (0..specs.len()).map(operand).collect(),
+            outputs: match epilogue {
+                Some(_) => vec![None; op.count()],
+                None => [Some(output)]
+                    .into_iter()
+                    .chain(vec![None; op.count() - 1])
+                    .collect(),
+            },
+            op: op.clone(),
+            epilogue,
+        },
+        scalars: 0..0,
+        fault: None,
+    };
+    let plan = |launch: Launch| Plan {
+        buffers: (0..=specs.len())
+            .map(|allocation| BufferSpec {
+                bytes: 1 << 16,
+                allocation,
+            })
+            .collect(),
+        launches: vec![launch],
+    };
+    assert!(cpu.compile(&plan(launch(None))).is_ok());
+    let refused = cpu.compile(&plan(launch(Some(epilogue)))).err().unwrap();
+    assert!(
+        refused.to_string().contains("takes no epilogue"),
+        "{refused}"
+    );
 }

@@ -71,6 +71,7 @@ fn cross_entropy_of_all_types() {
                     op: AnyOperation::new(CrossEntropy { ignore }),
                     inputs: [logits, targets].into_iter().chain(weight).collect(),
                     outputs: vec![row_weight, loss, grad],
+                    epilogue: None,
                 };
                 let got = bench.run(kernel);
                 let tolerance = match dtype {
@@ -189,6 +190,7 @@ fn cross_entropy_of_bad_targets_and_values() {
         op: AnyOperation::new(CrossEntropy { ignore: -100 }),
         inputs: vec![logits, targets],
         outputs: vec![None, None, Some(bench.output(DType::F32, 2))],
+        epilogue: None,
     };
     let got = bench.run(kernel);
     assert!((got[0][0] / -(-30f64).exp() - 1.0).abs() < 1e-6);

@@ -382,6 +382,10 @@ impl Backend for WgpuBackend {
         ops::has_kernel(op, operands, bindings, &self.gpu.traits)
     }
 
+    fn takes_epilogue(&self, op: &AnyOperation) -> bool {
+        ops::takes_epilogue(op)
+    }
+
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>> {
         self.gpu.check()?;
         #[cfg(not(target_arch = "wasm32"))]

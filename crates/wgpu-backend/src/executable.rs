@@ -145,6 +145,7 @@ pub(crate) fn generate(
             op,
             inputs,
             outputs,
+            epilogue,
         } => ops::generate(
             op,
             &mut ops::Launch {
@@ -152,6 +153,7 @@ pub(crate) fn generate(
                 buffers,
                 inputs,
                 outputs,
+                epilogue: epilogue.as_ref(),
                 scratch,
             },
         )?,

@@ -36,7 +36,7 @@ pub(crate) fn targets(outputs: &[Output]) -> Vec<(Slot, wgrad_core::DType)> {
 
 /// Writes the loads of four consecutive elements from `first` on, an index over the whole
 /// iteration space; returns their registers.
-fn loads(
+pub(crate) fn loads(
     source: &mut Source<'_>,
     shape: &Shape,
     inputs: &[Access],

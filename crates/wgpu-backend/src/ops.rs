@@ -20,13 +20,14 @@ use wgrad_core::ops::{
     SearchSorted, Sort, SumPool,
 };
 use wgrad_core::{
-    AnyOperation, Arg, BufferSpec, DType, Error, Instr, Layout, MapOp, Operand, Operation, Output,
-    Program, Result, Shape, Spec,
+    AnyOperation, Arg, BufferSpec, DType, Epilogue, Error, Instr, Layout, MapOp, Operand,
+    Operation, Output, Program, Result, Shape, Spec,
 };
 use wgrad_shaders::{Value, context};
 
+use crate::codegen::{self, Scope};
 use crate::device::Traits;
-use crate::map;
+use crate::map::{self, accesses};
 use crate::operand::Access;
 use crate::source::{Generated, Slot, Source, register};
 
@@ -49,6 +50,9 @@ const TABLE: &[Entry] = &[
 
 /// An operation with a kernel on a GPU.
 pub(crate) trait GpuOperation: Operation {
+    /// Whether results are stored by [`elements`], which may have an epilogue.
+    const EPILOGUE: bool = false;
+
     /// Whether the kernel takes such operands, with at most so many bindings, and is the best way.
     fn takes(operands: &[Spec], bindings: usize, _: &Traits) -> bool {
         operands.len() + Self::RESULTS <= bindings
@@ -64,6 +68,7 @@ pub(crate) struct Launch<'a> {
     pub buffers: &'a [BufferSpec],
     pub inputs: &'a [Operand],
     pub outputs: &'a [Option<Output>],
+    pub epilogue: Option<&'a Epilogue>,
     /// Bytes of the plan's scratch that are taken.
     pub scratch: &'a mut usize,
 }
@@ -98,6 +103,7 @@ impl<'a> Launch<'a> {
 struct Entry {
     is: fn(&AnyOperation) -> bool,
     takes: fn(&[Spec], usize, &Traits) -> bool,
+    epilogue: bool,
     generate: fn(&AnyOperation, &mut Launch<'_>) -> Option<Result<Vec<Generated>>>,
 }
 
@@ -105,6 +111,7 @@ const fn entry<O: GpuOperation>() -> Entry {
     Entry {
         is: |op| op.downcast_ref::<O>().is_some(),
         takes: O::takes,
+        epilogue: O::EPILOGUE,
         generate: |op, launch| Some(op.downcast_ref::<O>()?.generate(launch)),
     }
 }
@@ -112,6 +119,11 @@ const fn entry<O: GpuOperation>() -> Entry {
 /// Whether an operation of wgrad's has a kernel here for some operands.
 pub(crate) fn is_known(op: &AnyOperation) -> bool {
     TABLE.iter().any(|entry| (entry.is)(op))
+}
+
+/// Whether the kernel of an operation runs an epilogue.
+pub(crate) fn takes_epilogue(op: &AnyOperation) -> bool {
+    TABLE.iter().any(|entry| entry.epilogue && (entry.is)(op))
 }
 
 /// Whether there is a kernel for an operation, with at most so many bindings.
@@ -129,6 +141,9 @@ pub(crate) fn has_kernel(
 
 /// The launches of an operation.
 pub(crate) fn generate(op: &AnyOperation, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
+    if launch.epilogue.is_some() && !takes_epilogue(op) {
+        return Err(Error::Device(format!("{} takes no epilogue", op.name())));
+    }
     let known = TABLE.iter().find_map(|entry| (entry.generate)(op, launch));
     if let Some(known) = known {
         return known;
@@ -144,22 +159,79 @@ pub(crate) fn generate(op: &AnyOperation, launch: &mut Launch<'_>) -> Result<Vec
 /// Threads of a workgroup of [`elements`].
 const GROUP: usize = 64;
 
-/// The kernel of a template that declares `element(e)`, the result's element at position `e`, and includes
-/// `elements.wgsl`, which stores them all.
+/// The kernel of a template that declares `element(e)`, the element at position `e` of the operation's only wanted
+/// result, and includes `elements.wgsl`, which stores them all, or what the epilogue makes of them.
 pub(crate) fn elements(
+    launch: &Launch<'_>,
     mut source: Source<'_>,
-    label: &str,
-    template: &'static str,
+    files: (&str, &'static str),
+    variables: Value,
+    shape: &Shape,
+) -> Result<Generated> {
+    let count = shape.numel();
+    let Some(epilogue) = launch.epilogue else {
+        let output = launch.outputs.iter().flatten().next();
+        let output = output.ok_or_else(|| Error::Device("a kernel without a result".into()))?;
+        return elements_to(source, files, variables, place_of(output), count);
+    };
+    let Epilogue {
+        shape: own,
+        inputs,
+        program,
+        ..
+    } = epilogue;
+    let result = program.accumulators.first().copied();
+    let Some(result) = result.filter(|_| own.numel() == count) else {
+        return Err(Error::Device(format!("an epilogue of {own} for {shape}")));
+    };
+    let mut text = String::new();
+    let registers = map::loads(&mut source, own, &accesses("z", inputs), "i", &mut text);
+    let scope = Scope {
+        inputs: &registers,
+        scalars: None,
+        accumulators: &["acc".to_string()],
+        index: "(vec4<u32>(i) + vec4<u32>(0u, 1u, 2u, 3u))",
+        block: true,
+        prefix: "e",
+        first_scalar: 0,
+    };
+    let values = codegen::program(&mut source, program, &scope, &mut text)?;
+    let mut stores = Vec::new();
+    for (i, (value, output)) in values.into_iter().zip(&epilogue.outputs).enumerate() {
+        let (name, (slot, dtype)) = (format!("y{i}"), place_of(output));
+        source.output(&name, slot, dtype, true);
+        stores.push(context! { name, value });
+    }
+    source.bytes += (count * 4 * (inputs.len() + stores.len())) as f64;
+    source.flops += (count * program.instrs.len() * 4) as f64;
+    let variables = context! { t => register(result), epilogue => text, stores, ..variables };
+    all_elements(source, files, &variables, count)
+}
+
+/// The same, stored in one place as they are.
+pub(crate) fn elements_to(
+    mut source: Source<'_>,
+    files: (&str, &'static str),
     variables: Value,
     (slot, dtype): (Slot, DType),
     count: usize,
 ) -> Result<Generated> {
     source.output("y", slot, dtype, true);
+    let stores = vec![context! { name => "y", value => "acc" }];
+    let variables = context! { t => register(dtype), epilogue => "", stores, ..variables };
+    all_elements(source, files, &variables, count)
+}
+
+fn all_elements(
+    mut source: Source<'_>,
+    (label, template): (&str, &'static str),
+    variables: &Value,
+    count: usize,
+) -> Result<Generated> {
     source.u32("n", count);
     source.bytes += (count * 12) as f64;
-    let variables = context! { t => register(dtype), ..variables };
     let groups = count.div_ceil(4).div_ceil(GROUP);
-    source.render(label, template, &variables, groups)
+    source.render(label, template, variables, groups)
 }
 
 /// The launch that packs a result which a kernel could only store in whole words.

@@ -17,6 +17,13 @@ const GROUP: u32 = 64;
 /// Steps after which a running f32 sum is put aside, so that its error does not grow with length;
 /// so many of these sums are put aside in turn.
 pub(crate) const BLOCK: u32 = 64;
+/// From so many results on, each of at most [`ALONE`] elements, a workgroup for each does without a second launch.
+const DOZENS: usize = 32;
+/// What a workgroup reads alone: 64 rounds of loads by 256 threads, which on a GPU that has many more workgroups at a
+/// time wait some 0.3 us each where the data was just made and is in its cache. That is 20 us at most, and what a
+/// second launch takes, with the wait between the two, is half of that; smaller GPUs are filled by so many
+/// workgroups. Results that are fewer or longer would leave most of a large one idle for longer than that.
+const ALONE: usize = 1 << 16;
 /// Bytes of the partial results of a long reduction at most.
 const MOST_PARTIAL: usize = 64 << 20;
 
@@ -159,7 +166,12 @@ impl<'a> Reduction<'a> {
             };
             return (form, 1);
         }
+        let alone = results >= DOZENS && length <= ALONE;
         if traits.software {
+            if alone && !columnar && results < 256 && length >= 4096 {
+                // A thread each would be a workgroup or two, and so a core or two.
+                return (Form::Group(64), 1);
+            }
             let form = if columnar && results >= 4 {
                 Form::Columns
             } else {
@@ -190,7 +202,7 @@ impl<'a> Reduction<'a> {
             };
             return (Form::Columns, parts);
         }
-        let parts = if results < 128 && length >= 32_768 {
+        let parts = if results < 128 && length >= 32_768 && !alone {
             (512 / results.max(1)).min(length / 4096).clamp(1, 512)
         } else {
             1

@@ -1,8 +1,8 @@
 //! Representative kernels of every kind, for checks by other shader compilers.
 
 use wgrad_core::{
-    Accumulator, Arg, BufferSpec, Control, DType, Formula, Instr, Kernel, Launch, Layout, MapOp,
-    Number, Operand, Output, Plan, Program, ReduceOp, Result, Rows, Shape, Spec, UpdateRule,
+    Accumulator, Arg, BufferSpec, Control, DType, Epilogue, Formula, Instr, Kernel, Launch, Layout,
+    MapOp, Number, Operand, Output, Plan, Program, ReduceOp, Result, Rows, Shape, Spec, UpdateRule,
     ops::{self, Example},
 };
 
@@ -340,6 +340,9 @@ impl Draft {
             for dtype in [DType::F32, DType::F16, DType::U8, DType::Bool] {
                 self.operation(&example, dtype);
             }
+            if crate::ops::takes_epilogue(&example.operation) {
+                self.finished(&example);
+            }
         }
     }
 
@@ -365,8 +368,50 @@ impl Draft {
                 op: op.clone(),
                 inputs,
                 outputs,
+                epilogue: None,
             });
         }
+    }
+
+    /// An operation with an epilogue that adds to its elements and compares them.
+    fn finished(&mut self, example: &Example) {
+        let op = &example.operation;
+        let part = op.count() - 1;
+        let specs = &example.operands;
+        let results = op.results(specs).unwrap_or_default();
+        let Some(Spec { shape, dtype }) = results.get(part).filter(|s| s.shape.numel() > 0) else {
+            return;
+        };
+        let inputs = specs.iter().map(|spec| self.dense(spec.dtype, &spec.shape));
+        let inputs = inputs.collect();
+        let instr = |op, dtype, args: [Arg; 2]| Instr {
+            op,
+            dtype,
+            args: args.into_iter().collect(),
+        };
+        let program = Program {
+            inputs: vec![*dtype],
+            accumulators: vec![*dtype],
+            instrs: vec![
+                instr(MapOp::Add, *dtype, [Arg::Acc(0), Arg::Input(0)]),
+                instr(MapOp::Gt, DType::Bool, [Arg::Instr(0), Arg::Acc(0)]),
+            ],
+            outputs: vec![(Arg::Instr(0), *dtype), (Arg::Instr(1), DType::Bool)],
+            ..Program::default()
+        };
+        let epilogue = Epilogue {
+            part,
+            shape: shape.clone(),
+            inputs: vec![self.dense(*dtype, shape)],
+            program,
+            outputs: vec![self.output(*dtype), self.output(DType::Bool)],
+        };
+        self.launch(Kernel::Operation {
+            op: op.clone(),
+            inputs,
+            outputs: vec![None; op.count()],
+            epilogue: Some(epilogue),
+        });
     }
 
     fn optimizers(&mut self) {

@@ -252,6 +252,12 @@ pub trait Backend: Send + Sync {
         false
     }
 
+    /// Whether its kernel of an operation computes an [`Epilogue`](crate::Epilogue) of each element where it makes
+    /// that, on the way to memory. Elementwise work on the operation's result is planned as one only then.
+    fn takes_epilogue(&self, _op: &AnyOperation) -> bool {
+        false
+    }
+
     /// Makes a plan ready.
     fn compile(&self, plan: &Plan) -> Result<Box<dyn Executable>>;
 

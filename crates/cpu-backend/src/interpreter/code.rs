@@ -247,23 +247,6 @@ impl Code {
         self.stores[i].dtype.compute().size()
     }
 
-    /// Whether the program stores accumulator 0 as it is, in its own type, and nothing else.
-    pub fn is_plain_accumulator(&self, dtype: DType) -> bool {
-        self.steps.is_empty()
-            && self.stores.len() == 1
-            && usize::from(self.stores[0].value) == self.sources.len() + self.scalars.len()
-            && self.stores[0].dtype == dtype
-            && dtype == dtype.compute()
-            && self.accumulators > 0
-    }
-
-    /// The first output that is accumulator 0 as it is.
-    pub fn accumulator_output(&self) -> Option<usize> {
-        let value = self.sources.len() + self.scalars.len();
-        let mut stores = self.stores.iter();
-        stores.position(|store| self.accumulators > 0 && usize::from(store.value) == value)
-    }
-
     /// Makes ready to run blocks of at most `most` elements over `buffers`.
     pub fn start<'a>(
         &'a self,

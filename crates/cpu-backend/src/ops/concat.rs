@@ -1,12 +1,16 @@
 //! Concat: each operand's rows are copied to their places.
 
+use std::ops::Range;
+
 use wgrad_core::ops::Concat;
-use wgrad_core::{Output, ScalarBits, Shape};
+use wgrad_core::{ScalarBits, Shape};
 
 use super::{CpuOperation, Launch};
 use crate::cursor::{Cursor, Walk};
 use crate::executor::{Context, Launchable};
-use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
+use crate::interpreter::Bound;
+use crate::parallel::PARALLEL_ELEMENTS;
+use crate::results::Results;
 
 /// Shorter runs are gathered, so many elements together, and then go to their places one by one.
 const SHORT: usize = 16;
@@ -59,18 +63,18 @@ struct Part {
 struct Joined {
     parts: Vec<Part>,
     size: usize,
-    outer: usize,
-    /// Elements of the output for each outer index.
+    /// Elements of the result for each outer index.
     slab: usize,
-    output: Output,
+    results: Results,
 }
 
 impl CpuOperation for Concat {
+    const EPILOGUE: bool = true;
+
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
         let (dim, inputs, checker) = (self.dim, launch.inputs, launch.checker);
-        let output = launch.output()?;
         let first = inputs.first().ok_or("nothing to concatenate")?;
-        let shape = &first.layout.shape;
+        let (shape, dtype) = (&first.layout.shape, first.dtype);
         if dim >= shape.rank() {
             return Err(format!("no dimension {dim} in {shape}"));
         }
@@ -84,7 +88,7 @@ impl CpuOperation for Concat {
             checker.operand(input, None)?;
             let fits = other.rank() == shape.rank()
                 && (0..shape.rank()).all(|d| d == dim || other[d] == shape[d]);
-            if !fits || input.dtype != output.dtype {
+            if !fits || input.dtype != dtype {
                 return Err(format!("{other} of {} beside {shape}", input.dtype));
             }
             let run = other[dim].checked_mul(inner).ok_or("too many elements")?;
@@ -98,54 +102,81 @@ impl CpuOperation for Concat {
             }
             slab = slab.checked_add(run).ok_or("too many elements")?;
         }
-        checker.output(output, slab.checked_mul(outer).ok_or("too many elements")?)?;
+        let along = inputs.iter().map(|input| input.layout.shape[dim]);
+        let along = along.fold(0usize, usize::saturating_add);
+        let dims = shape[..dim].iter().chain([&along]);
+        let whole: Shape = dims.chain(&shape[dim + 1..]).copied().collect();
         Ok(Box::new(Joined {
             parts,
-            size: output.dtype.size(),
-            outer,
+            size: dtype.size(),
             slab,
-            output,
+            results: launch.only_result(&whole, dtype)?,
         }))
     }
 }
 
-impl Launchable for Joined {
-    fn launch(&self, context: &Context<'_>, _: &[ScalarBits]) -> Option<i64> {
-        let target = Shared(context.buffers[self.output.buffer].start);
+impl Part {
+    /// How many of its elements come before position `at` of the result, whose slabs are so long.
+    fn before(&self, at: usize, slab: usize) -> usize {
+        let own = (at % slab).saturating_sub(self.start).min(self.run);
+        at / slab * self.run + own
+    }
+}
+
+impl Joined {
+    /// Copies the elements `range` of the result.
+    ///
+    /// # Safety
+    /// Operands and results were checked; this task alone writes these positions.
+    unsafe fn copy(&self, buffers: &[Bound], range: Range<usize>, target: *mut u8) {
         for part in &self.parts {
-            let numel = part.run * self.outer;
-            let source = context.buffers[part.buffer];
-            parallel::for_ranges(numel >= PARALLEL_ELEMENTS, numel, 64, |start, end| {
-                let mut cursor = Cursor::new(&part.walk);
-                let mut position = start;
-                let spread = spread_of(self.size);
-                let mut staged = [0u64; STAGED];
-                while position < end && part.run < SHORT {
-                    let (outer, at) = (position / part.run, position % part.run);
-                    let n = STAGED.min(end - position);
-                    let place = outer * self.slab + part.start;
-                    let stage = staged.as_mut_ptr().cast::<u8>();
-                    // SAFETY: as below; the stage has room for elements of any size.
-                    unsafe {
-                        cursor.gather(source.start(), self.size, position, stage, n);
-                        let target = target.get().add(place * self.size);
-                        spread(stage, n, (part.run, at), target, self.slab);
-                    }
-                    position += n;
+            let source = buffers[part.buffer].start.cast_const();
+            let mut position = part.before(range.start, self.slab);
+            let end = part.before(range.end, self.slab);
+            let mut cursor = Cursor::new(&part.walk);
+            let spread = spread_of(self.size);
+            let mut staged = [0u64; STAGED];
+            while position < end && part.run < SHORT {
+                let (outer, at) = (position / part.run, position % part.run);
+                let n = STAGED.min(end - position);
+                let place = outer * self.slab + part.start;
+                let stage = staged.as_mut_ptr().cast::<u8>();
+                // SAFETY: as below; the stage has room for elements of any size.
+                unsafe {
+                    cursor.gather(source, self.size, position, stage, n);
+                    let target = target.add(place * self.size);
+                    spread(stage, n, (part.run, at), target, self.slab);
                 }
-                while position < end {
-                    let (outer, at) = (position / part.run, position % part.run);
-                    let n = (part.run - at).min(end - position);
-                    let place = outer * self.slab + part.start + at;
-                    // SAFETY: operand and output were checked; tasks have disjoint positions.
-                    unsafe {
-                        let target = target.get().add(place * self.size);
-                        cursor.gather(source.start(), self.size, position, target, n);
-                    }
-                    position += n;
+                position += n;
+            }
+            while position < end {
+                let (outer, at) = (position / part.run, position % part.run);
+                let n = (part.run - at).min(end - position);
+                let place = outer * self.slab + part.start + at;
+                // SAFETY: the caller's promise; these elements lie in the range.
+                unsafe {
+                    let target = target.add(place * self.size);
+                    cursor.gather(source, self.size, position, target, n);
                 }
-            });
+                position += n;
+            }
         }
+    }
+}
+
+impl Launchable for Joined {
+    fn scalars(&self) -> usize {
+        self.results.scalars()
+    }
+
+    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+        let (buffers, numel) = (context.buffers, self.results.numel());
+        self.results.make(buffers, scalars, |to| {
+            to.by_units(numel >= PARALLEL_ELEMENTS, (numel, 1), 64, |range| {
+                // SAFETY: everything was checked when this was made; tasks have disjoint positions.
+                unsafe { self.copy(buffers, range, to.start()) };
+            });
+        });
         None
     }
 }

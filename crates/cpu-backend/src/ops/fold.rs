@@ -1,13 +1,14 @@
 //! Fold: plane by plane, every element of every window added where it belongs.
 
 use wgrad_core::ops::Fold;
-use wgrad_core::{DType, Output, ScalarBits};
+use wgrad_core::{DType, ScalarBits, Shape};
 
 use super::windows::{Loops, planes, strides};
 use super::{CpuOperation, Launch};
 use crate::cursor::Walk;
 use crate::executor::{Context, Launchable};
-use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
+use crate::parallel::{PARALLEL_ELEMENTS, Shared};
+use crate::results::{Making, Results};
 
 /// A prepared Fold.
 struct Folded {
@@ -19,13 +20,15 @@ struct Folded {
     positions: Option<(usize, Walk, [isize; 3])>,
     dtype: DType,
     count: usize,
-    output: Output,
+    results: Results,
     empty: bool,
 }
 
 impl CpuOperation for Fold {
+    const EPILOGUE: bool = true;
+
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
-        let (x, output, checker) = (launch.input(0)?, launch.output()?, launch.checker);
+        let (x, checker) = (launch.input(0)?, launch.checker);
         let rank = self.rank();
         let behind = match launch.inputs.len() {
             1 => 2 * rank,
@@ -42,12 +45,10 @@ impl CpuOperation for Fold {
         }
         let loops = Loops::new(&self.windows, &self.to, &shape[lead..lead + rank]);
         let count: usize = shape[..lead].iter().product();
-        let results = count
-            .checked_mul(loops.plane())
-            .ok_or("too many elements")?;
-        checker.output(output, results)?;
-        if output.dtype != x.dtype || !matches!(x.dtype, DType::F32 | DType::F64) {
-            return Err(format!("{} of {}", output.dtype, x.dtype));
+        let whole: Shape = shape[..lead].iter().chain(&self.to).copied().collect();
+        let results = launch.only_result(&whole, x.dtype)?;
+        if !matches!(x.dtype, DType::F32 | DType::F64) {
+            return Err(format!("windows of {}", x.dtype));
         }
         let empty = shape.numel() == 0;
         let nothing = || Walk::new(&wgrad_core::Layout::contiguous(().into()));
@@ -76,26 +77,34 @@ impl CpuOperation for Fold {
             positions,
             dtype: x.dtype,
             count,
-            output,
+            results,
             empty,
         }))
     }
 }
 
 impl Launchable for Folded {
-    fn launch(&self, context: &Context<'_>, _: &[ScalarBits]) -> Option<i64> {
-        match self.dtype {
-            DType::F32 => self.run::<f32>(context),
-            _ => self.run::<f64>(context),
-        }
+    fn scalars(&self) -> usize {
+        self.results.scalars()
+    }
+
+    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+        let results = &self.results;
+        results.make(context.buffers, scalars, |target| match self.dtype {
+            DType::F32 => self.run::<f32>(context, target),
+            _ => self.run::<f64>(context, target),
+        });
         None
     }
 }
 
 impl Folded {
-    fn run<T: bytemuck::Pod + std::ops::AddAssign + Send + Sync>(&self, context: &Context<'_>) {
+    fn run<T: bytemuck::Pod + std::ops::AddAssign + Send + Sync>(
+        &self,
+        context: &Context<'_>,
+        target: &Making<'_>,
+    ) {
         let source = Shared(context.buffers[self.source.0].start.cast::<T>());
-        let target = Shared(context.buffers[self.output.buffer].start.cast::<T>());
         let positions = self.positions.as_ref().map(|(buffer, walk, steps)| {
             (
                 Shared(context.buffers[*buffer].start.cast::<i32>()),
@@ -106,11 +115,11 @@ impl Folded {
         let plane = self.loops.plane();
         let work = self.loops.windows() * self.loops.size.iter().product::<usize>();
         let parallel = self.count.saturating_mul(work.max(plane)) >= PARALLEL_ELEMENTS;
-        parallel::for_ranges(parallel, self.count, 1, |from, to| {
-            for item in from..to {
-                // SAFETY: the operands and the output were checked, and tasks have planes of their own.
+        target.by_units(parallel, (self.count, plane), 1, |items| {
+            for item in items {
+                // SAFETY: the operands and the results were checked, and tasks have planes of their own.
                 unsafe {
-                    let y = target.get().add(item * plane);
+                    let y = target.start().cast::<T>().add(item * plane);
                     let y = std::slice::from_raw_parts_mut(y, plane);
                     y.fill(T::zeroed());
                     if self.empty {

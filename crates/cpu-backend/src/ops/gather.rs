@@ -1,7 +1,9 @@
 //! Gather: runs of elements, copied where one index serves them all.
 
+use std::ops::Range;
+
 use wgrad_core::ops::Gather;
-use wgrad_core::{DType, Layout, Output, ScalarBits};
+use wgrad_core::{DType, Layout, ScalarBits};
 
 use super::{CpuOperation, Launch};
 use crate::cursor::{Cursor, Walk};
@@ -9,7 +11,8 @@ use crate::executor::{Context, Launchable};
 use crate::index::{FirstFault, Integers, Pair};
 use crate::interpreter::Bound;
 use crate::lanes::Element;
-use crate::parallel::{self, PARALLEL_ELEMENTS};
+use crate::parallel::PARALLEL_ELEMENTS;
+use crate::results::{Making, Results};
 
 /// What fills the place of an element that is not there: NaN, or 0.
 fn missing(dtype: DType) -> u64 {
@@ -33,22 +36,19 @@ struct Gathered {
     /// Source and index over the output's shape; the source without the indexed dimension.
     walks: Option<(Walk, Walk)>,
     index: Integers,
-    output: Output,
-    numel: usize,
+    results: Results,
 }
 
 impl CpuOperation for Gather {
+    const EPILOGUE: bool = true;
+
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
         let (source, index) = (launch.input(0)?, launch.input(1)?);
-        let (dim, output, checker) = (self.dim, launch.output()?, launch.checker);
+        let (dim, checker) = (self.dim, launch.checker);
         let shape = &index.layout.shape;
         checker.operand(index, None)?;
         checker.operand(source, None)?;
-        let numel = shape.checked_numel().ok_or("too many elements")?;
-        checker.output(output, numel)?;
-        if source.dtype != output.dtype {
-            return Err(format!("{} from {}", output.dtype, source.dtype));
-        }
+        let results = launch.only_result(shape, source.dtype)?;
         let from = &source.layout;
         let fits = dim < shape.rank()
             && from.shape.rank() == shape.rank()
@@ -67,32 +67,31 @@ impl CpuOperation for Gather {
             missing: missing(source.dtype),
             len: from.shape[dim],
             step: from.strides[dim],
-            walks: (numel > 0).then(|| (Walk::new(&fixed), Walk::new(&index.layout))),
+            walks: (results.numel() > 0).then(|| (Walk::new(&fixed), Walk::new(&index.layout))),
             index: Integers::new(index)?,
-            output,
-            numel,
+            results,
         }))
     }
 }
 
 impl Gathered {
-    /// Gathers positions `start..end` of elements of the type `T`.
+    /// Gathers positions of elements of the type `T`.
     ///
     /// # Safety
-    /// Operands and output were checked; this task alone writes these positions.
+    /// Operands and results were checked; this task alone writes these positions.
     unsafe fn range<T: Copy>(
         &self,
         buffers: &[Bound],
+        target: &Making<'_>,
         missing: T,
-        start: usize,
-        end: usize,
+        Range { start, end }: Range<usize>,
         faults: &FirstFault,
     ) {
         let Some((fixed, index)) = &self.walks else {
             return;
         };
         let source = buffers[self.source].start.cast_const().cast::<T>();
-        let target = buffers[self.output.buffer].start.cast::<T>();
+        let target = target.start().cast::<T>();
         let mut walk = Pair(Cursor::new(fixed), Cursor::new(index));
         walk.0.seek(start);
         walk.1.seek(start);
@@ -139,20 +138,26 @@ impl Gathered {
 }
 
 impl Launchable for Gathered {
-    fn launch(&self, context: &Context<'_>, _: &[ScalarBits]) -> Option<i64> {
+    fn scalars(&self) -> usize {
+        self.results.scalars()
+    }
+
+    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
         let faults = FirstFault::default();
-        let parallel = self.numel >= PARALLEL_ELEMENTS;
-        parallel::for_ranges(parallel, self.numel, 64, |start, end| {
-            let (b, m, f) = (context.buffers, self.missing, &faults);
-            // SAFETY: everything was checked when this was made; tasks have disjoint positions.
-            unsafe {
-                match self.size {
-                    1 => self.range(b, m as u8, start, end, f),
-                    2 => self.range(b, m as u16, start, end, f),
-                    4 => self.range(b, m as u32, start, end, f),
-                    _ => self.range(b, m, start, end, f),
+        let numel = self.results.numel();
+        self.results.make(context.buffers, scalars, |to| {
+            to.by_units(numel >= PARALLEL_ELEMENTS, (numel, 1), 64, |range| {
+                let (b, m, f) = (context.buffers, self.missing, &faults);
+                // SAFETY: everything was checked when this was made; tasks have disjoint positions.
+                unsafe {
+                    match self.size {
+                        1 => self.range(b, to, m as u8, range, f),
+                        2 => self.range(b, to, m as u16, range, f),
+                        4 => self.range(b, to, m as u32, range, f),
+                        _ => self.range(b, to, m, range, f),
+                    }
                 }
-            }
+            });
         });
         faults.value()
     }

@@ -1,12 +1,15 @@
 //! Place: zeros, and the operand's elements copied to their places.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 use wgrad_core::ops::Place;
-use wgrad_core::{Layout, Output, ScalarBits, Shape, collapse};
+use wgrad_core::{Layout, ScalarBits, Shape, collapse};
 
 use super::{CpuOperation, Launch};
 use crate::executor::{Context, Launchable};
-use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
+use crate::parallel::{PARALLEL_ELEMENTS, Shared};
+use crate::results::{Making, Results};
 
 /// A prepared Place.
 struct Placed {
@@ -15,28 +18,28 @@ struct Placed {
     /// The views of the source and of the output, dimension by dimension: length, steps.
     dims: SmallVec<[(usize, isize, isize); 6]>,
     from: isize,
-    to: isize,
-    /// Bytes of the output, and whether the source leaves any of them out.
-    bytes: usize,
-    output: Output,
+    to: usize,
+    results: Results,
     empty: bool,
 }
 
 impl CpuOperation for Place {
+    const EPILOGUE: bool = true;
+
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
         let Place { shape, start, step } = self;
-        let (source, output, checker) = (launch.input(0)?, launch.output()?, launch.checker);
+        let (source, checker) = (launch.input(0)?, launch.checker);
         let layout = &source.layout;
         let rank = shape.rank();
         checker.operand(source, None)?;
         if layout.shape.rank() != rank || start.len() != rank || step.len() != rank {
             return Err(format!("{} in {shape}", layout.shape));
         }
-        if source.dtype != output.dtype || step.contains(&0) {
-            return Err(format!("{} in {}", source.dtype, output.dtype));
+        if step.contains(&0) {
+            return Err("steps of 0".to_string());
         }
-        let numel = shape.checked_numel().ok_or("too many elements")?;
-        checker.output(output, numel)?;
+        let results = launch.only_result(shape, source.dtype)?;
+        let numel = results.numel();
         // The part of the source that falls inside, and where its elements go.
         let mut inside = SmallVec::<[usize; 6]>::new();
         let mut offset = 0usize;
@@ -70,89 +73,102 @@ impl CpuOperation for Place {
             size: source.dtype.size(),
             dims,
             from: layout.offset as isize,
-            to: offset as isize,
-            bytes: numel * source.dtype.size(),
-            output,
+            to: offset,
+            results,
             empty: inside.contains(&0),
         }))
     }
 }
 
-impl Placed {
-    /// Copies the elements from dimension `d` inwards.
-    ///
-    /// # Safety
-    /// Operand and output were checked.
-    unsafe fn copy<T: Copy>(&self, source: *const T, target: *mut T, d: usize) {
-        // SAFETY: every step stays within the checked views.
-        unsafe {
-            match self.dims.get(d) {
-                None => *target = *source,
-                Some(&(n, 1, 1)) if d + 1 == self.dims.len() => {
-                    std::ptr::copy_nonoverlapping(source, target, n);
-                }
-                Some(&(n, from, to)) if d + 1 == self.dims.len() => {
-                    for i in 0..n as isize {
-                        *target.offset(i * to) = *source.offset(i * from);
-                    }
-                }
-                Some(&(n, from, to)) => {
-                    for i in 0..n as isize {
-                        self.copy(source.offset(i * from), target.offset(i * to), d + 1);
-                    }
+/// Copies the elements along these dimensions.
+///
+/// # Safety
+/// They are elements of checked views.
+unsafe fn copy<T: Copy>(dims: &[(usize, isize, isize)], source: *const T, target: *mut T) {
+    // SAFETY: every step stays within the checked views.
+    unsafe {
+        match dims {
+            [] => *target = *source,
+            &[(n, 1, 1)] => std::ptr::copy_nonoverlapping(source, target, n),
+            &[(n, from, to)] => {
+                for i in 0..n as isize {
+                    *target.offset(i * to) = *source.offset(i * from);
                 }
             }
-        }
-    }
-
-    /// # Safety
-    /// As for [`Placed::copy`].
-    unsafe fn place<T: Copy + Send + Sync>(&self, source: *mut u8, target: *mut u8) {
-        // SAFETY: the first elements of the checked views.
-        let (source, target) = unsafe {
-            (
-                Shared(source.cast::<T>().offset(self.from)),
-                Shared(target.cast::<T>().offset(self.to)),
-            )
-        };
-        let parallel = self.bytes >= PARALLEL_ELEMENTS * 4;
-        match self.dims.first() {
-            Some(&(n, from, to)) if self.dims.len() > 1 => {
-                parallel::for_ranges(parallel, n, 1, |start, end| {
-                    for i in start as isize..end as isize {
-                        // SAFETY: within the views; tasks have disjoint outer indices.
-                        unsafe {
-                            self.copy(
-                                source.get().offset(i * from).cast_const(),
-                                target.get().offset(i * to),
-                                1,
-                            );
-                        }
-                    }
-                });
+            &[(n, from, to), ref inner @ ..] => {
+                for i in 0..n as isize {
+                    copy(inner, source.offset(i * from), target.offset(i * to));
+                }
             }
-            // SAFETY: as above.
-            _ => unsafe { self.copy(source.get().cast_const(), target.get(), 0) },
         }
     }
 }
 
-impl Launchable for Placed {
-    fn launch(&self, context: &Context<'_>, _: &[ScalarBits]) -> Option<i64> {
-        let target = context.buffers[self.output.buffer].start;
-        let source = context.buffers[self.source].start;
-        // SAFETY: operand and output were checked.
-        unsafe {
-            target.write_bytes(0, self.bytes);
-            if !self.empty {
-                match self.size {
-                    1 => self.place::<u8>(source, target),
-                    2 => self.place::<u16>(source, target),
-                    4 => self.place::<u32>(source, target),
-                    _ => self.place::<u64>(source, target),
+impl Placed {
+    /// Makes all results.
+    ///
+    /// # Safety
+    /// Operand and results were checked.
+    unsafe fn place<T: Copy>(&self, source: *mut u8, to: &Making<'_>) {
+        let source = Shared(source.cast::<T>().wrapping_offset(self.from));
+        let numel = self.results.numel();
+        if numel == 0 {
+            return;
+        }
+        // Units as long as a step of the outermost dimension, in each of which lies one of its elements with all that
+        // is within, because row-major order has room for that.
+        let (count, from, unit) = match self.dims.first() {
+            Some(&(n, from, to)) if to > 0 => (n, from, to as usize),
+            _ => (1, 0, numel),
+        };
+        let inner = usize::from(self.dims.first().is_some_and(|&(.., to)| to > 0));
+        let first = self.to / unit;
+        let parallel = numel * self.size >= PARALLEL_ELEMENTS * 4;
+        to.by_units(parallel, (numel.div_ceil(unit), unit), 1, |units| {
+            // SAFETY: every step stays within the checked views; tasks have units of their own, and all-zero bytes
+            // are zeros.
+            unsafe {
+                let target = to.start().cast::<T>();
+                let (start, end) = (units.start * unit, numel.min(units.end * unit));
+                target.add(start).write_bytes(0, end - start);
+                if self.empty {
+                    return;
+                }
+                let Range { start, end } = units.start.max(first)..units.end.min(first + count);
+                if start >= end {
+                    return;
+                }
+                let source = source.get().offset((start - first) as isize * from);
+                let target = target.add(self.to + (start - first) * unit);
+                if inner == self.dims.len() {
+                    let dims = [(end - start, from, unit as isize)];
+                    return copy(&dims[..inner], source, target);
+                }
+                for i in 0..end - start {
+                    let source = source.offset(i as isize * from);
+                    copy(&self.dims[inner..], source, target.add(i * unit));
                 }
             }
-        }
+        });
+    }
+}
+
+impl Launchable for Placed {
+    fn scalars(&self) -> usize {
+        self.results.scalars()
+    }
+
+    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+        let source = context.buffers[self.source].start;
+        // SAFETY: operand and results were checked.
+        self.results.make(context.buffers, scalars, |to| unsafe {
+            match self.size {
+                1 => self.place::<u8>(source, to),
+                2 => self.place::<u16>(source, to),
+                4 => self.place::<u32>(source, to),
+                _ => self.place::<u64>(source, to),
+            }
+        });
         None
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use wgrad_core::ops::{MaxPool, SumPool, Windows};
-use wgrad_core::{DType, Output, ScalarBits};
+use wgrad_core::{DType, Output, ScalarBits, Shape};
 
 use pulp::{Simd, WithSimd};
 
@@ -12,7 +12,8 @@ use super::{CpuOperation, Launch};
 use crate::cursor::Walk;
 use crate::executor::{Context, Launchable};
 use crate::instructions::dispatch;
-use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
+use crate::parallel::{PARALLEL_ELEMENTS, Shared};
+use crate::results::{Making, Results};
 use crate::scratch;
 
 /// A prepared pool.
@@ -24,26 +25,36 @@ struct Pool {
     strides: [isize; 3],
     count: usize,
     kind: Kind,
+    results: Results,
 }
 
-/// What is stored.
+/// What the results are.
 enum Kind {
-    Sum(Output),
-    /// Positions and values.
-    Max(Option<Output>, Option<Output>),
+    Sums,
+    /// The largest elements, and where their positions are stored beside them.
+    Largest(Option<Output>),
+    /// The largest elements' positions alone.
+    Positions,
 }
 
 impl CpuOperation for SumPool {
+    const EPILOGUE: bool = true;
+
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
-        let kind = Kind::Sum(launch.output()?);
-        prepare(&self.windows, &self.counts, launch, kind)
+        prepare(&self.windows, &self.counts, launch, Kind::Sums)
     }
 }
 
 impl CpuOperation for MaxPool {
+    const EPILOGUE: bool = true;
+
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
         let output = |i: usize| launch.outputs.get(i).copied().flatten();
-        let kind = Kind::Max(output(0), output(1));
+        let values = launch.epilogue.map_or(output(1).is_some(), |e| e.part == 1);
+        let kind = match values {
+            true => Kind::Largest(output(0)),
+            false => Kind::Positions,
+        };
         prepare(&self.windows, &self.counts, launch, kind)
     }
 }
@@ -63,23 +74,23 @@ fn prepare(
     let lead = x.layout.shape.rank() - rank;
     let loops = Loops::new(windows, &x.layout.shape[lead..], counts);
     let count: usize = x.layout.shape[..lead].iter().product();
-    let results = count
-        .checked_mul(loops.windows())
-        .ok_or("too many elements")?;
-    let outputs: Vec<(Output, DType)> = match kind {
-        Kind::Sum(output) => vec![(output, x.dtype)],
-        Kind::Max(at, most) => {
-            let at = at.map(|at| (at, DType::I32));
-            at.into_iter()
-                .chain(most.map(|most| (most, x.dtype)))
-                .collect()
-        }
+    if !matches!(x.dtype, DType::F32 | DType::F64) {
+        return Err(format!("windows of {}", x.dtype));
+    }
+    let leading = x.layout.shape[..lead].iter();
+    let shape: Shape = leading.chain(counts).copied().collect();
+    let (part, dtype) = match kind {
+        Kind::Sums => (0, x.dtype),
+        Kind::Largest(_) => (1, x.dtype),
+        Kind::Positions => (0, DType::I32),
     };
-    for (output, dtype) in outputs {
-        if output.dtype != dtype || !matches!(x.dtype, DType::F32 | DType::F64) {
-            return Err(format!("{} of {}", output.dtype, x.dtype));
+    let results = launch.result(part, (&shape, dtype))?;
+    let results = results.ok_or("no result is wanted")?;
+    if let Kind::Largest(Some(at)) = kind {
+        checker.output(at, results.numel())?;
+        if at.dtype != DType::I32 {
+            return Err(format!("positions of {}", at.dtype));
         }
-        checker.output(output, results)?;
     }
     let empty = x.layout.shape.numel() == 0;
     let (planes, inner) = match empty {
@@ -97,6 +108,7 @@ fn prepare(
         strides: strides(&inner),
         count,
         kind,
+        results,
     }))
 }
 
@@ -124,11 +136,16 @@ impl Float for f64 {
 }
 
 impl Launchable for Pool {
-    fn launch(&self, context: &Context<'_>, _: &[ScalarBits]) -> Option<i64> {
-        match self.dtype {
-            DType::F32 => self.run::<f32>(context),
-            _ => self.run::<f64>(context),
-        }
+    fn scalars(&self) -> usize {
+        self.results.scalars()
+    }
+
+    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+        let results = &self.results;
+        results.make(context.buffers, scalars, |to| match self.dtype {
+            DType::F32 => self.run::<f32>(context, to),
+            _ => self.run::<f64>(context, to),
+        });
         None
     }
 }
@@ -179,25 +196,24 @@ impl<T: Float> Largest<'_, T> {
 }
 
 impl Pool {
-    fn run<T: Float>(&self, context: &Context<'_>) {
-        let start = |output: Option<Output>| {
-            output.map(|output| Shared(context.buffers[output.buffer].start))
-        };
+    fn run<T: Float>(&self, context: &Context<'_>, to: &Making<'_>) {
         let source = Shared(context.buffers[self.source].start.cast::<T>());
         let [depth, height, width] = self.loops.counts;
         let rows = depth * height;
         let work = self.loops.windows() * self.loops.size.iter().product::<usize>();
         let parallel = self.count.saturating_mul(work) >= PARALLEL_ELEMENTS;
-        let (at, most) = match self.kind {
-            Kind::Sum(output) => (None, start(Some(output))),
-            Kind::Max(at, most) => (start(at), start(most)),
+        let made = Shared(to.start());
+        let (most, at) = match self.kind {
+            Kind::Sums | Kind::Largest(None) => (Some(made), None),
+            Kind::Largest(Some(at)) => (Some(made), Some(Shared(context.buffers[at.buffer].start))),
+            Kind::Positions => (None, Some(made)),
         };
-        parallel::for_ranges(parallel, self.count * rows, 1, |from, to| {
+        to.by_units(parallel, (self.count * rows, width), 1, |rows| {
             scratch::with_many(2, |scratch| {
                 let [values, places] = scratch else { return };
                 dispatch(Task {
                     pool: self,
-                    rows: from..to,
+                    rows,
                     source: source.get(),
                     most: most.map(|most| most.get().cast()),
                     at: at.map(|at| at.get().cast()),
@@ -315,8 +331,10 @@ impl<T: Float> WithSimd for Task<'_, T> {
                     plane = self.source.offset(pool.planes.at(row / (depth * height)));
                 }
                 match pool.kind {
-                    Kind::Sum(_) => pool.sums(plane, [o0, o1], values),
-                    Kind::Max(..) => pool.largest(plane, [o0, o1], values, places),
+                    Kind::Sums => pool.sums(plane, [o0, o1], values),
+                    Kind::Largest(_) | Kind::Positions => {
+                        pool.largest(plane, [o0, o1], values, places)
+                    }
                 }
                 if let Some(most) = self.most {
                     let target = most.add(row * width);

@@ -1,7 +1,9 @@
 //! SearchSorted: each value by halving its row.
 
+use std::ops::Range;
+
 use wgrad_core::ops::SearchSorted;
-use wgrad_core::{DType, Layout, Output, ScalarBits};
+use wgrad_core::{DType, Layout, ScalarBits};
 
 use super::{CpuOperation, Launch};
 use crate::cursor::{Cursor, Walk};
@@ -9,7 +11,8 @@ use crate::executor::{Context, Launchable};
 use crate::index::Pair;
 use crate::interpreter::Bound;
 use crate::order::{Ordered, with_order};
-use crate::parallel::{self, PARALLEL_ELEMENTS};
+use crate::parallel::PARALLEL_ELEMENTS;
+use crate::results::Results;
 
 /// A prepared SearchSorted.
 struct Search {
@@ -22,20 +25,20 @@ struct Search {
     step: isize,
     /// Where each value's row begins, and the values.
     walks: Option<(Walk, Walk)>,
-    output: Output,
-    numel: usize,
+    results: Results,
 }
 
 impl CpuOperation for SearchSorted {
+    const EPILOGUE: bool = true;
+
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
         let (sorted, values) = (launch.input(0)?, launch.input(1)?);
-        let (output, checker) = (launch.output()?, launch.checker);
+        let checker = launch.checker;
         let shape = &values.layout.shape;
         checker.operand(sorted, None)?;
         checker.operand(values, None)?;
-        let numel = shape.checked_numel().ok_or("too many elements")?;
-        checker.output(output, numel)?;
-        if output.dtype != DType::I32 || sorted.dtype != values.dtype {
+        let results = launch.only_result(shape, DType::I32)?;
+        if sorted.dtype != values.dtype {
             return Err(format!("{} among {}", values.dtype, sorted.dtype));
         }
         let from = &sorted.layout;
@@ -57,25 +60,28 @@ impl CpuOperation for SearchSorted {
             values: values.buffer,
             len: from.shape[last],
             step: from.strides[last],
-            walks: (numel > 0).then(|| (Walk::new(&rows), Walk::new(&values.layout))),
-            output,
-            numel,
+            walks: (results.numel() > 0).then(|| (Walk::new(&rows), Walk::new(&values.layout))),
+            results,
         }))
     }
 }
 
 impl Search {
-    /// Searches for the values `start..end`.
+    /// Searches for some of the values.
     ///
     /// # Safety
-    /// Operands and output were checked; this task alone writes these positions.
-    unsafe fn range<T: Ordered>(&self, buffers: &[Bound], start: usize, end: usize) {
+    /// Operands and results were checked; this task alone writes these positions.
+    unsafe fn range<T: Ordered>(
+        &self,
+        buffers: &[Bound],
+        target: *mut i32,
+        Range { start, end }: Range<usize>,
+    ) {
         let Some((rows, values)) = &self.walks else {
             return;
         };
         let sorted = buffers[self.sorted].start.cast_const().cast::<T>();
         let wanted = buffers[self.values].start.cast_const().cast::<T>();
-        let target = buffers[self.output.buffer].start.cast::<i32>();
         let mut walk = Pair(Cursor::new(rows), Cursor::new(values));
         walk.0.seek(start);
         walk.1.seek(start);
@@ -106,12 +112,19 @@ impl Search {
 }
 
 impl Launchable for Search {
-    fn launch(&self, context: &Context<'_>, _: &[ScalarBits]) -> Option<i64> {
-        let parallel = self.numel >= PARALLEL_ELEMENTS / 8;
-        parallel::for_ranges(parallel, self.numel, 64, |start, end| {
-            // SAFETY: everything was checked when this was made; tasks have disjoint positions.
-            with_order!(self.dtype, T => unsafe {
-                self.range::<T>(context.buffers, start, end);
+    fn scalars(&self) -> usize {
+        self.results.scalars()
+    }
+
+    fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
+        let numel = self.results.numel();
+        let parallel = numel >= PARALLEL_ELEMENTS / 8;
+        self.results.make(context.buffers, scalars, |to| {
+            to.by_units(parallel, (numel, 1), 64, |range| {
+                // SAFETY: everything was checked when this was made; tasks have disjoint positions.
+                with_order!(self.dtype, T => unsafe {
+                    self.range::<T>(context.buffers, to.start().cast(), range);
+                });
             });
         });
         None

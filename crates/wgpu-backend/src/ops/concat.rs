@@ -1,15 +1,16 @@
 //! Concat in one launch.
 
 use wgrad_core::ops::Concat;
-use wgrad_core::{Operand, Result};
+use wgrad_core::{Operand, Result, Shape};
 use wgrad_shaders::context;
 
-use super::{GpuOperation, Launch, elements, place_of};
+use super::{GpuOperation, Launch, elements};
 use crate::source::{Generated, Slot};
 
 impl GpuOperation for Concat {
+    const EPILOGUE: bool = true;
+
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
-        let output = launch.output()?;
         let size = |operand: &Operand| operand.layout.shape[self.dim];
         let parts: Vec<&Operand> = launch
             .inputs
@@ -33,15 +34,8 @@ impl GpuOperation for Concat {
             source.u32(&format!("{name}_size"), size(part));
         }
         let variables = context! { parts => parts.len() };
-        let count = before.iter().product::<usize>() * total * inner;
-        let to = place_of(output);
-        Ok(vec![elements(
-            source,
-            "concat",
-            "concat.wgsl",
-            variables,
-            to,
-            count,
-        )?])
+        let whole = before.iter().chain([&total]).chain(behind);
+        let (whole, files): (Shape, _) = (whole.copied().collect(), ("concat", "concat.wgsl"));
+        Ok(vec![elements(launch, source, files, variables, &whole)?])
     }
 }

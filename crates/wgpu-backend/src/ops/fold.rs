@@ -1,22 +1,24 @@
 //! Fold in one launch.
 
-use wgrad_core::Result;
 use wgrad_core::ops::Fold;
+use wgrad_core::{Result, Shape};
 use wgrad_shaders::context;
 
 use super::windows::{parameters, planes, spans, strides};
-use super::{GpuOperation, Launch, elements, place_of};
+use super::{GpuOperation, Launch, elements};
 use crate::source::{Generated, Slot};
 
 impl GpuOperation for Fold {
+    const EPILOGUE: bool = true;
+
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
-        let (x, output) = (launch.input(0)?, launch.output()?);
+        let x = launch.input(0)?;
         let (shape, rank) = (&x.layout.shape, self.rank());
         let positions = launch.inputs.get(1);
         let lead = shape.rank() - if positions.is_some() { rank } else { 2 * rank };
         let counts = &shape[lead..lead + rank];
-        let count = shape[..lead].iter().chain(&self.to).product::<usize>();
-        if count == 0 {
+        let whole: Shape = shape[..lead].iter().chain(&self.to).copied().collect();
+        if whole.numel() == 0 {
             return Ok(Vec::new());
         }
         let mut source = launch.source();
@@ -39,14 +41,7 @@ impl GpuOperation for Fold {
         }
         let dilated = self.windows.dilation.iter().any(|&d| d > 1);
         let variables = context! { positions => positions.is_some(), filled, dilated };
-        let to = place_of(output);
-        Ok(vec![elements(
-            source,
-            "fold",
-            "fold.wgsl",
-            variables,
-            to,
-            count,
-        )?])
+        let files = ("fold", "fold.wgsl");
+        Ok(vec![elements(launch, source, files, variables, &whole)?])
     }
 }

@@ -4,12 +4,14 @@ use wgrad_core::ops::Gather;
 use wgrad_core::{Layout, Result};
 use wgrad_shaders::context;
 
-use super::{GpuOperation, Launch, elements, place_of};
+use super::{GpuOperation, Launch, elements};
 use crate::source::{Generated, Slot, register};
 
 impl GpuOperation for Gather {
+    const EPILOGUE: bool = true;
+
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
-        let (from, index, output) = (launch.input(0)?, launch.input(1)?, launch.output()?);
+        let (from, index) = (launch.input(0)?, launch.input(1)?);
         let shape = &index.layout.shape;
         let mut source = launch.source();
         source.fault();
@@ -24,14 +26,7 @@ impl GpuOperation for Gather {
         source.u32("size", from.layout.shape[self.dim]);
         source.stride("from_step", from.layout.strides[self.dim]);
         let variables = context! { signed => register(index.dtype) == "i32" };
-        let (to, count) = (place_of(output), shape.numel());
-        Ok(vec![elements(
-            source,
-            "gather",
-            "gather.wgsl",
-            variables,
-            to,
-            count,
-        )?])
+        let files = ("gather", "gather.wgsl");
+        Ok(vec![elements(launch, source, files, variables, shape)?])
     }
 }

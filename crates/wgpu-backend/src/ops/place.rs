@@ -4,12 +4,14 @@ use wgrad_core::ops::Place;
 use wgrad_core::{Layout, Result};
 use wgrad_shaders::context;
 
-use super::{GpuOperation, Launch, elements, place_of};
+use super::{GpuOperation, Launch, elements};
 use crate::source::{Generated, Slot};
 
 impl GpuOperation for Place {
+    const EPILOGUE: bool = true;
+
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
-        let (from, output) = (launch.input(0)?, launch.output()?);
+        let from = launch.input(0)?;
         if self.shape.numel() == 0 {
             return Ok(Vec::new());
         }
@@ -30,15 +32,8 @@ impl GpuOperation for Place {
         }
         let steps: Vec<bool> = dims.iter().map(|dim| dim.step > 1).collect();
         let variables = context! { steps, filled };
-        let (to, count) = (place_of(output), self.shape.numel());
-        Ok(vec![elements(
-            source,
-            "place",
-            "place.wgsl",
-            variables,
-            to,
-            count,
-        )?])
+        let (files, shape) = (("place", "place.wgsl"), &self.shape);
+        Ok(vec![elements(launch, source, files, variables, shape)?])
     }
 }
 

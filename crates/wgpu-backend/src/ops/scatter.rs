@@ -4,7 +4,7 @@ use wgrad_core::ops::{Merge, Scatter};
 use wgrad_core::{DType, Layout, Operand, Output, Result, Shape};
 use wgrad_shaders::{Value, context};
 
-use super::{GROUP, GpuOperation, Launch, elements, place_of};
+use super::{GROUP, GpuOperation, Launch, elements_to, place_of};
 use crate::reduce::BLOCK;
 use crate::source::{Generated, Slot, Source, register};
 
@@ -93,14 +93,8 @@ fn join(
     }
     let merge = merge_name(op.merge);
     let variables = context! { stage => "join", merge, before };
-    elements(
-        source,
-        "scatter_join",
-        TEMPLATE,
-        variables,
-        place_of(output),
-        count,
-    )
+    let files = ("scatter_join", TEMPLATE);
+    elements_to(source, files, variables, place_of(output), count)
 }
 
 /// A whole source, or a piece of it, and its chains.
@@ -269,13 +263,7 @@ impl Piece {
             source.u32("none", none as usize);
         }
         let variables = context! { stage => "add", merge, before => !fresh, block => BLOCK };
-        elements(
-            source,
-            "scatter_add",
-            TEMPLATE,
-            variables,
-            target,
-            result.numel(),
-        )
+        let files = ("scatter_add", TEMPLATE);
+        elements_to(source, files, variables, target, result.numel())
     }
 }

@@ -4,12 +4,14 @@ use wgrad_core::ops::SearchSorted;
 use wgrad_core::{Layout, Result};
 use wgrad_shaders::context;
 
-use super::{GpuOperation, Launch, elements, place_of};
+use super::{GpuOperation, Launch, elements};
 use crate::source::{Generated, Slot, register};
 
 impl GpuOperation for SearchSorted {
+    const EPILOGUE: bool = true;
+
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
-        let (sorted, values, output) = (launch.input(0)?, launch.input(1)?, launch.output()?);
+        let (sorted, values) = (launch.input(0)?, launch.input(1)?);
         let shape = &values.layout.shape;
         let last = shape.rank() - 1;
         let mut source = launch.source();
@@ -24,9 +26,7 @@ impl GpuOperation for SearchSorted {
         source.u32("length", sorted.layout.shape[last]);
         source.stride("step", sorted.layout.strides[last]);
         let variables = context! { right => self.right, key => register(sorted.dtype) };
-        let (to, count) = (place_of(output), shape.numel());
-        let (label, template) = ("searchsorted", "search_sorted.wgsl");
-        let made = elements(source, label, template, variables, to, count)?;
-        Ok(vec![made])
+        let files = ("searchsorted", "search_sorted.wgsl");
+        Ok(vec![elements(launch, source, files, variables, shape)?])
     }
 }

@@ -4,7 +4,7 @@ use wgrad_core::ops::Sort;
 use wgrad_core::{DType, Operand, Output, Result};
 use wgrad_shaders::context;
 
-use super::{GROUP, GpuOperation, Launch, elements, place_of};
+use super::{GROUP, GpuOperation, Launch, elements_to, place_of};
 use crate::source::{Generated, Slot, register};
 
 /// Most elements of a block that a thread sorts alone, and of one in a workgroup's memory (in the template,
@@ -173,13 +173,7 @@ impl Rows<'_> {
         source.u32("first", self.op.first);
         let count = self.rows * self.op.first;
         let variables = context! { stage => "values" };
-        elements(
-            source,
-            "sort_values",
-            TEMPLATE,
-            variables,
-            place_of(to),
-            count,
-        )
+        let files = ("sort_values", TEMPLATE);
+        elements_to(source, files, variables, place_of(to), count)
     }
 }
