@@ -371,8 +371,7 @@ impl<T: Real> Sums<'_, T> {
                 false => self.sums::<S, RUNS, ROWS, VECTORS>(simd, last),
             };
             for i in 0..RUNS * ROWS {
-                for v in 0..VECTORS {
-                    let sum = sums[i / ROWS][i % ROWS][v];
+                for (v, &sum) in sums[i / ROWS][i % ROWS].iter().enumerate() {
                     let count = if v + 1 == VECTORS { last } else { lanes };
                     let at = self.c.add(i * self.apart + v * lanes);
                     let sum = match self.fresh {
@@ -414,11 +413,14 @@ impl<T: Real> Sums<'_, T> {
                 }
                 for (sums, run) in sums.iter_mut().zip(runs) {
                     let row = run.offset(start as isize);
-                    for v in 0..VECTORS {
+                    let mut b = [zero; VECTORS];
+                    for (v, b) in b.iter_mut().enumerate() {
                         let count = if v + 1 == VECTORS { last } else { lanes };
-                        let b = load(simd, row.add(v * lanes), count);
-                        for (sums, a) in sums.iter_mut().zip(a) {
-                            sums[v] = T::multiply_add(simd, a, b, sums[v]);
+                        *b = load(simd, row.add(v * lanes), count);
+                    }
+                    for (sums, a) in sums.iter_mut().zip(a) {
+                        for (sum, b) in sums.iter_mut().zip(b) {
+                            *sum = T::multiply_add(simd, a, b, *sum);
                         }
                     }
                 }
