@@ -3,7 +3,7 @@
 
 mod devices;
 
-use devices::{assert_close, cpu, fill, flash_gpu};
+use devices::{assert_close, cpu, fill, flash_gpu, gpu};
 use wgrad::autograd::grad;
 use wgrad::prelude::*;
 use wgrad::{AttentionOptions, KvCache, RotaryOptions};
@@ -544,6 +544,46 @@ fn generation_with_a_cache_gives_what_the_whole_does() {
         cache.clear();
         let y = cache.attend(&q, &k, &v).unwrap();
         assert_close(&y.to_vec().unwrap(), &whole.to_vec().unwrap(), 1e-4, 1e-5);
+    }
+}
+
+/// Attention goes over blocks of what is filled; their ends change nothing but the program, which is planned once for
+/// each.
+#[test]
+fn generation_goes_over_what_is_filled() {
+    for dev in [Some(cpu()), gpu(), flash_gpu()].into_iter().flatten() {
+        let length = 150;
+        let x = tensor(1, &[1, 2, length, 8], &dev);
+        let whole = x.scaled_dot_product_attention_with(&x, &x, causal());
+        let whole = whole.to_vec::<f32>().unwrap();
+        let x = x.to_vec::<f32>().unwrap();
+        let token = |at: usize| {
+            let heads = [0, 1].map(|head| (head * length + at) * 8);
+            heads.map(|from| from..from + 8)
+        };
+        let mut cache = KvCache::new([1, 2, 160, 8], &dev);
+        let (mut misses, mut changes) = (0, Vec::new());
+        for step in 0..length {
+            let own: Vec<f32> = token(step)
+                .into_iter()
+                .flat_map(|r| x[r].to_vec())
+                .collect();
+            let own = Tensor::from_vec(own, [1, 2, 1, 8], &dev);
+            let y = cache.attend(&own, &own, &own).unwrap();
+            let want: Vec<f32> = token(step)
+                .into_iter()
+                .flat_map(|r| whole[r].to_vec())
+                .collect();
+            assert_close(&y.to_vec().unwrap(), &want, 1e-4, 1e-5);
+            let now = dev.stats().plan_misses;
+            if now != misses {
+                changes.push(step);
+            }
+            misses = now;
+        }
+        let steady: Vec<usize> = changes.into_iter().filter(|&step| step > 2).collect();
+        assert!(steady.len() <= 4, "{dev}: planned in {steady:?}");
+        assert!(steady.iter().all(|step| step % 64 < 2), "{dev}: {steady:?}");
     }
 }
 

@@ -7,11 +7,15 @@ use crate::tensor::device::Target;
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
 
+/// Tokens of a block: attention goes over whole ones.
+const BLOCK: usize = 64;
+
 /// The keys and values of all tokens so far, in tensors of a fixed capacity, so that each step of generation is
 /// the program of the step before it and is replayed.
 ///
 /// A step costs a copy of the cache (results are new tensors; the old ones' memory is used again) and attention
-/// to the whole capacity, of which a mask leaves what is filled.
+/// to what is filled, in whole blocks of 64 tokens, of which a mask leaves those that are there: the program
+/// changes once a block.
 ///
 /// ```
 /// # use wgrad::prelude::*;
@@ -105,13 +109,16 @@ impl KvCache {
         let own = positions(count) + i32::try_from(first).unwrap_or(i32::MAX);
         let keys = self.keys.index_copy(2, &own, k).checked()?;
         let values = self.values.index_copy(2, &own, v).checked()?;
+        let filled = (first + count).max(1).next_multiple_of(BLOCK);
+        let filled = filled.min(self.capacity);
         let options = AttentionOptions {
-            mask: Some(positions(self.capacity).le(own.unsqueeze(1))),
+            mask: Some(positions(filled).le(own.unsqueeze(1))),
             enable_gqa: true,
             ..AttentionOptions::default()
         };
+        let seen = |of: &Tensor| of.narrow(2, 0, filled);
         let y = q
-            .scaled_dot_product_attention_with(&keys, &values, options)
+            .scaled_dot_product_attention_with(&seen(&keys), &seen(&values), options)
             .checked()?;
         (self.keys, self.values, self.len) = (keys, values, first + count);
         Ok(y)
