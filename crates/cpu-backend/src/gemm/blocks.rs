@@ -109,7 +109,6 @@ impl Blocks {
 /// Bytes of data that a core's caches hold.
 #[derive(Clone, Copy, Debug)]
 struct Caches {
-    first: usize,
     second: usize,
     /// Shared with other cores.
     third: usize,
@@ -120,7 +119,6 @@ impl Caches {
         static CACHES: OnceLock<Caches> = OnceLock::new();
         *CACHES.get_or_init(|| {
             let usual = Caches {
-                first: 32 << 10,
                 second: 512 << 10,
                 third: 16 << 20,
             };
@@ -143,7 +141,6 @@ impl Caches {
             let lines = cache.sets() * cache.associativity() * cache.physical_line_partitions();
             let bytes = lines * cache.coherency_line_size();
             let (level, possible) = match cache.level() {
-                1 => (&mut self.first, 16 << 10..=256 << 10),
                 2 => (&mut self.second, 128 << 10..=16 << 20),
                 3 => (&mut self.third, 1 << 20..=4 << 30),
                 _ => continue,
@@ -172,7 +169,7 @@ mod tests {
             ] {
                 assert!(blocks.width <= MOST_COLUMNS && blocks.depth <= MOST_DEPTH);
                 assert!(
-                    blocks.width * blocks.depth * size <= caches.first,
+                    blocks.width * blocks.depth * size <= FIRST_LEVEL,
                     "{blocks:?}"
                 );
                 assert!(
