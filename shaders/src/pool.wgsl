@@ -2,9 +2,9 @@
 // Windows are of three dimensions, the outer ones of a single element where there are fewer. Along dimension d,
 // element t of window o stands at `o * step + t * dilation - low`; what lies outside of the plane does not count.
 //
-// Varies: combine ("sum", or "max": the first of equal elements, and the last NaN); both (whether values and positions
-// are stored, by a thread for each window), or positions (whether these are, rather than values); dilated (whether a
-// window has gaps).
+// Varies: combine ("sum", or "max": the first of equal elements, and the last NaN); dilated (whether a window has gaps);
+// alone (whether nothing is behind it: then a thread walks one window, since there may be few, and values and positions say
+// what is stored; else a thread walks four), positions (whether these are what goes on, rather than values).
 #if combine == "sum"
 fn window(e: u32) -> f32 {
 #else
@@ -69,7 +69,7 @@ fn window(e: u32) -> Largest {
     #endif
 }
 
-#if both
+#if alone
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -80,9 +80,17 @@ fn main(
     if e >= params.all {
         return;
     }
+    #if combine == "sum"
+    store_y(e, window(e));
+    #else
     let largest = window(e);
+    #if values
     store_y(e, largest.value);
+    #endif
+    #if positions
     store_at(e, largest.position);
+    #endif
+    #endif
 }
 #else
 fn element(e: u32) -> {{t}} {

@@ -61,8 +61,9 @@ fn is_inf(x: vec4<f32>) -> vec4<bool> {
 }
 
 fn copysign_f32(x: vec4<f32>, s: vec4<f32>) -> vec4<f32> {
-    let size = abs(x);
-    return select(size, -size, bitcast<vec4<i32>>(s) < vec4<i32>(0));
+    let size = bitcast<vec4<u32>>(x) & vec4<u32>(0x7fffffffu);
+    let negative = bitcast<vec4<i32>>(s) < vec4<i32>(0);
+    return bitcast<vec4<f32>>(select(size, size | vec4<u32>(0x80000000u), negative));
 }
 
 fn nan_to_zero_f32(x: vec4<f32>) -> vec4<f32> {

@@ -329,17 +329,25 @@ fn moved_elements() {
     snapshot("fold", "fold.wgsl", &fold(false, true));
     snapshot("fold_at_positions", "fold.wgsl", &fold(true, true));
     snapshot("fold_of_nothing", "fold.wgsl", &fold(false, false));
-    let pool = |combine, both, positions| {
+    let pool = |combine, [alone, values, positions]: [bool; 3]| {
         let t = if positions { "i32" } else { "f32" };
         stored(
             t,
-            context! { combine, both, positions, dilated => combine == "sum" },
+            context! { combine, alone, values, positions, dilated => combine == "sum" },
         )
     };
-    snapshot("sum_pool", "pool.wgsl", &pool("sum", false, false));
-    snapshot("max_pool", "pool.wgsl", &pool("max", true, false));
-    snapshot("max_pool_values", "pool.wgsl", &pool("max", false, false));
-    snapshot("max_pool_positions", "pool.wgsl", &pool("max", false, true));
+    snapshot("sum_pool", "pool.wgsl", &pool("sum", [true, true, false]));
+    snapshot("max_pool", "pool.wgsl", &pool("max", [true, true, true]));
+    snapshot(
+        "max_pool_values",
+        "pool.wgsl",
+        &pool("max", [false, false, false]),
+    );
+    snapshot(
+        "max_pool_positions",
+        "pool.wgsl",
+        &pool("max", [false, false, true]),
+    );
 }
 
 #[test]

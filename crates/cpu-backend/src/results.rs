@@ -115,20 +115,30 @@ impl Results {
         scalars: &[ScalarBits],
         task: impl FnOnce(&Making<'_>) -> R,
     ) -> R {
-        let place = self.place(buffers);
+        let making = self.by_units(buffers, scalars);
+        if making.placed {
+            return task(&making);
+        }
         scratch::with(|scratch| {
-            let start = match place {
-                Some(target) => target.start,
-                None => scratch.reserve(self.numel * self.dtype.size()),
-            };
+            let start = scratch.reserve(self.numel * self.dtype.size());
             task(&Making {
-                results: self,
-                buffers,
-                scalars,
                 start: Shared(start),
-                stored: self.plain && place.is_some(),
+                ..making
             })
         })
+    }
+
+    /// The same for [`Making::by_units`], whose tasks have memory of their own where there is no such output.
+    pub fn by_units<'a>(&'a self, buffers: &'a [Bound], scalars: &'a [ScalarBits]) -> Making<'a> {
+        let place = self.place(buffers);
+        Making {
+            results: self,
+            buffers,
+            scalars,
+            start: Shared(place.map_or(std::ptr::null_mut(), |target| target.start)),
+            placed: place.is_some(),
+            stored: self.plain && place.is_some(),
+        }
     }
 }
 
@@ -139,12 +149,15 @@ pub(crate) struct Making<'a> {
     buffers: &'a [Bound],
     scalars: &'a [ScalarBits],
     start: Shared<u8>,
+    /// Whether that is an output's memory.
+    placed: bool,
     /// Whether they are stored where they are made, and nothing is left to do.
     stored: bool,
 }
 
 impl Making<'_> {
-    /// The first result. A method, so that closures capture the whole.
+    /// Where the first result is, or would be if this is a part of them: others are reached by `wrapping_add`.
+    /// A method, so that closures capture the whole.
     pub fn start(&self) -> *mut u8 {
         self.start.get()
     }
@@ -183,7 +196,7 @@ impl Making<'_> {
                         // checked; tasks have disjoint ranges. Outputs are stored after the block was computed,
                         // so one of them may be the results themselves.
                         unsafe {
-                            let mut block = self.start().add(position * dtype.size());
+                            let mut block = self.start().wrapping_add(position * dtype.size());
                             if widens {
                                 storage::load(*dtype, block, register, n);
                                 block = register;
@@ -198,25 +211,45 @@ impl Making<'_> {
     }
 
     /// Makes all results, over all threads where `parallel`. They are `units`, each of so many elements (the last
-    /// may be shorter) that follow one another; `make` makes a range of units, and tasks have multiples of `grain`.
+    /// may be shorter) that follow one another; `make` makes a range of units in the memory that it is given, and tasks
+    /// have multiples of `grain`.
     pub fn by_units(
         &self,
         parallel: bool,
         (units, elements): (usize, usize),
         grain: usize,
-        make: impl Fn(Range<usize>) + Sync,
+        make: impl Fn(Range<usize>, &Making<'_>) + Sync,
     ) {
-        let numel = self.results.numel;
+        let Results { numel, dtype, .. } = *self.results;
         let step = match self.stored {
             true => usize::MAX,
             false => (STEP / elements.max(1)).max(1),
         };
+        let part = |first: usize, last: usize| first * elements..numel.min(last * elements);
         parallel::for_ranges(parallel, units, grain, |from, to| {
-            self.task(|finish| {
-                for first in (from..to).step_by(step) {
-                    let last = to.min(first.saturating_add(step));
-                    make(first..last);
-                    finish(first * elements..numel.min(last * elements));
+            let steps = (from..to).step_by(step);
+            let steps = steps.map(|first| (first, to.min(first.saturating_add(step))));
+            if self.placed {
+                return self.task(|finish| {
+                    for (first, last) in steps {
+                        make(first..last, self);
+                        finish(part(first, last));
+                    }
+                });
+            }
+            scratch::with(|scratch| {
+                let most = part(from, to.min(from.saturating_add(step))).len();
+                let memory = scratch.reserve(most * dtype.size());
+                for (first, last) in steps {
+                    let before = part(first, last).start * dtype.size();
+                    let own = Making {
+                        start: Shared(memory.wrapping_sub(before)),
+                        ..*self
+                    };
+                    own.task(|finish| {
+                        make(first..last, &own);
+                        finish(part(first, last));
+                    });
                 }
             });
         });

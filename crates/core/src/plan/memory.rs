@@ -118,6 +118,8 @@ impl Lifetimes {
                 let last = if item.root { usize::MAX } else { last[i] };
                 let kept = item.root.then_some(item.origin);
                 let taken = match group.kind {
+                    // Others read operands elsewhere than where they write, also those with an epilogue, whose parts
+                    // are stored while others are still made.
                     Kind::Map => lifetimes.dying(graph, group, at, i),
                     _ => None,
                 };

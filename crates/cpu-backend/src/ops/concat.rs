@@ -144,7 +144,7 @@ impl Joined {
                 // SAFETY: as below; the stage has room for elements of any size.
                 unsafe {
                     cursor.gather(source, self.size, position, stage, n);
-                    let target = target.add(place * self.size);
+                    let target = target.wrapping_add(place * self.size);
                     spread(stage, n, (part.run, at), target, self.slab);
                 }
                 position += n;
@@ -155,7 +155,7 @@ impl Joined {
                 let place = outer * self.slab + part.start + at;
                 // SAFETY: the caller's promise; these elements lie in the range.
                 unsafe {
-                    let target = target.add(place * self.size);
+                    let target = target.wrapping_add(place * self.size);
                     cursor.gather(source, self.size, position, target, n);
                 }
                 position += n;
@@ -171,11 +171,10 @@ impl Launchable for Joined {
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
         let (buffers, numel) = (context.buffers, self.results.numel());
-        self.results.make(buffers, scalars, |to| {
-            to.by_units(numel >= PARALLEL_ELEMENTS, (numel, 1), 64, |range| {
-                // SAFETY: everything was checked when this was made; tasks have disjoint positions.
-                unsafe { self.copy(buffers, range, to.start()) };
-            });
+        let to = self.results.by_units(buffers, scalars);
+        to.by_units(numel >= PARALLEL_ELEMENTS, (numel, 1), 64, |range, to| {
+            // SAFETY: everything was checked when this was made; tasks have disjoint positions.
+            unsafe { self.copy(buffers, range, to.start()) };
         });
         None
     }

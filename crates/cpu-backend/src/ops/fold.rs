@@ -89,11 +89,11 @@ impl Launchable for Folded {
     }
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
-        let results = &self.results;
-        results.make(context.buffers, scalars, |target| match self.dtype {
-            DType::F32 => self.run::<f32>(context, target),
-            _ => self.run::<f64>(context, target),
-        });
+        let target = self.results.by_units(context.buffers, scalars);
+        match self.dtype {
+            DType::F32 => self.run::<f32>(context, &target),
+            _ => self.run::<f64>(context, &target),
+        }
         None
     }
 }
@@ -115,11 +115,11 @@ impl Folded {
         let plane = self.loops.plane();
         let work = self.loops.windows() * self.loops.size.iter().product::<usize>();
         let parallel = self.count.saturating_mul(work.max(plane)) >= PARALLEL_ELEMENTS;
-        target.by_units(parallel, (self.count, plane), 1, |items| {
+        target.by_units(parallel, (self.count, plane), 1, |items, target| {
             for item in items {
                 // SAFETY: the operands and the results were checked, and tasks have planes of their own.
                 unsafe {
-                    let y = target.start().cast::<T>().add(item * plane);
+                    let y = target.start().cast::<T>().wrapping_add(item * plane);
                     let y = std::slice::from_raw_parts_mut(y, plane);
                     y.fill(T::zeroed());
                     if self.empty {

@@ -113,7 +113,7 @@ impl Gathered {
                     if !good {
                         faults.report(place, i);
                         for j in 0..each {
-                            target.add(place + j).write(missing);
+                            target.wrapping_add(place + j).write(missing);
                         }
                         continue;
                     }
@@ -121,13 +121,13 @@ impl Gathered {
                     if stride == 1 && each > 1 {
                         std::ptr::copy_nonoverlapping(
                             source.offset(first),
-                            target.add(place),
+                            target.wrapping_add(place),
                             each,
                         );
                     } else {
                         for j in 0..each {
                             let element = source.offset(first + j as isize * stride).read();
-                            target.add(place + j).write(element);
+                            target.wrapping_add(place + j).write(element);
                         }
                     }
                 }
@@ -145,19 +145,18 @@ impl Launchable for Gathered {
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
         let faults = FirstFault::default();
         let numel = self.results.numel();
-        self.results.make(context.buffers, scalars, |to| {
-            to.by_units(numel >= PARALLEL_ELEMENTS, (numel, 1), 64, |range| {
-                let (b, m, f) = (context.buffers, self.missing, &faults);
-                // SAFETY: everything was checked when this was made; tasks have disjoint positions.
-                unsafe {
-                    match self.size {
-                        1 => self.range(b, to, m as u8, range, f),
-                        2 => self.range(b, to, m as u16, range, f),
-                        4 => self.range(b, to, m as u32, range, f),
-                        _ => self.range(b, to, m, range, f),
-                    }
+        let to = self.results.by_units(context.buffers, scalars);
+        to.by_units(numel >= PARALLEL_ELEMENTS, (numel, 1), 64, |range, to| {
+            let (b, m, f) = (context.buffers, self.missing, &faults);
+            // SAFETY: everything was checked when this was made; tasks have disjoint positions.
+            unsafe {
+                match self.size {
+                    1 => self.range(b, to, m as u8, range, f),
+                    2 => self.range(b, to, m as u16, range, f),
+                    4 => self.range(b, to, m as u32, range, f),
+                    _ => self.range(b, to, m, range, f),
                 }
-            });
+            }
         });
         faults.value()
     }

@@ -124,13 +124,13 @@ impl Placed {
         let inner = usize::from(self.dims.first().is_some_and(|&(.., to)| to > 0));
         let first = self.to / unit;
         let parallel = numel * self.size >= PARALLEL_ELEMENTS * 4;
-        to.by_units(parallel, (numel.div_ceil(unit), unit), 1, |units| {
+        to.by_units(parallel, (numel.div_ceil(unit), unit), 1, |units, to| {
             // SAFETY: every step stays within the checked views; tasks have units of their own, and all-zero bytes
             // are zeros.
             unsafe {
                 let target = to.start().cast::<T>();
                 let (start, end) = (units.start * unit, numel.min(units.end * unit));
-                target.add(start).write_bytes(0, end - start);
+                target.wrapping_add(start).write_bytes(0, end - start);
                 if self.empty {
                     return;
                 }
@@ -139,7 +139,7 @@ impl Placed {
                     return;
                 }
                 let source = source.get().offset((start - first) as isize * from);
-                let target = target.add(self.to + (start - first) * unit);
+                let target = target.wrapping_add(self.to + (start - first) * unit);
                 if inner == self.dims.len() {
                     let dims = [(end - start, from, unit as isize)];
                     return copy(&dims[..inner], source, target);
@@ -160,15 +160,16 @@ impl Launchable for Placed {
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
         let source = context.buffers[self.source].start;
+        let to = self.results.by_units(context.buffers, scalars);
         // SAFETY: operand and results were checked.
-        self.results.make(context.buffers, scalars, |to| unsafe {
+        unsafe {
             match self.size {
-                1 => self.place::<u8>(source, to),
-                2 => self.place::<u16>(source, to),
-                4 => self.place::<u32>(source, to),
-                _ => self.place::<u64>(source, to),
+                1 => self.place::<u8>(source, &to),
+                2 => self.place::<u16>(source, &to),
+                4 => self.place::<u32>(source, &to),
+                _ => self.place::<u64>(source, &to),
             }
-        });
+        }
         None
     }
 }

@@ -141,11 +141,11 @@ impl Launchable for Pool {
     }
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
-        let results = &self.results;
-        results.make(context.buffers, scalars, |to| match self.dtype {
-            DType::F32 => self.run::<f32>(context, to),
-            _ => self.run::<f64>(context, to),
-        });
+        let to = self.results.by_units(context.buffers, scalars);
+        match self.dtype {
+            DType::F32 => self.run::<f32>(context, &to),
+            _ => self.run::<f64>(context, &to),
+        }
         None
     }
 }
@@ -202,21 +202,23 @@ impl Pool {
         let rows = depth * height;
         let work = self.loops.windows() * self.loops.size.iter().product::<usize>();
         let parallel = self.count.saturating_mul(work) >= PARALLEL_ELEMENTS;
-        let made = Shared(to.start());
-        let (most, at) = match self.kind {
-            Kind::Sums | Kind::Largest(None) => (Some(made), None),
-            Kind::Largest(Some(at)) => (Some(made), Some(Shared(context.buffers[at.buffer].start))),
-            Kind::Positions => (None, Some(made)),
+        let beside = match self.kind {
+            Kind::Largest(Some(at)) => Some(Shared(context.buffers[at.buffer].start)),
+            _ => None,
         };
-        to.by_units(parallel, (self.count * rows, width), 1, |rows| {
+        to.by_units(parallel, (self.count * rows, width), 1, |rows, to| {
+            let (most, at) = match self.kind {
+                Kind::Sums | Kind::Largest(_) => (Some(to.start()), beside.map(Shared::get)),
+                Kind::Positions => (None, Some(to.start())),
+            };
             scratch::with_many(2, |scratch| {
                 let [values, places] = scratch else { return };
                 dispatch(Task {
                     pool: self,
                     rows,
                     source: source.get(),
-                    most: most.map(|most| most.get().cast()),
-                    at: at.map(|at| at.get().cast()),
+                    most: most.map(<*mut u8>::cast),
+                    at: at.map(<*mut u8>::cast),
                     values: values.slice(width),
                     places: places.slice(width),
                 });
@@ -337,11 +339,11 @@ impl<T: Float> WithSimd for Task<'_, T> {
                     }
                 }
                 if let Some(most) = self.most {
-                    let target = most.add(row * width);
+                    let target = most.wrapping_add(row * width);
                     std::ptr::copy_nonoverlapping(values.as_ptr(), target, width);
                 }
                 if let Some(at) = self.at {
-                    let target = at.add(row * width);
+                    let target = at.wrapping_add(row * width);
                     std::ptr::copy_nonoverlapping(places.as_ptr(), target, width);
                 }
             }

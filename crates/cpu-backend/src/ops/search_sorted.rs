@@ -103,7 +103,7 @@ impl Search {
                             high = middle;
                         }
                     }
-                    target.add(position + i as usize).write(low as i32);
+                    target.wrapping_add(position + i as usize).write(low as i32);
                 }
             }
             position += n;
@@ -119,12 +119,11 @@ impl Launchable for Search {
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
         let numel = self.results.numel();
         let parallel = numel >= PARALLEL_ELEMENTS / 8;
-        self.results.make(context.buffers, scalars, |to| {
-            to.by_units(parallel, (numel, 1), 64, |range| {
-                // SAFETY: everything was checked when this was made; tasks have disjoint positions.
-                with_order!(self.dtype, T => unsafe {
-                    self.range::<T>(context.buffers, to.start().cast(), range);
-                });
+        let to = self.results.by_units(context.buffers, scalars);
+        to.by_units(parallel, (numel, 1), 64, |range, to| {
+            // SAFETY: everything was checked when this was made; tasks have disjoint positions.
+            with_order!(self.dtype, T => unsafe {
+                self.range::<T>(context.buffers, to.start().cast(), range);
             });
         });
         None

@@ -46,19 +46,28 @@ fn pool(
     let label = format!("{combine}_pool");
     let template = "pool.wgsl";
     let dilated = windows.dilation.iter().any(|&d| d > 1);
-    if let [Some(positions), Some(values)] = launch.outputs {
+    let Some(epilogue) = launch.epilogue else {
+        let output = |i: usize| launch.outputs.get(i).and_then(Option::as_ref);
+        let [positions, values] = match combine {
+            "max" => [output(0), output(1)],
+            _ => [None, output(0)],
+        };
         source.u32("all", all);
-        source.output("y", Slot::Plan(values.buffer), values.dtype, false);
-        source.output("at", Slot::Plan(positions.buffer), DType::I32, false);
+        if let Some(values) = values {
+            source.output("y", Slot::Plan(values.buffer), values.dtype, false);
+        }
+        if let Some(positions) = positions {
+            source.output("at", Slot::Plan(positions.buffer), DType::I32, false);
+        }
         source.bytes += (all * 8) as f64;
-        let variables = context! { combine, dilated, both => true };
+        let variables = context! {
+            combine, dilated, alone => true, values => values.is_some(), positions => positions.is_some(),
+        };
         let groups = all.div_ceil(GROUP);
         return Ok(vec![source.render(&label, template, &variables, groups)?]);
-    }
-    let part = launch.epilogue.map(|epilogue| epilogue.part);
-    let wanted = part.or_else(|| launch.outputs.iter().position(Option::is_some));
-    let positions = combine == "max" && wanted == Some(0);
-    let variables = context! { combine, dilated, both => false, positions };
+    };
+    let positions = combine == "max" && epilogue.part == 0;
+    let variables = context! { combine, dilated, alone => false, positions };
     let files = (&*label, template);
     Ok(vec![elements(launch, source, files, variables, &whole)?])
 }
