@@ -163,6 +163,15 @@ const CASES: &[Case] = &[
         launches: 2,
     },
     Case {
+        name: "one element among many",
+        operands: |dev| {
+            let x = floats(8, &[100_003], dev).requires_grad();
+            vec![x, floats(7, &[1], dev)]
+        },
+        run: |o| gradient(&o[0], |x| x.narrow(0, 70_001, 1), &o[1]),
+        launches: 1,
+    },
+    Case {
         name: "gradient of unfold",
         operands: |dev| {
             vec![

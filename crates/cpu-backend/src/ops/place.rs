@@ -119,7 +119,9 @@ impl Placed {
         // is within, because row-major order has room for that.
         let (count, from, unit) = match self.dims.first() {
             Some(&(n, from, to)) if to > 0 => (n, from, to as usize),
-            _ => (1, 0, numel),
+            Some(_) => (1, 0, numel),
+            // A single element, in one of any parts.
+            None => (1, 0, numel.min(PARALLEL_ELEMENTS)),
         };
         let inner = usize::from(self.dims.first().is_some_and(|&(.., to)| to > 0));
         let first = self.to / unit;
