@@ -115,7 +115,7 @@ impl Results {
         scalars: &[ScalarBits],
         task: impl FnOnce(&Making<'_>) -> R,
     ) -> R {
-        let making = self.by_units(buffers, scalars);
+        let making = self.making(buffers, scalars);
         if making.placed {
             return task(&making);
         }
@@ -129,7 +129,7 @@ impl Results {
     }
 
     /// The same for [`Making::by_units`], whose tasks have memory of their own where there is no such output.
-    pub fn by_units<'a>(&'a self, buffers: &'a [Bound], scalars: &'a [ScalarBits]) -> Making<'a> {
+    pub fn making<'a>(&'a self, buffers: &'a [Bound], scalars: &'a [ScalarBits]) -> Making<'a> {
         let place = self.place(buffers);
         Making {
             results: self,

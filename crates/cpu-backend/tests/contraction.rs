@@ -157,6 +157,30 @@ fn cases() -> Vec<Case> {
             windows([2, 5, 14, 22], 3, 1, 1, [1, 0, 2, 3, 4, 5]),
         ),
         Case::new(
+            "deep windows of eight rows",
+            [&[1], &[8], &[5, 40], &[40, 3, 3]],
+            repeated(dense(&[8, 40, 3, 3]), 1),
+            windows([1, 40, 7, 42], 3, 1, 1, forward),
+        ),
+        Case::new(
+            "deep windows of one row, in short runs",
+            [&[1], &[1], &[9, 13], &[40, 3, 3]],
+            repeated(dense(&[1, 40, 3, 3]), 1),
+            windows([1, 40, 11, 15], 3, 1, 1, forward),
+        ),
+        Case::new(
+            "windows backwards",
+            [&[2], &[3], &[8, 20], &[4, 3, 3]],
+            repeated(dense(&[3, 4, 3, 3]), 2),
+            windows([2, 4, 10, 22], 3, 1, 1, forward).flip(2).flip(4),
+        ),
+        Case::new(
+            "deep gradient of one row a channel",
+            [&[2], &[1], &[3, 3], &[40, 12, 20]],
+            dense(&[40, 2, 1, 12, 20]).permute(&[1, 2, 0, 3, 4]),
+            windows([40, 2, 14, 22], 3, 1, 1, [1, 0, 2, 3, 4, 5]),
+        ),
+        Case::new(
             "one dimension",
             [&[2], &[4], &[995], &[3, 6]],
             repeated(dense(&[4, 3, 6]), 2),

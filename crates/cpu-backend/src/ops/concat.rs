@@ -171,7 +171,7 @@ impl Launchable for Joined {
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
         let (buffers, numel) = (context.buffers, self.results.numel());
-        let to = self.results.by_units(buffers, scalars);
+        let to = self.results.making(buffers, scalars);
         to.by_units(numel >= PARALLEL_ELEMENTS, (numel, 1), 64, |range, to| {
             // SAFETY: everything was checked when this was made; tasks have disjoint positions.
             unsafe { self.copy(buffers, range, to.start()) };

@@ -89,7 +89,7 @@ impl Launchable for Folded {
     }
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
-        let target = self.results.by_units(context.buffers, scalars);
+        let target = self.results.making(context.buffers, scalars);
         match self.dtype {
             DType::F32 => self.run::<f32>(context, &target),
             _ => self.run::<f64>(context, &target),

@@ -145,7 +145,7 @@ impl Launchable for Gathered {
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
         let faults = FirstFault::default();
         let numel = self.results.numel();
-        let to = self.results.by_units(context.buffers, scalars);
+        let to = self.results.making(context.buffers, scalars);
         to.by_units(numel >= PARALLEL_ELEMENTS, (numel, 1), 64, |range, to| {
             let (b, m, f) = (context.buffers, self.missing, &faults);
             // SAFETY: everything was checked when this was made; tasks have disjoint positions.

@@ -162,7 +162,7 @@ impl Launchable for Placed {
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
         let source = context.buffers[self.source].start;
-        let to = self.results.by_units(context.buffers, scalars);
+        let to = self.results.making(context.buffers, scalars);
         // SAFETY: operand and results were checked.
         unsafe {
             match self.size {

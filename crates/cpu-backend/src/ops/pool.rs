@@ -141,7 +141,7 @@ impl Launchable for Pool {
     }
 
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
-        let to = self.results.by_units(context.buffers, scalars);
+        let to = self.results.making(context.buffers, scalars);
         match self.dtype {
             DType::F32 => self.run::<f32>(context, &to),
             _ => self.run::<f64>(context, &to),

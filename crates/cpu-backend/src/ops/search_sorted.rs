@@ -119,7 +119,7 @@ impl Launchable for Search {
     fn launch(&self, context: &Context<'_>, scalars: &[ScalarBits]) -> Option<i64> {
         let numel = self.results.numel();
         let parallel = numel >= PARALLEL_ELEMENTS / 8;
-        let to = self.results.by_units(context.buffers, scalars);
+        let to = self.results.making(context.buffers, scalars);
         to.by_units(parallel, (numel, 1), 64, |range, to| {
             // SAFETY: everything was checked when this was made; tasks have disjoint positions.
             with_order!(self.dtype, T => unsafe {
