@@ -10,6 +10,7 @@
 #set end = "until" if deep else "k_end"
 
 #include "matmul/depth.wgsl"
+#include "matmul/counting.wgsl"
 #include "matmul/beside.wgsl"
 #include "matmul/store.wgsl"
 @compute @workgroup_size({{size}})

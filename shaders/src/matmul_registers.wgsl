@@ -50,6 +50,7 @@
 #endmacro
 
 #include "matmul/depth.wgsl"
+#include "matmul/counting.wgsl"
 #include "matmul/beside.wgsl"
 #include "matmul/store.wgsl"
 @compute @workgroup_size(64)

@@ -41,6 +41,7 @@ const TEMPLATES: &[(&str, &str)] = files![
     "sort.wgsl",
     "update.wgsl",
     "matmul/beside.wgsl",
+    "matmul/counting.wgsl",
     "matmul/depth.wgsl",
     "matmul/place.wgsl",
     "matmul/store.wgsl",

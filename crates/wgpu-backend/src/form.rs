@@ -40,7 +40,7 @@ pub(crate) const fn deepest_chain(software: bool) -> usize {
     if software { 2048 } else { 16_384 }
 }
 
-/// Products of one chain, where there are several.
+/// Products of one chain, where there are several. Tiled products list where so many depths lie, one by each thread.
 pub(crate) const CHAIN: usize = 256;
 
 /// Rows and columns of a thread and, where tiled, of a workgroup and the depth of its tiles.
@@ -166,9 +166,11 @@ impl Product<'_> {
         Form::Lanes { rows, quads, size }
     }
 
-    /// Whether the large tiles are right: there is memory for them, and registers for all sums.
+    /// Whether the large tiles are right: there is memory for them and for where the depths of two blocks lie, and
+    /// registers for all sums.
     fn fits_128(&self, traits: &Traits) -> bool {
-        traits.workgroup_bytes >= 128 * 16 * 2 * 4 && self.is_shallow()
+        let listed = self.counts().iter().filter(|count| **count > 0).count();
+        traits.workgroup_bytes >= (128 * 16 * 2 + listed * 2 * CHAIN) * 4 && self.is_shallow()
     }
 
     /// Whether hardware adds products up in one chain, with no registers for the sums of others.

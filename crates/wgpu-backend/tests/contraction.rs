@@ -181,6 +181,12 @@ fn cases() -> Vec<Case> {
             dense(&[4, 18, 3, 8]).permute(&[0, 2, 3, 1]),
         ),
         Case::new(
+            "vectors along k, for many tiles",
+            [&[], &[35], &[18], &[9, 13, 12]],
+            dense(&[13, 35, 9, 12]).permute(&[1, 2, 0, 3]),
+            dense(&[9, 18, 13, 12]).permute(&[0, 2, 3, 1]),
+        ),
+        Case::new(
             "vectors across",
             [&[2], &[3, 8], &[5, 12], &[2, 9]],
             dense(&[2, 2, 3, 9, 8]).permute(&[0, 2, 4, 1, 3]),

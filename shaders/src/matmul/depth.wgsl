@@ -1,5 +1,4 @@
-## How a thread finds the depths of operands whose `k` is several dimensions: it counts along in their
-## coordinates, because a division costs as much as ten products.
+## Where the depths of operands lie whose `k` is several dimensions.
 ##
 ## Varies: counts.a and counts.b (how many dimensions, the innermost first; 0 for an operand that one stride walks).
 #for x in ["a", "b"]
@@ -14,18 +13,6 @@ fn coordinates_{{x}}(k: u32) -> vec4<u32> {
     rest /= params.{{x}}_size{{d}};
     #endfor
     at.{{"xyzw"[inner]}} = rest;
-    return at;
-}
-
-// The coordinates that lie `by` further.
-fn advanced_{{x}}(place: vec4<u32>, by: vec4<u32>) -> vec4<u32> {
-    var at = place + by;
-    #for d in range(inner)
-    if at.{{"xyzw"[d]}} >= params.{{x}}_size{{d}} {
-        at.{{"xyzw"[d]}} -= params.{{x}}_size{{d}};
-        at.{{"xyzw"[d + 1]}}++;
-    }
-    #endfor
     return at;
 }
 
