@@ -2,11 +2,11 @@
 
 mod devices;
 
-use devices::{fill, gpu, open_gpu};
+use devices::{fill, flash_gpu, gpu, open_gpu};
 use wgrad::nn::Forward;
-use wgrad::optim::{Adam, AdamOptions, Optimizer};
+use wgrad::optim::{Adam, AdamOptions, AdamW, AdamWOptions, Optimizer};
 use wgrad::prelude::*;
-use wgrad::{ConvOptions, ConvPadding, DeviceOptions, Stats};
+use wgrad::{AttentionOptions, ConvOptions, ConvPadding, DeviceOptions, Stats};
 
 /// The 784-512-256-10 perceptron.
 struct Mlp {
@@ -359,5 +359,75 @@ fn a_training_step_of_a_cnn_is_24_launches() {
         step(); // lays the arenas out
         let launches = step();
         assert!(launches <= most, "{launches} on {dev}");
+    }
+}
+
+/// A GPT of two blocks. Attention is one launch forward and two backward where it is computed by its kernels, as on
+/// all GPUs of their own; long sums take two launches on a GPU.
+#[test]
+fn a_training_step_of_a_gpt_is_60_commands() {
+    const WIDTH: usize = 128;
+    let cpu = DeviceOptions::cpu().fusion(true).open().unwrap();
+    for (dev, most) in std::iter::once((cpu, 59)).chain(flash_gpu().map(|gpu| (gpu, 61))) {
+        let mut parameters: Vec<Tensor> = Vec::new();
+        let mut weight = |shape: &[usize]| {
+            let (seed, n) = (parameters.len() as u64, shape.iter().product());
+            let values = fill(seed, n, 0.1);
+            parameters.push(Tensor::from_vec(values, shape, &dev).requires_grad());
+            parameters[seed as usize].clone()
+        };
+        let (words, places) = (weight(&[256, WIDTH]), weight(&[64, WIDTH]));
+        let mut pair = |n: usize, k: usize| [weight(&[n, k]), weight(&[n])];
+        let mut block = || {
+            let [scale, narrow] = [[WIDTH, WIDTH], [WIDTH, 4 * WIDTH]].map(|[n, k]| pair(n, k));
+            (
+                pair(3 * WIDTH, WIDTH),
+                scale,
+                pair(4 * WIDTH, WIDTH),
+                narrow,
+            )
+        };
+        let blocks = [block(), block()];
+        let mut norm = || [weight(&[WIDTH]), weight(&[WIDTH])];
+        let norms: [_; 5] = std::array::from_fn(|_| norm());
+        let head = weight(&[256, WIDTH]);
+        let normed = |x: &Tensor, i: usize| {
+            let [scale, shift] = &norms[i];
+            x.layer_norm([WIDTH], Some(scale), Some(shift), 1e-5)
+        };
+        let ids = |from: i32| {
+            let ids: Vec<i32> = (0..1024).map(|i| (i * 37 + from) % 256).collect();
+            Tensor::from_vec(ids, [16, 64], &dev)
+        };
+        let (x, y) = (ids(0), ids(37));
+        let causal = AttentionOptions {
+            is_causal: true,
+            ..AttentionOptions::default()
+        };
+        let mut adam = AdamW::new(parameters, AdamWOptions::default());
+        let mut step = || {
+            let before = dev.stats();
+            adam.zero_grad();
+            let mut h = words.embedding(&x) + &places;
+            for (i, (qkv, out, widen, narrow)) in blocks.iter().enumerate() {
+                let linear = |x: &Tensor, [w, b]: &[Tensor; 2]| x.linear(w, Some(b));
+                let qkv = linear(&normed(&h, 2 * i), qkv);
+                let qkv = qkv.reshape([16, 64, 3, 4, 32]).permute([2, 0, 3, 1, 4]);
+                let [q, k, v] = [0, 1, 2].map(|part| qkv.select(0, part));
+                let mixed = q.scaled_dot_product_attention_with(&k, &v, causal.clone());
+                let mixed = mixed.transpose(1, 2).reshape([16, 64, WIDTH]);
+                h = h + linear(&mixed, out);
+                let wide = linear(&normed(&h, 2 * i + 1), widen).gelu();
+                h = &h + linear(&wide, narrow);
+            }
+            let logits = normed(&h, 4).linear(&head, None).reshape([1024, 256]);
+            logits.cross_entropy(&y.reshape([1024])).backward().unwrap();
+            adam.step().unwrap();
+            let s = since(&before, &dev.stats());
+            s.launches + s.copies + s.clears
+        };
+        step(); // lays the arenas out
+        let commands = step();
+        assert!(commands <= most, "{commands} on {dev}");
     }
 }

@@ -1,6 +1,11 @@
 // Elements merged by an index along a dimension: out[.., v, ..] = the sum (product, largest, smallest) of
-// from[.., i, ..] where index[.., i, ..] is v, in ascending order of i. The elements of each place of the result
-// are chained as linked lists, so that the work grows with the source alone and sums have a fixed order:
+// from[.., i, ..] where index[.., i, ..] is v, in ascending order of i. Where the index is short and steps along no other
+// dimension, one launch does:
+//
+//     find    a workgroup for each place compares all of the index, and sums what it found
+//
+// Else the elements of each place of the result are chained as linked lists, so that the work grows with the source
+// alone and sums have a fixed order:
 //
 //     clear   no chain has a link
 //     link    each element of the index goes in front of its place's chain, by atomic exchange
@@ -12,11 +17,71 @@
 // place v, and its links are next[c * length ..]. Where the index does not step along other dimensions, one
 // chain serves all positions along them.
 //
-// Varies: stage; merge; signed (whether the index is i32); before (whether something was merged before); block
+// Varies: stage; each (places of a workgroup), words (bits for all positions along the dimension); merge; signed (whether the index is i32); before (whether something was merged before); block
 // (how many elements, or sums, are added up at a time); t (the type of an element in a register). params.none has
 // the bits of what is merged of no elements, but for sums.
 
-#if stage == "clear"
+#if stage == "find"
+#include "index.wgsl"
+
+// Of each of the workgroup's places, a bit for each position along the dimension that belongs to it.
+var<workgroup> found: array<atomic<u32>, {{words * each}}>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let first = linear_group(group, groups) * {{each}}u;
+    if first >= params.places {
+        return;
+    }
+    for (var word = lane; word < {{words * each}}u; word += 64u) {
+        atomicStore(&found[word], 0u);
+    }
+    workgroupBarrier();
+    let first_value = first % params.size;
+    for (var along = lane; along < params.length; along += 64u) {
+        let value = index_value(place_index(along));
+        if value >= 0 && u32(value) < params.size {
+            // The places of one value are `size` apart.
+            let nearest = u32(value) - first_value + select(0u, params.size, u32(value) < first_value);
+            for (var place = nearest; place < {{each}}u; place += params.size) {
+                atomicOr(&found[place * {{words}}u + along / 32u], 1u << (along % 32u));
+            }
+        } else if first == 0u {
+            bad_index(value);
+        }
+    }
+    workgroupBarrier();
+    let quads = params.behind / 4u;
+    for (var unit = lane; unit < quads * {{each}}u; unit += 64u) {
+        let place = unit / quads;
+        if first + place >= params.places {
+            break;
+        }
+        let e = (first * quads + unit) * 4u;
+        let base = vec4<u32>(place_from(e), place_from(e + 1u), place_from(e + 2u), place_from(e + 3u));
+        // Sums of blocks: the error of one chain of additions grows with its length.
+        var total = vec4<{{t}}>();
+        var block = vec4<{{t}}>();
+        var steps = 0u;
+        for (var word = 0u; word * 32u < params.length; word++) {
+            for (var bits = atomicLoad(&found[place * {{words}}u + word]); bits != 0u; bits &= bits - 1u) {
+                let at = base + vec4<u32>((word * 32u + countTrailingZeros(bits)) * params.from_step);
+                block += vec4<{{t}}>(load_from(at.x), load_from(at.y), load_from(at.z), load_from(at.w));
+                steps++;
+                if steps % {{block}}u == 0u {
+                    total += block;
+                    block = vec4<{{t}}>();
+                }
+            }
+        }
+        store4_y(e, total + block);
+    }
+}
+#elif stage == "clear"
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,

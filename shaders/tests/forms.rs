@@ -87,7 +87,7 @@ fn reduction(form: &str, accumulators: Vec<Value>, more: Value) -> Value {
 fn reductions() {
     let snap = |name: &str, size: usize, split: bool, reduction: Value| {
         let form = reduction.get_attr("form").unwrap();
-        let variables = context! { form, size, split, reduction };
+        let variables = context! { form, size, band => 2, split, reduction };
         snapshot(name, "reduce.wgsl", &variables);
     };
     let sum = || accumulator("sum", "f32", "f32");
@@ -135,6 +135,12 @@ fn reductions() {
         256,
         false,
         reduction("group", vec![sum(), least, argmax()], context! {}),
+    );
+    snap(
+        "reduce_band",
+        256,
+        false,
+        reduction("band", vec![sum(), argmax()], context! {}),
     );
     snap(
         "reduce_columns_split",
@@ -311,10 +317,10 @@ fn moved_elements() {
         t => "f32", signed => true,
     };
     snapshot("gather_with_epilogue", "gather.wgsl", &finished);
-    for stage in ["clear", "link", "sort", "add", "join"] {
+    for stage in ["find", "clear", "link", "sort", "add", "join"] {
         let name = format!("scatter_{stage}");
         let merge = "sum";
-        let form = context! { stage, merge, signed => true, before => false, block => 64 };
+        let form = context! { stage, merge, signed => true, before => false, block => 64, each => 8, words => 64 };
         snapshot(&name, "scatter.wgsl", &stored("f32", form));
     }
     let more =

@@ -24,6 +24,13 @@ const DOZENS: usize = 32;
 /// second launch takes, with the wait between the two, is half of that; smaller GPUs are filled by so many
 /// workgroups. Results that are fewer or longer would leave most of a large one idle for longer than that.
 const ALONE: usize = 1 << 16;
+/// Threads that are too few for workgroups of [`GROUP`] to keep several cores busy.
+const FEW: usize = 256;
+/// Elements that stay in the second-level cache of a core that plays a GPU while a workgroup reads them.
+const CACHED: usize = 1 << 17;
+/// Threads that share a band of columns, and words that each may keep for the others: 16 KiB, what every device has.
+const BAND: u32 = 256;
+const BAND_WORDS: usize = 4;
 /// Bytes of the partial results of a long reduction at most.
 const MOST_PARTIAL: usize = 64 << 20;
 
@@ -31,7 +38,10 @@ const MOST_PARTIAL: usize = 64 << 20;
 enum Form {
     Columns,
     Rows,
+    /// Threads that share a result.
     Group(u32),
+    /// [`BAND`] threads that share so many times four results.
+    Band(usize),
 }
 
 impl Form {
@@ -41,7 +51,13 @@ impl Form {
             Form::Columns => "columns",
             Form::Rows => "rows",
             Form::Group(_) => "group",
+            Form::Band(_) => "band",
         }
+    }
+
+    /// Whether a thread keeps four neighbouring results.
+    fn is_columns(self) -> bool {
+        matches!(self, Form::Columns | Form::Band(_))
     }
 
     /// Elements of a part that take a thread without barriers a quarter of [`LONGEST_WALK`] steps:
@@ -51,6 +67,7 @@ impl Form {
             Form::Columns => LONGEST_WALK / 4,
             Form::Rows => LONGEST_WALK,
             Form::Group(size) => LONGEST_WALK * size as usize,
+            Form::Band(band) => LONGEST_WALK / 4 * (BAND as usize / band),
         }
     }
 }
@@ -185,7 +202,10 @@ impl<'a> Reduction<'a> {
             let parts = if form == Form::Columns && threads >= 32 && length >= 1024 {
                 // Threads run one after the other, so what lies beside a thread's column is only
                 // still in the caches if the column is short.
-                length / 128
+                match results * length <= CACHED {
+                    true => 1,
+                    false => length / 128,
+                }
             } else if threads < 256 && length >= 4096 {
                 // Enough threads for a few dozen cores, each with enough to do.
                 (512 / threads.max(1)).min(length / 1024).max(1)
@@ -193,6 +213,9 @@ impl<'a> Reduction<'a> {
                 1
             };
             return (form, parts);
+        }
+        if let Some(band) = self.band(columnar) {
+            return (Form::Band(band), 1);
         }
         if (columnar && results >= 4) || length <= 32 {
             let parts = if quads < 8192 && length >= 128 {
@@ -208,6 +231,20 @@ impl<'a> Reduction<'a> {
             1
         };
         (Form::Group(if length >= 1024 { 256 } else { 64 }), parts)
+    }
+
+    /// The quads of columns of a workgroup where workgroups do without a second launch: 64 bytes of a row where that is
+    /// enough of them, else 32, which memory still moves at once.
+    fn band(&self, columnar: bool) -> Option<usize> {
+        let (results, length) = (self.results(), self.length());
+        let quads = results.div_ceil(4);
+        let words = self.accumulators.iter();
+        let words: usize = words.map(|a| 1 + usize::from(is_position(a.op))).sum();
+        let band = if quads < 128 { 2 } else { 4 };
+        let fits = words <= BAND_WORDS && length * band * 4 <= ALONE;
+        // Few workgroups are slow at much.
+        let many = quads >= 8 * band || length <= 1024;
+        (columnar && results >= 4 && length >= 128 && quads < 8192 && fits && many).then_some(band)
     }
 
     /// Makes the launches; needs `scratch` bytes of the executable's own buffer.
@@ -375,7 +412,7 @@ impl<'a> Reduction<'a> {
     ) -> Result<Generated> {
         let (results, length) = (self.results(), self.length());
         let units = match form {
-            Form::Columns => results.div_ceil(4),
+            Form::Columns | Form::Band(_) => results.div_ceil(4),
             Form::Rows | Form::Group(_) => results,
         };
         source.u32(&self.named("length"), length);
@@ -389,10 +426,17 @@ impl<'a> Reduction<'a> {
         let units = units * partials.map_or(1, |p| p.parts);
         let (size, groups) = match form {
             Form::Group(size) => (size, units),
+            Form::Band(band) => (BAND, units.div_ceil(band)),
+            // Cores that play a GPU take a workgroup each.
+            Form::Columns if source.traits.software && units <= FEW => (8, units.div_ceil(8)),
             Form::Columns | Form::Rows => (GROUP, units.div_ceil(GROUP as usize)),
         };
         let split = partials.is_some();
-        let variables = context! { form => form.name(), size, split, reduction };
+        let band = match form {
+            Form::Band(band) => band,
+            _ => 0,
+        };
+        let variables = context! { form => form.name(), size, band, split, reduction };
         source.bytes = (results * length * 4 * self.inputs.len().max(1)) as f64;
         source.flops = (results * length * (1 + self.prologue.instrs.len() * 4)) as f64;
         source.render(label, "reduce.wgsl", &variables, groups)

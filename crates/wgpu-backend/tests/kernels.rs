@@ -223,6 +223,13 @@ fn gather_and_scatter_add() {
             (vec![4, 6], 1, 100),
             (vec![1000, 4], 0, 3),
             (vec![3, 0], 1, 4),
+            // The same for all other positions, a workgroup looks for what it sums, up to some size.
+            (vec![2, 130, 12], 1, 9),
+            (vec![2048, 8], 0, 5),
+            (vec![2049, 8], 0, 5),
+            (vec![64, 300], 0, 6),
+            (vec![7, 33, 4], 1, 2),
+            (vec![40, 516], 0, 3),
         ] {
             for dtype in [DType::F32, DType::F16, DType::I32, DType::U8, DType::Bool] {
                 for shared in [false, true] {
@@ -348,6 +355,26 @@ fn bad_indices_are_reported_and_skipped() {
                 value: 4294967295
             })
         );
+        let mut t = Trial::new(&gpu);
+        let source = t.dense(DType::F32, &[1.0; 16], &[4, 4]);
+        let index = t.dense(DType::I32, &[1.0, -5.0, 1.0, 0.0], &[4, 1]);
+        let index = Operand {
+            layout: index.layout.expand(&[4, 4].into()).unwrap(),
+            ..index
+        };
+        let y = t.output(DType::F32, 8);
+        t.launch(
+            Kernel::operation(
+                ops::Scatter::new(0, 2, ops::Merge::Sum),
+                [source, index],
+                [y],
+            ),
+            &[],
+        );
+        t.run();
+        let want = [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0];
+        close(&t.read(y, 8), &want, 0.0, 0.0, "scatter of rows");
+        assert_eq!(t.fault, Some(Fault { code: 7, value: -5 }));
     }
 }
 

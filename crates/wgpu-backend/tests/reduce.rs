@@ -268,6 +268,36 @@ fn long_reductions_are_split() {
     }
 }
 
+/// Columns short enough that workgroups which share bands of them need no second launch.
+#[test]
+fn columns_are_shared_in_bands() {
+    let mut rng = Rng(29);
+    for gpu in gpus() {
+        for (kept, length) in [
+            (4usize, 128usize),
+            (5, 131),
+            (37, 1000),
+            (66, 1027),
+            (130, 1024),
+            (601, 300),
+            (516, 4095),
+        ] {
+            for op in OPS.into_iter().chain([ReduceOp::Product]) {
+                let mut values = rng.values(DType::F32, kept * length);
+                if op == ReduceOp::Product {
+                    values.iter_mut().for_each(|v| *v = v.signum());
+                }
+                let turned = Layout::contiguous([length, kept].into()).permute(&[1, 0]);
+                check(&gpu, op, DType::F32, &values, turned, 1);
+            }
+            let turned = Layout::contiguous([length, kept + 3].into()).permute(&[1, 0]);
+            let turned = turned.slice(0, 1, kept + 1, 1);
+            let values = rng.values(DType::F16, (kept + 3) * length);
+            check(&gpu, ReduceOp::ArgMax, DType::F16, &values, turned, 1);
+        }
+    }
+}
+
 /// Sums of up to 20 million positive terms, in every form, keep five digits. The terms lie in memory
 /// once, by stride 0.
 #[test]

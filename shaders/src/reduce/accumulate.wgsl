@@ -8,7 +8,7 @@
 ## addresses; of the element at `r` the loads and the program), masked (the last four elements may not all be
 ## there), zero (a 0 that no compiler knows, for f32 sums), blocks (f32 sums and products are those of blocks of
 ## `block_length`, because the error of a chain grows with its length: 1, or 2 for sums of sums of blocks).
-#set columns = form == "columns"
+#set columns = form in ["columns", "band"]
 ## Products run as sums do.
 #set floats = reduction.accumulators|selectattr("t", "equalto", "f32")|list|length > 0
 ## Merges `other` into `value`, and positions with them.
@@ -30,9 +30,11 @@
     #endif
 #endmacro
 let o = result{{" * 4u" if columns}};
+#if form != "band"
 if o >= params.{{reduction.prefix}}results {
     return;
 }
+#endif
 #for a in reduction.accumulators
 #set i = loop.index0
 #set nothing = 1 if a.op == "product" else 0
@@ -55,7 +57,9 @@ var a{{i}}_at = vec4<u32>(0xffffffffu);
 #if floats
 var steps = 0u;
 #endif
-#if columns
+#if form == "band"
+for (var r = begin + lane / {{band}}u; r < end; r += {{size // band}}u) {
+#elif columns
 for (var r = begin; r < end; r++) {
 #elif form == "rows"
 for (var r = begin; r < end; r += 4u) {
@@ -145,16 +149,16 @@ a{{loop.index0}} {{sign}}= {{"a" ~ loop.index0 ~ "_blocks " ~ sign ~ " " if redu
 #endfor
 #endfor
 #endif
-#if form == "group"
-// A tree over the workgroup. The result is the first thread's; the others leave.
+#if form in ["group", "band"]
+// A tree over the workgroup. The results are those of the first threads; the others leave.
 #for a in reduction.accumulators
-shared{{loop.index0}}[lane] = a{{loop.index0}}.x;
+shared{{loop.index0}}[lane] = a{{loop.index0}}{{".x" if not columns}};
 #if a.position
-shared{{loop.index0}}_at[lane] = a{{loop.index0}}_at.x;
+shared{{loop.index0}}_at[lane] = a{{loop.index0}}_at{{".x" if not columns}};
 #endif
 #endfor
 workgroupBarrier();
-for (var width = {{size // 2}}u; width > 0u; width >>= 1u) {
+for (var width = {{size // 2}}u; width >= {{1 if form == "group" else band}}u; width >>= 1u) {
     if lane < width {
         #for a in reduction.accumulators
         #set v = "shared" ~ loop.index0
@@ -163,6 +167,7 @@ for (var width = {{size // 2}}u; width > 0u; width >>= 1u) {
     }
     workgroupBarrier();
 }
+#if form == "group"
 if lane != 0u {
     return;
 }
@@ -172,4 +177,12 @@ a{{loop.index0}} = vec4<{{a.t}}>(shared{{loop.index0}}[0]);
 a{{loop.index0}}_at = vec4<u32>(shared{{loop.index0}}_at[0]);
 #endif
 #endfor
+#else
+#for a in reduction.accumulators
+a{{loop.index0}} = shared{{loop.index0}}[lane];
+#if a.position
+a{{loop.index0}}_at = shared{{loop.index0}}_at[lane];
+#endif
+#endfor
+#endif
 #endif

@@ -23,7 +23,7 @@ let acc{{i}} = unkey_{{a.d}}(a{{i}});
 #endfor
 {{reduction.after}}
 #for y in reduction.stores
-#if form == "columns"
+#if form in ["columns", "band"]
 store4_{{y.name}}(o, {{y.value}});
 #else
 store_{{y.name}}(o, {{y.value}}.x);

@@ -1,4 +1,4 @@
-//! Scatter in launches over linked lists: the stages of `scatter.wgsl`.
+//! Scatter in one launch where it is small, else in launches over linked lists: the stages of `scatter.wgsl`.
 
 use wgrad_core::ops::{Merge, Scatter};
 use wgrad_core::{DType, Layout, Operand, Output, Result, Shape};
@@ -15,6 +15,14 @@ const PIECE: usize = 2048;
 /// Pieces of a long source that are summed before their sum is added to the others.
 const BATCH: usize = 64;
 
+/// Positions along the dimension that a workgroup has a bit for, comparisons with all of them, and results behind a
+/// place, up to which each place looks for what goes there: in the time of the launches that chains take.
+const FOUND: usize = 2048;
+const COMPARISONS: usize = 1 << 20;
+const BEHIND: usize = 512;
+/// Places of a workgroup, which compares for all of them at once.
+const EACH: usize = 8;
+
 const TEMPLATE: &str = "scatter.wgsl";
 
 impl GpuOperation for Scatter {
@@ -23,6 +31,9 @@ impl GpuOperation for Scatter {
     fn generate(&self, launch: &mut Launch<'_>) -> Result<Vec<Generated>> {
         let (from, index, output) = (launch.input(0)?, launch.input(1)?, launch.output()?);
         let length = from.layout.shape[self.dim];
+        if let Some(search) = Search::new(self, from, index) {
+            return Ok(vec![search.launch(launch.source(), output)?]);
+        }
         let most = match launch.traits.software {
             true => PIECE,
             false => length.max(1),
@@ -65,6 +76,81 @@ impl GpuOperation for Scatter {
         }
         *launch.scratch = end;
         Ok(launches)
+    }
+}
+
+/// A sum by one launch: each place of the result, times what lies before it, has a workgroup that looks for its elements.
+struct Search<'a> {
+    op: &'a Scatter,
+    from: &'a Operand,
+    index: &'a Operand,
+    /// Workgroups, and results of each.
+    places: usize,
+    behind: usize,
+}
+
+impl<'a> Search<'a> {
+    /// `None` where it would take longer than chains, or where the index steps along other dimensions.
+    fn new(op: &'a Scatter, from: &'a Operand, index: &'a Operand) -> Option<Search<'a>> {
+        let shape = &from.layout.shape[..];
+        let (length, behind) = (shape[op.dim], shape[op.dim + 1..].iter().product());
+        let places = shape[..op.dim].iter().product::<usize>() * op.size;
+        let mut others = (0..shape.len()).filter(|&d| d != op.dim);
+        let fits = op.merge == Merge::Sum
+            && others.all(|d| shape[d] == 1 || index.layout.strides[d] == 0)
+            && (1..=FOUND).contains(&length)
+            && (1..=COMPARISONS / length).contains(&places)
+            && (1..=BEHIND).contains(&behind)
+            && behind % 4 == 0;
+        fits.then_some(Search {
+            op,
+            from,
+            index,
+            places,
+            behind,
+        })
+    }
+
+    fn launch(&self, mut source: Source<'_>, output: &Output) -> Result<Generated> {
+        let (from, index, dim) = (&self.from.layout, &self.index.layout, self.op.dim);
+        source.fault();
+        for (name, operand) in [("index", self.index), ("from", self.from)] {
+            source.input(name, Slot::Plan(operand.buffer), operand.dtype, false);
+        }
+        let along = Layout {
+            shape: from.shape[dim].into(),
+            strides: [index.strides[dim]].as_slice().into(),
+            offset: index.offset,
+        };
+        source.places("along", &[("index", &along)]);
+        let mut fixed = from.clone();
+        fixed.strides[dim] = 0;
+        let mut dims = from.shape.to_vec();
+        dims[dim] = self.op.size;
+        fixed.shape = Shape::from(dims);
+        source.places("at", &[("from", &fixed)]);
+        source.stride("from_step", from.strides[dim]);
+        let (slot, dtype) = place_of(output);
+        source.output("y", slot, dtype, true);
+        for (name, value) in [
+            ("places", self.places),
+            ("behind", self.behind),
+            ("size", self.op.size),
+            ("length", from.shape[dim]),
+        ] {
+            source.u32(name, value);
+        }
+        source.bytes += (self.places * self.behind * 12) as f64;
+        let variables = context! {
+            stage => "find",
+            t => register(dtype),
+            signed => register(self.index.dtype) == "i32",
+            block => BLOCK,
+            each => EACH,
+            words => FOUND / 32,
+        };
+        let groups = self.places.div_ceil(EACH);
+        source.render("scatter_find", TEMPLATE, &variables, groups)
     }
 }
 

@@ -54,7 +54,7 @@ impl Reduction<'_> {
         (kept, reduced): (&Axis, &Axis),
         partials: Option<&Partials>,
     ) -> Result<Value> {
-        let columns = form == Form::Columns;
+        let columns = form.is_columns();
         source.u32(&self.named("results"), self.results());
         let walk = self.walk(source, columns, kept, reduced)?;
         let mut after = String::new();
