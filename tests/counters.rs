@@ -362,13 +362,13 @@ fn a_training_step_of_a_cnn_is_24_launches() {
     }
 }
 
-/// A GPT of two blocks. Attention is one launch forward and two backward where it is computed by its kernels, as on
-/// all GPUs of their own; long sums take two launches on a GPU.
+/// A GPT of two blocks. Attention is one launch forward, on GPUs two backward, where it is computed by its kernels, as on
+/// all GPUs that are no CPUs.
 #[test]
 fn a_training_step_of_a_gpt_is_60_commands() {
     const WIDTH: usize = 128;
     let cpu = DeviceOptions::cpu().fusion(true).open().unwrap();
-    for (dev, most) in std::iter::once((cpu, 59)).chain(flash_gpu().map(|gpu| (gpu, 61))) {
+    for (dev, most) in std::iter::once((cpu, 57)).chain(flash_gpu().map(|gpu| (gpu, 59))) {
         let mut parameters: Vec<Tensor> = Vec::new();
         let mut weight = |shape: &[usize]| {
             let (seed, n) = (parameters.len() as u64, shape.iter().product());

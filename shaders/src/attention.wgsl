@@ -245,12 +245,12 @@ fn kept(base: Head, i: vec4<u32>, j: vec4<u32>) -> vec4<f32> {
     #endfor
     #endfor
 #endmacro
-#macro store(result, name, first_row, count, quads, factor="")
+#macro store(result, name, first_row, count, quads, step="1u", factor="")
     #for r in range(4)
     if first + ty + {{r * 16}}u < {{count}} {
         #for n in range((quads + across - 1) // across)
         if tx + {{n * across}}u < {{quads}}u {
-            put_{{name}}({{first_row}} + first + ty + {{r * 16}}u, (tx + {{n * across}}u) * 4u, {{result}}{{r}}_{{n}}{{factor ~ "." ~ lanes[r] if factor}});
+            put_{{name}}({{first_row}} + (first + ty + {{r * 16}}u) * {{step}}, (tx + {{n * across}}u) * 4u, {{result}}{{r}}_{{n}}{{factor ~ "." ~ lanes[r] if factor}});
         }
         #endfor
     }
@@ -362,7 +362,9 @@ fn main(
 {{across_rows("sum", "total", "")}}
     let dead = most < vec4<f32>(-3.4028234e38);
     let factor = select(1.0 / sum, vec4<f32>(0.0), dead);
-{{store("out", "out", "base.row", "params.queries", value_quads, " * factor")}}
+    // The heads of a query lie beside each other.
+    let out_row = of_heads / params.heads * params.queries * params.heads + of_heads % params.heads;
+{{store("out", "out", "out_row", "params.queries", value_quads, "params.heads", " * factor")}}
     let lse = select(most + ln_f32(sum), inf_f32(sum), dead);
     #for r in range(4)
     if tx == 0u && own.{{lanes[r]}} < params.queries {

@@ -1,8 +1,9 @@
 // Stores what is made of element(e), the result's element at row-major position e, everywhere: four in each thread,
 // those behind the end into padding.
 //
-// Varies: t (the type of an element in a register), epilogue (text: what the planner fused behind the elements, of
-// `acc`), stores (the buffers that are written, each with the register that holds its value).
+// Varies: quads (whether there is quad(e) instead, four elements from e on); t (the type of an element in a register),
+// epilogue (text: what the planner fused behind the elements, of `acc`), stores (the buffers that are written, each with the
+// register that holds its value).
 @compute @workgroup_size(64)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -13,8 +14,12 @@ fn main(
     if i >= params.n {
         return;
     }
+    #if quads
+    let acc = quad(i);
+    #else
     let last = params.n - 1u;
     let acc = vec4<{{t}}>(element(i), element(min(i + 1u, last)), element(min(i + 2u, last)), element(min(i + 3u, last)));
+    #endif
     {{epilogue}}
     #for y in stores
     store4_{{y.name}}(i, {{y.value}});

@@ -300,21 +300,24 @@ fn running_sums() {
 /// The rest of a template that includes `elements.wgsl`: elements of type `t` that are stored as they are.
 fn stored(t: &str, more: Value) -> Value {
     let stores = vec![context! { name => "y", value => "acc" }];
-    context! { t, epilogue => "", stores, ..more }
+    let own = context! { t, epilogue => "", stores };
+    context! { ..own, ..more, ..context! { quads => false } }
 }
 
 #[test]
 fn moved_elements() {
-    let parts = |parts: u32, t| stored(t, context! { parts });
+    let parts = |parts: u32, t| stored(t, context! { parts, vectors => Vec::<String>::new() });
     snapshot("concat", "concat.wgsl", &parts(2, "f32"));
+    let quads = context! { parts => 2, quads => true, vectors => vec!["x1"] };
+    snapshot("concat_of_quads", "concat.wgsl", &stored("f32", quads));
     snapshot("concat_of_one", "concat.wgsl", &parts(1, "bool"));
-    let gather = |signed, t| stored(t, context! { signed });
+    let gather = |signed, t| stored(t, context! { signed, vector => false });
     snapshot("gather", "gather.wgsl", &gather(true, "f32"));
     snapshot("gather_of_integers", "gather.wgsl", &gather(false, "u32"));
     let finished = context! {
         epilogue => "let z0 = load4_z0(i);\nlet ev0 = acc * z0;\nlet ev1 = ev0 > acc;",
         stores => vec![context! { name => "y0", value => "ev0" }, context! { name => "y1", value => "ev1" }],
-        t => "f32", signed => true,
+        t => "f32", signed => true, quads => true, vector => true,
     };
     snapshot("gather_with_epilogue", "gather.wgsl", &finished);
     for stage in ["find", "clear", "link", "sort", "add", "join"] {

@@ -159,8 +159,24 @@ pub(crate) fn generate(op: &AnyOperation, launch: &mut Launch<'_>) -> Result<Vec
 /// Threads of a workgroup of [`elements`].
 const GROUP: usize = 64;
 
+/// Whether four positions in row-major order, from a multiple of four on, are neighbours along the last dimension.
+pub(crate) fn has_quads(layout: &Layout) -> bool {
+    layout.shape.last().is_some_and(|n| n.is_multiple_of(4))
+}
+
+/// Whether such quads also lie side by side, from a multiple of four on.
+pub(crate) fn is_aligned(layout: &Layout) -> bool {
+    let dims = layout.shape.iter().zip(&layout.strides[..]).rev();
+    let (mut last, others) = (dims.clone().take(1), dims.skip(1));
+    last.all(|(_, &stride)| stride == 1)
+        && layout.offset.is_multiple_of(4)
+        && others
+            .into_iter()
+            .all(|(&n, stride)| n == 1 || stride % 4 == 0)
+}
+
 /// The kernel of a template that declares `element(e)`, the element at position `e` of the operation's only wanted
-/// result, and includes `elements.wgsl`, which stores them all, or what the epilogue makes of them.
+/// result, or `quad(e)` where it says `quads`, and includes `elements.wgsl`, which stores them all, or what the epilogue makes of them.
 pub(crate) fn elements(
     launch: &Launch<'_>,
     mut source: Source<'_>,
@@ -204,7 +220,8 @@ pub(crate) fn elements(
     }
     source.bytes += (count * 4 * (inputs.len() + stores.len())) as f64;
     source.flops += (count * program.instrs.len() * 4) as f64;
-    let variables = context! { t => register(result), epilogue => text, stores, ..variables };
+    let own = context! { t => register(result), epilogue => text, stores };
+    let variables = context! { ..own, ..variables, ..single() };
     all_elements(source, files, &variables, count)
 }
 
@@ -218,8 +235,14 @@ pub(crate) fn elements_to(
 ) -> Result<Generated> {
     source.output("y", slot, dtype, true);
     let stores = vec![context! { name => "y", value => "acc" }];
-    let variables = context! { t => register(dtype), epilogue => "", stores, ..variables };
+    let own = context! { t => register(dtype), epilogue => "", stores };
+    let variables = context! { ..own, ..variables, ..single() };
     all_elements(source, files, &variables, count)
+}
+
+/// What a template of [`elements`] varies that does not say it.
+fn single() -> Value {
+    context! { quads => false }
 }
 
 fn all_elements(

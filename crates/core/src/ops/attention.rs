@@ -207,7 +207,7 @@ fn attention(
                 .1
                 .to_dtype(dtype)
         }
-        false => apply_part(AnyOperation::new(operation), &operands, part, place)?,
+        false => apply_part(AnyOperation::new(operation), &operands, part, place)?.transpose(1, 2),
     };
     let to: Shape = sizes
         .lead

@@ -4,7 +4,7 @@ use wgrad_core::ops::Concat;
 use wgrad_core::{Operand, Result, Shape};
 use wgrad_shaders::context;
 
-use super::{GpuOperation, Launch, elements};
+use super::{GpuOperation, Launch, elements, has_quads, is_aligned};
 use crate::source::{Generated, Slot};
 
 impl GpuOperation for Concat {
@@ -27,13 +27,24 @@ impl GpuOperation for Concat {
         let mut source = launch.source();
         source.u32("inner", inner);
         source.u32("total", total);
+        let quads = parts.iter().all(|part| has_quads(&part.layout));
+        let mut vectors = Vec::new();
         for (i, part) in parts.iter().enumerate() {
             let name = format!("x{i}");
-            source.input(&name, Slot::Plan(part.buffer), part.dtype, false);
+            let vector = quads && is_aligned(&part.layout);
+            source.input(&name, Slot::Plan(part.buffer), part.dtype, vector);
             source.places(&name, &[(&name, &part.layout)]);
             source.u32(&format!("{name}_size"), size(part));
+            match vector {
+                true => vectors.push(name),
+                false if quads => {
+                    let step = part.layout.strides.last().copied();
+                    source.stride(&format!("{name}_step"), step.unwrap_or(0));
+                }
+                false => {}
+            }
         }
-        let variables = context! { parts => parts.len() };
+        let variables = context! { parts => parts.len(), quads, vectors };
         let whole = before.iter().chain([&total]).chain(behind);
         let (whole, files): (Shape, _) = (whole.copied().collect(), ("concat", "concat.wgsl"));
         Ok(vec![elements(launch, source, files, variables, &whole)?])

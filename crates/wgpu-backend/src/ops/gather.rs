@@ -4,7 +4,7 @@ use wgrad_core::ops::Gather;
 use wgrad_core::{Layout, Result};
 use wgrad_shaders::context;
 
-use super::{GpuOperation, Launch, elements};
+use super::{GpuOperation, Launch, elements, has_quads, is_aligned};
 use crate::source::{Generated, Slot, register};
 
 impl GpuOperation for Gather {
@@ -16,7 +16,10 @@ impl GpuOperation for Gather {
         let mut source = launch.source();
         source.fault();
         source.input("index", Slot::Plan(index.buffer), index.dtype, false);
-        source.input("from", Slot::Plan(from.buffer), from.dtype, false);
+        let last = shape.rank().saturating_sub(1);
+        let quads = self.dim < last && has_quads(&index.layout) && index.layout.strides[last] == 0;
+        let vector = quads && is_aligned(&from.layout);
+        source.input("from", Slot::Plan(from.buffer), from.dtype, vector);
         let mut fixed = Layout {
             shape: shape.clone(),
             ..from.layout.clone()
@@ -25,7 +28,11 @@ impl GpuOperation for Gather {
         source.places("at", &[("index", &index.layout), ("from", &fixed)]);
         source.u32("size", from.layout.shape[self.dim]);
         source.stride("from_step", from.layout.strides[self.dim]);
-        let variables = context! { signed => register(index.dtype) == "i32" };
+        if quads && !vector {
+            source.stride("step", from.layout.strides[last]);
+        }
+        let signed = register(index.dtype) == "i32";
+        let variables = context! { signed, quads, vector };
         let files = ("gather", "gather.wgsl");
         Ok(vec![elements(launch, source, files, variables, shape)?])
     }

@@ -121,7 +121,8 @@ impl Scores {
             return Err(format!("words of dropout {seed}"));
         }
         Ok(Checked {
-            output: Spec::new([*batch, *heads, *queries, *value_head], dtype),
+            output: Spec::new([*batch, *queries, *heads, *value_head], dtype),
+            grad: Spec::new([*batch, *heads, *queries, *value_head], dtype),
             by_row: Spec::new([*batch, *heads, *queries], dtype.compute()),
         })
     }
@@ -129,13 +130,15 @@ impl Scores {
 
 struct Checked {
     output: Spec,
+    grad: Spec,
     by_row: Spec,
 }
 
 /// Attention of queries `[batch, heads, queries, E]` to keys `[batch, shared, keys, E]` with values
 /// `[batch, shared, keys, V]`, where as many heads in a row share each head of keys: of its [`Scores`] `s`, the
 /// logarithms `lse_i = ln(sum_j e^s_ij)` in the type that is computed in, infinity where all scores are minus
-/// infinity, and `sum_j e^(s_ij - lse_i) v_j`.
+/// infinity, and `sum_j e^(s_ij - lse_i) v_j`, `[batch, queries, heads, V]`: the heads of a query lie beside each other,
+/// as whoever projects them wants them.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Attention(pub Scores);
 
@@ -163,7 +166,8 @@ impl Operation for Attention {
         let device = operands[0].device();
         let results = || -> Result<Vec<Tensor>> {
             let (lse, output) = reference::attention(&self.0, operands)?;
-            Ok(vec![lse, output.to_dtype(operands[0].dtype()?)])
+            let output = output.to_dtype(operands[0].dtype()?);
+            Ok(vec![lse, output.transpose(1, 2)])
         };
         results().unwrap_or_else(|error| vec![Tensor::fail(device, error); 2])
     }
@@ -186,10 +190,9 @@ impl Operation for Attention {
             let lse = c.result(Self::LSE);
             let wide = |x: &Tensor| Ok::<_, crate::Error>(x.to_dtype(lse.dtype()?));
             let products = wide(c.grad())? * wide(&c.result(Self::OUTPUT))?;
-            let delta = products.sum_dims([-1], false);
-            let first = (0..3)
-                .map(|i| c.operand(i))
-                .chain([c.grad().clone(), lse, delta]);
+            let delta = products.sum_dims([-1], false).transpose(1, 2);
+            let grad = c.grad().transpose(1, 2);
+            let first = (0..3).map(|i| c.operand(i)).chain([grad, lse, delta]);
             let operands = first.chain((3..c.operands()).map(|i| c.operand(i)));
             let operands: Vec<Value> = operands.map(|x| x.capture()).collect::<Result<_>>()?;
             let operands: Vec<&Value> = operands.iter().collect();
@@ -246,7 +249,7 @@ impl Operation for AttentionGrad {
         let [grad, lse, delta] = &operands[3..Self::FIRST] else {
             return Err(format!("{} operands", operands.len()));
         };
-        if *grad != checked.output || *lse != checked.by_row || *delta != checked.by_row {
+        if *grad != checked.grad || *lse != checked.by_row || *delta != checked.by_row {
             return Err(format!(
                 "a gradient {grad} with logarithms {lse} and {delta}"
             ));

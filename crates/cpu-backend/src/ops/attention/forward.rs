@@ -207,7 +207,11 @@ impl Forward {
                 store(lse, buffers, row, &logs[..part.count]);
             }
             if let Some(output) = self.output {
-                store(output, buffers, row * p.value_head, sums);
+                for (i, sums) in sums.chunks_exact(p.value_head).enumerate() {
+                    let query = part.batch * p.queries + part.first + i;
+                    let at = (query * p.heads + part.head) * p.value_head;
+                    store(output, buffers, at, sums);
+                }
             }
         }
     }
