@@ -37,7 +37,7 @@ fn of_normalisations() {
     let one = Tensor::ones([1, 4], &dev);
     refused(vec![
         (
-            "layer_norm: shape [2, 4, 3] does not end with [4]",
+            "layer_norm: shape [2, 4, 3] does not end with [4], the normalized shape",
             x.layer_norm([4], None, None, 0.0),
         ),
         (
@@ -61,7 +61,7 @@ fn of_normalisations() {
             x.rms_norm([2], None, None),
         ),
         (
-            "group_norm: shape [2, 4, 3] has no channels in 3 equal groups",
+            "group_norm: shape [2, 4, 3] has no channels in 3 equal groups: it is [n, channels, ..], with a multiple of the groups",
             x.group_norm(3, None, None, 0.0),
         ),
         (
@@ -77,11 +77,11 @@ fn of_normalisations() {
             one.batch_norm(BatchNormOptions::default()).output,
         ),
         (
-            "batch_norm: without training, running statistics are needed",
+            "batch_norm: without training, running statistics are needed for shape [2, 4, 3]",
             x.batch_norm(evaluation.clone()).mean,
         ),
         (
-            "batch_norm: a running mean of shape [3] for shape [2, 4, 3]",
+            "batch_norm: a running mean of shape [3], not [4], for shape [2, 4, 3]",
             x.batch_norm(odd.clone()).running.unwrap().1,
         ),
         (
@@ -93,7 +93,7 @@ fn of_normalisations() {
             one.instance_norm(BatchNormOptions::default()).output,
         ),
         (
-            "local_response_norm: a window of 2 channels for shape [1, 4]",
+            "local_response_norm: a window of 2 channels for shape [1, 4]: there must be one or more, and three dimensions",
             one.local_response_norm(2, 1.0, 1.0, 1.0),
         ),
         (
@@ -101,7 +101,7 @@ fn of_normalisations() {
             x.local_response_norm(0, 1.0, 1.0, 1.0),
         ),
         (
-            "weight_norm: lengths of shape [3] for shape [1, 4]",
+            "weight_norm: lengths of shape [3] must broadcast to shape [1, 4]",
             one.weight_norm(&three, Some(0)),
         ),
         (
@@ -171,7 +171,7 @@ fn of_padding_and_channels() {
             row.pixel_shuffle(2),
         ),
         (
-            "pixel_shuffle: shape [2, 3, 4] for squares of 2 by 2",
+            "pixel_shuffle: shape [2, 3, 4] for squares of 2 by 2: the channels (2) must be a multiple of their elements",
             x.pixel_shuffle(2),
         ),
         (
@@ -179,11 +179,11 @@ fn of_padding_and_channels() {
             x.pixel_shuffle(0),
         ),
         (
-            "pixel_unshuffle: shape [2, 3, 4] for squares of 2 by 2",
+            "pixel_unshuffle: shape [2, 3, 4] for squares of 2 by 2: height and width must be multiples of 2",
             x.pixel_unshuffle(2),
         ),
         (
-            "channel_shuffle: shape [2, 3, 4] has no channels in 2 equal groups",
+            "channel_shuffle: shape [2, 3, 4] has no channels in 2 equal groups: it is [n, channels, ..]",
             x.channel_shuffle(2),
         ),
         (
@@ -260,11 +260,11 @@ fn of_resampling() {
     };
     refused(vec![
         (
-            "interpolate: Linear of shape [2]",
+            "interpolate: Linear of shape [2], which must have 3 to 5 dimensions, [n, channels, ..]",
             Tensor::ones([2], &dev).interpolate(&[3], Resampling::Linear),
         ),
         (
-            "interpolate: Bicubic of shape [1, 2, 0]",
+            "interpolate: Bicubic of shape [1, 2, 0], which must have 4 dimensions",
             empty.interpolate(&[3], Resampling::Bicubic),
         ),
         (
@@ -272,11 +272,11 @@ fn of_resampling() {
             empty.interpolate(&[3], Resampling::Nearest),
         ),
         (
-            "interpolate: dimension 2 of shape [1, 2, 3, 4] to the size 0",
+            "interpolate: dimension 2 of shape [1, 2, 3, 4] to the size 0: neither may be 0",
             x.interpolate(&[0, 1], Resampling::Nearest),
         ),
         (
-            "interpolate: 3 numbers for the 2 dimensions of shape [1, 2, 3, 4]",
+            "interpolate: 3 numbers for the 2 dimensions of shape [1, 2, 3, 4] behind the channels: there must be one, or one for each",
             x.interpolate(&[1, 2, 3], Resampling::Linear),
         ),
         (
@@ -293,7 +293,7 @@ fn of_resampling() {
             with(InterpolateOptions::default()),
         ),
         (
-            "interpolate: a factor of -1 for shape [1, 2, 3, 4]",
+            "interpolate: a factor of -1 for dimension 2 of shape [1, 2, 3, 4], which must have 0 to 4294967295 elements then",
             with(InterpolateOptions {
                 scale_factor: Some(vec![-1.0]),
                 ..Default::default()
@@ -304,7 +304,7 @@ fn of_resampling() {
             x.to_dtype(DType::I32).interpolate(&[2], Resampling::Linear),
         ),
         (
-            "grid_sample: Bilinear of shape [1, 2, 3, 4] at a grid of shape [1, 2, 3, 4]",
+            "grid_sample: Bilinear of shape [1, 2, 3, 4] at a grid of shape [1, 2, 3, 4]: for [n, channels, h, w] it must be",
             x.grid_sample(&x, options),
         ),
         (
@@ -317,7 +317,7 @@ fn of_resampling() {
             x.grid_sample(&grid.to_dtype(DType::F64), options),
         ),
         (
-            "affine_grid: matrices of shape [1, 2, 2] for a picture of shape [1, 1, 2, 2]",
+            "affine_grid: matrices of shape [1, 2, 2] for a picture of shape [1, 1, 2, 2]: they must be [n, 2, 3] for",
             Tensor::affine_grid(&Tensor::ones([1, 2, 2], &dev), [1, 1, 2, 2], false),
         ),
     ]);
@@ -336,7 +336,8 @@ fn of_bags_and_sequences() {
     let options = CtcOptions::default();
     refused(vec![
         (
-            "embedding_bag: positions of shape [2] without offsets for a table of shape [4, 2]",
+            "embedding_bag: positions of shape [2] without offsets for a table of shape [4, 2]: the table must be [rows, size], \
+             and positions [bags, size of a bag] without offsets or [positions] with them",
             bag(&row, default()),
         ),
         (
@@ -350,7 +351,7 @@ fn of_bags_and_sequences() {
             ),
         ),
         (
-            "embedding_bag: weights of shape [1, 2] and f32 for Mean of shape [1, 2]",
+            "embedding_bag: weights of shape [1, 2] and f32 for Mean of shape [1, 2]: they must be [1, 2] and f32, for Sum",
             bag(
                 &two,
                 EmbeddingBagOptions {
@@ -360,7 +361,7 @@ fn of_bags_and_sequences() {
             ),
         ),
         (
-            "embedding_bag: a padding at 4 for a table of shape [4, 2]",
+            "embedding_bag: a padding at 4 for a table of shape [4, 2]: it must be one of its 4 rows",
             bag(
                 &two,
                 EmbeddingBagOptions {
@@ -374,7 +375,8 @@ fn of_bags_and_sequences() {
             bag(&table, default()),
         ),
         (
-            "ctc_loss: targets of shape [2, 1] with lengths of shapes [2] and [2] and the blank 3",
+            "ctc_loss: targets of shape [2, 1] with lengths of shapes [2] and [2] and the blank 3 for \
+             shape [5, 2, 3]: that must be [time, n, classes]",
             x.ctc_loss(
                 &targets,
                 &lengths,

@@ -313,7 +313,10 @@ impl MultiheadAttention {
         let [q, k, v] = [query.shape()?, key.shape()?, value.shape()?];
         let rank = q.rank();
         if !(2..=3).contains(&rank) || k.rank() != rank || v.rank() != rank {
-            let problem = format!("a query of shape {q} with keys of {k} and values of {v}");
+            let problem = format!(
+                "a query of shape {q} with keys of {k} and values of {v}: all must have two dimensions, or three with a \
+                 batch"
+            );
             return Err(self.wrong(problem));
         }
         let single = rank == 2;
@@ -325,7 +328,9 @@ impl MultiheadAttention {
         let head_size = self.embed_dim.checked_div(self.num_heads).unwrap_or(0);
         if head_size == 0 || head_size * self.num_heads != self.embed_dim {
             let (size, heads) = (self.embed_dim, self.num_heads);
-            return Err(self.wrong(format!("{heads} heads of an embedding of {size}")));
+            return Err(self.wrong(format!(
+                "{heads} heads of an embedding of {size}, which must be a multiple of them"
+            )));
         }
         let itself = query.is_same(key) && key.is_same(value);
         let projected = match &self.in_proj_weight {
@@ -362,7 +367,10 @@ impl MultiheadAttention {
         let [batch, queries, _] = query.dims::<3>()?;
         let [key_batch, keys, _] = key.dims::<3>()?;
         if key_batch != batch || value.shape()? != key.shape()? {
-            let problem = format!("a query of shape {q} with keys of {k} and values of {v}");
+            let problem = format!(
+                "a query of shape {q} with keys of {k} and values of {v}: there must be one batch, and as many keys as \
+                 values"
+            );
             return Err(self.wrong(problem));
         }
         let added = usize::from(self.bias_k.is_some()) + usize::from(self.options.add_zero_attn);
@@ -439,7 +447,7 @@ impl MultiheadAttention {
             } else {
                 let whole = batch * heads;
                 Err(self.wrong(format!(
-                    "attn_mask of shape {shape} for scores of [{queries}, {keys}] or [{whole}, {queries}, {keys}]"
+                    "attn_mask of shape {shape}, not [{queries}, {keys}] or [{whole}, {queries}, {keys}]"
                 )))
             }
         });

@@ -431,7 +431,7 @@ impl Forward for CrossMapLrn2d {
             let shape = x.shape()?;
             if shape.rank() != 4 || self.size == 0 {
                 let problem = format!(
-                    "a window of {} channels for images of shape {shape}",
+                    "a window of {} channels for images of shape {shape}: there must be one or more, and four dimensions",
                     self.size
                 );
                 let op = "cross_map_lrn2d";

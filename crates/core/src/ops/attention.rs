@@ -147,7 +147,7 @@ fn attention(
     } = sizes;
     let scale = options.scale.unwrap_or(1.0 / (head as f64).sqrt());
     if !(0.0..=1.0).contains(&options.dropout) {
-        let problem = format!("dropout {} is not a probability", options.dropout);
+        let problem = format!("dropout {} must be within 0 and 1", options.dropout);
         return Err(Error::value(NAME, place, problem));
     }
     let whole = |x: &Value, kv: bool, rest: [usize; 2]| -> Result<Value> {
@@ -227,7 +227,7 @@ fn sizes(q: &Value, k: &Value, v: &Value, grouped: bool, place: Place) -> Result
     let (q, k, v) = (q.shape(), k.shape(), v.shape());
     let shapes = format!("queries {q}, keys {k} and values {v}");
     if q.rank() < 2 || k.rank() < 2 || v.rank() < 2 {
-        return wrong(format!("needs two dimensions or more of {shapes}"));
+        return wrong(format!("{shapes} must have two dimensions or more each"));
     }
     let of = |shape: &Shape| -> (Shape, usize) {
         let rank = shape.rank();
@@ -235,13 +235,28 @@ fn sizes(q: &Value, k: &Value, v: &Value, grouped: bool, place: Place) -> Result
     };
     let ((lead_q, queries), (lead_k, keys), (lead_v, values)) = (of(q), of(k), of(v));
     if last(q) != last(k) {
-        return wrong(format!("heads of different sizes in {shapes}"));
+        return wrong(format!(
+            "{shapes}: the last dimensions of queries ({}) and keys ({}) must agree",
+            last(q),
+            last(k)
+        ));
     }
     if keys != values {
-        return wrong(format!("another number of keys than of values in {shapes}"));
+        return wrong(format!(
+            "{shapes}: there must be as many keys ({keys}) as values ({values}), in the last dimension but one"
+        ));
     }
     // Without the heads, if there are several of one's own.
-    let no_fit = || Error::shape(NAME, place, format!("{shapes} do not broadcast"));
+    let no_fit = || {
+        Error::shape(
+            NAME,
+            place,
+            format!(
+                "{shapes} do not broadcast in the dimensions before the last two (fewer heads of keys and values than of queries \
+         are shared with enable_gqa)"
+            ),
+        )
+    };
     let heads_of = |lead: &Shape| lead.last().copied().unwrap_or(1);
     let (of_q, of_k, of_v) = (heads_of(&lead_q), heads_of(&lead_k), heads_of(&lead_v));
     let shares = of_k == of_v && of_q != of_k && (of_k == 1 || grouped);
@@ -262,7 +277,7 @@ fn sizes(q: &Value, k: &Value, v: &Value, grouped: bool, place: Place) -> Result
     }
     if of_k == 0 || !of_q.is_multiple_of(of_k) {
         return wrong(format!(
-            "{of_q} heads of queries do not share {of_k} of keys in {shapes}"
+            "{shapes}: the heads of queries ({of_q}) must be a multiple of those of keys and values ({of_k})"
         ));
     }
     let outer = |lead: &Shape| Shape::from(&lead[..lead.rank().saturating_sub(1)]);
@@ -323,7 +338,10 @@ fn slopes_of(slopes: &Tensor, q: &Value, heads: usize, place: Place) -> Result<V
     let slopes = slopes.capture()?;
     same_device(NAME, q, &slopes, place)?;
     if *slopes.shape() != [heads] {
-        let problem = format!("slopes of shape {} for {heads} heads", slopes.shape());
+        let problem = format!(
+            "slopes of shape {}, not [{heads}], for {heads} heads",
+            slopes.shape()
+        );
         return Err(Error::shape(NAME, place, problem));
     }
     if !slopes.dtype().is_float() {

@@ -24,7 +24,10 @@ impl Tensor {
             let (outer, [c, h, w]) = picture("pixel_shuffle", x.shape(), place)?;
             let square = r.checked_mul(r).filter(|&square| square > 0);
             let Some(square) = square.filter(|&square| c.is_multiple_of(square)) else {
-                let problem = format!("shape {} for squares of {r} by {r}", x.shape());
+                let problem = format!(
+                    "shape {} for squares of {r} by {r}: the channels ({c}) must be a multiple of their elements",
+                    x.shape()
+                );
                 return Err(Error::shape("pixel_shuffle", place, problem));
             };
             let n = outer.len() as isize;
@@ -53,7 +56,10 @@ impl Tensor {
         self.then(|x| {
             let (outer, [c, h, w]) = picture("pixel_unshuffle", x.shape(), place)?;
             if r == 0 || !h.is_multiple_of(r) || !w.is_multiple_of(r) {
-                let problem = format!("shape {} for squares of {r} by {r}", x.shape());
+                let problem = format!(
+                    "shape {} for squares of {r} by {r}: height and width must be multiples of {r}",
+                    x.shape()
+                );
                 return Err(Error::shape("pixel_unshuffle", place, problem));
             }
             let n = outer.len() as isize;
@@ -85,7 +91,10 @@ impl Tensor {
         self.then(|x| {
             let shape = x.shape();
             if shape.rank() < 3 || groups == 0 || !shape[1].is_multiple_of(groups) {
-                let problem = format!("shape {shape} has no channels in {groups} equal groups");
+                let problem = format!(
+                    "shape {shape} has no channels in {groups} equal groups: it is [n, channels, ..] of three dimensions \
+                     or more, with a multiple of the groups"
+                );
                 return Err(Error::shape("channel_shuffle", place, problem));
             }
             let apart = joined(&[shape[0], groups, shape[1] / groups], &shape[2..]);

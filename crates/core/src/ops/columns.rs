@@ -43,15 +43,18 @@ impl ColumnOptions {
         };
         if !windows.is_sound() {
             let (stride, dilation) = (self.stride, self.dilation);
-            let problem =
-                format!("windows of {kernel:?}, stride {stride:?}, dilation {dilation:?}");
+            let problem = format!(
+                "windows of {kernel:?}, stride {stride:?}, dilation {dilation:?}: none may be 0"
+            );
             return Err(Error::value(name, place, problem));
         }
         let counts = [0, 1].map(|d| windows.count(d, self.padded(size[d], d)));
         if counts.contains(&0) {
-            let padding = self.padding;
-            let problem =
-                format!("windows of {kernel:?} over images of {size:?}, padding {padding:?}");
+            let (padding, spans) = (self.padding, [windows.span(0), windows.span(1)]);
+            let problem = format!(
+                "windows of {kernel:?} over images of {size:?}, padding {padding:?}: what they span with their dilation, \
+                 {spans:?}, must not be more than the padded images"
+            );
             return Err(Error::shape(name, place, problem));
         }
         Ok((windows, counts))
@@ -138,7 +141,10 @@ impl Tensor {
             };
             if !rows.is_multiple_of(window) || columns != counts[0] * counts[1] {
                 let count = counts[0] * counts[1];
-                let problem = format!("columns of shape {shape} for {count} windows of {kernel:?}");
+                let problem = format!(
+                    "columns of shape {shape} for {count} windows of {kernel:?}: they must be [n, c {window}, {count}] or [c \
+                     {window}, {count}]"
+                );
                 return Err(Error::shape(name, place, problem));
             }
             place.within(|| {

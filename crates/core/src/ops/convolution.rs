@@ -172,20 +172,35 @@ fn operands(
     }
     let single = from.rank() == spatial + 1;
     let channels = from[usize::from(!single)];
+    let end = if groups == 1 { "" } else { "s" };
+    let both = format!("an input of {from} and a weight of {weight} with {groups} group{end}");
+    if groups == 0 {
+        return wrong(format!("{both}: there must be at least one"));
+    }
     // The weight's channels are those of one group on the side that is divided.
-    let (seen, divided) = match transposed {
-        true => (Some(weight[0]), weight[0]),
-        false => (weight[1].checked_mul(groups), weight[0]),
-    };
-    if groups == 0 || seen != Some(channels) || !divided.is_multiple_of(groups) {
+    let (dim, own) = (usize::from(!single), weight[1]);
+    if !transposed && own.checked_mul(groups) != Some(channels) {
         return wrong(format!(
-            "an input of {from} and a weight of {weight} with {groups} group{}",
-            if groups == 1 { "" } else { "s" }
+            "{both}: the weight's channels (dimension 1: {own}) times the groups must be the input's channels \
+             (dimension {dim}: {channels})"
+        ));
+    }
+    let first = weight[0];
+    if transposed && first != channels {
+        return wrong(format!(
+            "{both}: the weight's channels (dimension 0: {first}) must be the input's (dimension {dim}: {channels})"
+        ));
+    }
+    if !first.is_multiple_of(groups) {
+        let what = if transposed { "channels" } else { "results" };
+        return wrong(format!(
+            "{both}: the weight's {what} (dimension 0: {first}) must be a multiple of the groups"
         ));
     }
     if weight.contains(&0) || channels == 0 {
         return wrong(format!(
-            "nothing to add up: an input of {from} and a weight of {weight}"
+            "nothing to add up: an input of {from} and a weight of {weight}, where neither the weight's dimensions \
+             nor the channels may be 0"
         ));
     }
     let out = match transposed {
@@ -195,7 +210,10 @@ fn operands(
     let mut dtype = promote_values(&x, &w);
     let bias = match bias.map(Tensor::capture).transpose()? {
         Some(bias) if bias.shape()[..] != [out] => {
-            return wrong(format!("a bias of {} for {out} results", bias.shape()));
+            return wrong(format!(
+                "a bias of {}, not [{out}], for {out} results of an input of {from} and a weight of {weight}",
+                bias.shape()
+            ));
         }
         Some(bias) => {
             same_device(name, &x, &bias, place)?;
@@ -265,7 +283,8 @@ fn convolve<const N: usize>(
         for d in 0..N {
             let (before, behind) = options.padding.of(d, span(kernel[d], dilation[d]));
             if options.padding == ConvPadding::Same && stride[d] != 1 {
-                let problem = format!("padding \"same\" with stride {stride:?}");
+                let problem =
+                    format!("padding \"same\" with stride {stride:?}: it takes a stride of 1");
                 return Err(Error::value(name, place, problem));
             }
             low.push(before);
@@ -275,9 +294,10 @@ fn convolve<const N: usize>(
         let output: SmallVec<[usize; 3]> = (0..N).map(|d| windows.count(d, padded[d])).collect();
         if output.contains(&0) {
             let problem = format!(
-                "a kernel of {} that spans more than the padded input of {}",
+                "a kernel of {} with dilation {dilation:?} that spans more than {}, to which padding brings an input of {}",
                 Shape::new(kernel),
-                Shape::new(&padded)
+                Shape::new(&padded),
+                x.shape()?
             );
             return Err(Error::shape(name, place, problem));
         }
@@ -331,7 +351,7 @@ fn transposed<const N: usize>(
         for d in 0..N {
             if output_padding[d] >= stride[d].max(dilation[d]) {
                 let problem = format!(
-                    "output padding {output_padding:?} is not below stride {stride:?} or dilation {dilation:?}"
+                    "output padding {output_padding:?} must be below stride {stride:?} or dilation {dilation:?}"
                 );
                 return Err(Error::value(name, place, problem));
             }
@@ -344,8 +364,17 @@ fn transposed<const N: usize>(
             let size = whole.and_then(|whole| whole.checked_sub(padding[d].checked_mul(2)?));
             let (Some(whole), Some(size @ 1..)) = (whole, size) else {
                 let problem = format!(
-                    "an input of {} gives no elements with padding {padding:?}",
-                    operands.x.shape()
+                    "an input of {} and a weight of {} give no elements along dimension {d} of what is convolved: \
+                     (s - 1) stride - 2 padding + dilation (k - 1) + output_padding + 1, with s = {}, k = {}, stride \
+                     {}, padding {}, dilation {} and output_padding {}, must be at least 1",
+                    x.shape()?,
+                    weight.shape()?,
+                    from[d],
+                    kernel[d],
+                    stride[d],
+                    padding[d],
+                    dilation[d],
+                    output_padding[d]
                 );
                 return Err(Error::shape(name, place, problem));
             };

@@ -100,7 +100,9 @@ fn ctc(
         && options.blank < shape[2];
     if !fits {
         let problem = format!(
-            "targets of shape {of} with lengths of shapes {} and {} and the blank {} for shape {own}",
+            "targets of shape {of} with lengths of shapes {} and {} and the blank {} for shape {own}: that must be \
+             [time, n, classes] or [time, classes], the targets [n, length] or [labels], the lengths [n], and the blank a \
+             class",
             inputs.shape(),
             lengths.shape(),
             options.blank

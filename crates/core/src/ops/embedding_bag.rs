@@ -84,8 +84,10 @@ fn bags(
             Some(_) => "with",
             None => "without",
         };
-        let problem =
-            format!("positions of shape {of} {with} offsets for a table of shape {shape}");
+        let problem = format!(
+            "positions of shape {of} {with} offsets for a table of shape {shape}: the table must be [rows, size], and \
+             positions [bags, size of a bag] without offsets or [positions] with them"
+        );
         return Err(Error::shape(name, place, problem));
     }
     let compute = dtype.compute();
@@ -102,7 +104,9 @@ fn bags(
             let n = shape[0] as i64;
             let at = if at < 0 { at.saturating_add(n) } else { at };
             if !(0..n).contains(&at) {
-                let problem = format!("a padding at {at} for a table of shape {shape}");
+                let problem = format!(
+                    "a padding at {at} for a table of shape {shape}: it must be one of its {n} rows"
+                );
                 return Err(Error::value(name, place, problem));
             }
             Some(flat.ne(at))
@@ -114,9 +118,10 @@ fn bags(
             let weights = weights.capture()?;
             same_device(name, table, &weights, place)?;
             if options.mode != BagMode::Sum || weights.shape() != of || weights.dtype() != dtype {
-                let (mode, own, dtype) = (options.mode, weights.shape(), weights.dtype());
-                let problem =
-                    format!("weights of shape {own} and {dtype} for {mode:?} of shape {of}");
+                let (mode, own, given) = (options.mode, weights.shape(), weights.dtype());
+                let problem = format!(
+                    "weights of shape {own} and {given} for {mode:?} of shape {of}: they must be {of} and {dtype}, for Sum"
+                );
                 return Err(Error::shape(name, place, problem));
             }
             let weights = cast(&weights, compute, place)?.into_tensor();
@@ -181,7 +186,7 @@ fn by_offsets(
     }
     let last = usize::from(options.include_last_offset);
     if of.rank() != 1 || of[0] < last {
-        let problem = format!("offsets of shape {of}");
+        let problem = format!("offsets of shape {of}, not [bags] with {last} or more elements");
         return Err(Error::shape(name, place, problem));
     }
     let (bags, n) = (of[0] - last, rows.shape()?[0]);

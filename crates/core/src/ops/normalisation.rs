@@ -118,7 +118,7 @@ impl Tensor {
             let dtype = floats(name, &x, place)?;
             let shape = x.shape().clone();
             if shape.rank() < 2 || groups == 0 || !shape[1].is_multiple_of(groups) {
-                let problem = format!("shape {shape} has no channels in {groups} equal groups");
+                let problem = format!("shape {shape} has no channels in {groups} equal groups: it is [n, channels, ..], with a multiple of the groups");
                 return Err(Error::shape(name, place, problem));
             }
             let part = shape[1] / groups;
@@ -166,7 +166,11 @@ impl Tensor {
             let name = "local_response_norm";
             let dtype = floats(name, &x, place)?;
             if x.shape().rank() < 3 || size == 0 {
-                let problem = format!("a window of {size} channels for shape {}", x.shape());
+                let problem = format!(
+                    "a window of {size} channels for shape {}: there must be one or more, and three dimensions, [n, \
+                     channels, ..]",
+                    x.shape()
+                );
                 return Err(Error::shape(name, place, problem));
             }
             let channels = x.shape()[1];
@@ -202,7 +206,7 @@ impl Tensor {
             let length = factor(name, "length", &v, &length.capture()?, place)?;
             let (shape, of) = (v.shape(), length.shape()?);
             if shape.broadcast(&of).as_ref() != Some(shape) {
-                let problem = format!("lengths of shape {of} for shape {shape}");
+                let problem = format!("lengths of shape {of} must broadcast to shape {shape}");
                 return Err(Error::shape(name, place, problem));
             }
             let but = match dim {
@@ -240,7 +244,10 @@ fn standardised(x: &Tensor, dims: &[isize], eps: f64) -> Tensor {
 fn trailing(name: &'static str, x: &Value, shape: &Shape, place: Place) -> Result<Vec<isize>> {
     let n = shape.rank();
     if n == 0 || !x.shape().ends_with(shape) {
-        let problem = format!("shape {} does not end with {shape}", x.shape());
+        let problem = format!(
+            "shape {} does not end with {shape}, the normalized shape of a dimension or more",
+            x.shape()
+        );
         return Err(Error::shape(name, place, problem));
     }
     Ok((1..=n as isize).rev().map(|d| -d).collect())

@@ -308,7 +308,10 @@ fn operand(name: &'static str, x: &Tensor, spatial: usize, place: Place) -> Resu
         return Err(Error::dtype(name, place, problem));
     }
     if x.shape()[rank - spatial - 1..].contains(&0) {
-        let problem = format!("an input of {} has no elements to pool", x.shape());
+        let problem = format!(
+            "an input of {} has no elements to pool: only the batch may be 0",
+            x.shape()
+        );
         return Err(Error::shape(name, place, problem));
     }
     Ok(x)
@@ -342,7 +345,7 @@ fn windows(
         .any(|numbers| numbers.contains(&0))
     {
         let problem =
-            format!("kernel {kernel:?}, stride {stride:?}, dilation {dilation:?}: none is 0");
+            format!("kernel {kernel:?}, stride {stride:?}, dilation {dilation:?}: none may be 0");
         return Err(Error::value(name, place, problem));
     }
     let mut windows = Windows::new(kernel, stride, dilation);
@@ -351,19 +354,27 @@ fn windows(
     for d in 0..kernel.len() {
         let span = windows.span(d);
         if span > i32::MAX as usize {
-            return Err(Error::value(
-                name,
-                place,
-                format!("a window of {span} elements"),
-            ));
+            let problem = format!(
+                "kernel {kernel:?} with dilation {dilation:?}: along dimension {d} of what is pooled it spans {span} \
+                 elements, and may span {} at most",
+                i32::MAX
+            );
+            return Err(Error::value(name, place, problem));
         }
         if padding[d] > span / 2 {
-            let problem =
-                format!("padding {padding:?} is more than half of a kernel of {kernel:?}");
+            let problem = format!(
+                "padding {padding:?} may be half of what kernel {kernel:?} with dilation {dilation:?} spans at most: \
+                 {} along dimension {d} of what is pooled",
+                span / 2
+            );
             return Err(Error::value(name, place, problem));
         }
         let Some(rest) = elements[d].saturating_add(2 * padding[d]).checked_sub(span) else {
-            let problem = format!("no window of {kernel:?} in {}", Shape::new(elements));
+            let problem = format!(
+                "kernel {kernel:?} with dilation {dilation:?} spans {span} along dimension {d} of {}, more than its \
+                 elements and twice the padding {padding:?}",
+                Shape::new(elements)
+            );
             return Err(Error::shape(name, place, problem));
         };
         let mut count = match ceil_mode {
@@ -425,7 +436,11 @@ fn avg_pool<const N: usize>(
         ceil_mode: options.ceil_mode,
     };
     if options.divisor == Some(0) {
-        return Err(Error::value(name, place, "a divisor of 0"));
+        return Err(Error::value(
+            name,
+            place,
+            "a divisor of 0: it must be at least 1",
+        ));
     }
     let elements = SmallVec::<[usize; 3]>::from_slice(&x.shape()[x.shape().rank() - N..]);
     let (windows, counts) = windows(name, &sizes, &elements, place)?;
@@ -482,7 +497,10 @@ fn unpool<const N: usize>(
     let value = operand(name, x, N, place)?;
     let shape = value.shape().clone();
     if indices.shape()? != shape {
-        let problem = format!("indices of {} for elements of {shape}", indices.shape()?);
+        let problem = format!(
+            "indices of {} for elements of {shape}: both must have one shape",
+            indices.shape()?
+        );
         return Err(Error::shape(name, place, problem));
     }
     let lead = shape.rank() - N;
@@ -497,8 +515,11 @@ fn unpool<const N: usize>(
             None => least,
             Some(size) if size[d].abs_diff(least) < stride[d] => size[d],
             Some(size) => {
-                let problem =
-                    format!("a size of {size:?}: along dimension {d} it is nearer to {least}");
+                let problem = format!(
+                    "a size of {size:?} for elements of {shape}: along dimension {d} of what is pooled it must be less \
+                     than the stride {} from {least}",
+                    stride[d]
+                );
                 return Err(Error::value(name, place, problem));
             }
         };

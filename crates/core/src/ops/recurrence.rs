@@ -295,14 +295,22 @@ fn cell(
         let fits =
             input.rank() >= 1 && state.rank() == input.rank() && lead(&input) == lead(&state);
         let cells = c.map(Tensor::shape).transpose()?;
-        if !fits || cells.is_some_and(|cells| cells != state) {
-            let problem = format!("an input of shape {input} for a state of shape {state}");
+        if !fits || cells.as_ref().is_some_and(|cells| *cells != state) {
+            let problem = match cells {
+                Some(cells) if fits => format!("cells of shape {cells}, not {state}, the state's"),
+                _ => format!(
+                    "an input of shape {input} for a state of shape {state}: all dimensions but the last must agree"
+                ),
+            };
             return Err(Error::shape(cell.names().0, place, problem));
         }
         check(cell, cell.names().0, w_ih, w_hh, [b_ih, b_hh], place)?;
         let size = w_hh.shape()?[1];
         if state[state.rank() - 1] != size {
-            let problem = format!("a state of shape {state} for cells of {size}");
+            let problem = format!(
+                "a state of shape {state}, whose last dimension must be {size} for weights of {}",
+                w_hh.shape()?
+            );
             return Err(Error::shape(cell.names().0, place, problem));
         }
         let input = x.linear(w_ih, b_ih);
@@ -333,12 +341,19 @@ fn check(
         && state[0] == cell.gates() * state[1]
         && input[0] == state[0];
     if !fits {
-        let problem = format!("weights of shapes {input} and {state}");
+        let gates = cell.gates();
+        let problem = format!(
+            "weights of shapes {input} and {state}, which must be [{gates} size, input] and [{gates} size, size]"
+        );
         return Err(Error::shape(name, place, problem));
     }
     for bias in biases.into_iter().flatten() {
         if *bias.shape()? != [state[0]] {
-            let problem = format!("a bias of shape {} for {} rows", bias.shape()?, state[0]);
+            let problem = format!(
+                "a bias of shape {}, not [{}], for weights of shapes {input} and {state}",
+                bias.shape()?,
+                state[0]
+            );
             return Err(Error::shape(name, place, problem));
         }
     }

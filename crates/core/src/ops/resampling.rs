@@ -106,7 +106,13 @@ fn interpolated(x: &Value, options: &InterpolateOptions, place: Place) -> Result
         _ => (3..=5).contains(&shape.rank()),
     };
     if !fits {
-        return wrong(format!("{mode:?} of shape {shape}"));
+        let dims = match mode {
+            Resampling::Bicubic => "4",
+            _ => "3 to 5",
+        };
+        return wrong(format!(
+            "{mode:?} of shape {shape}, which must have {dims} dimensions, [n, channels, ..]"
+        ));
     }
     let between = matches!(mode, Resampling::Linear | Resampling::Bicubic);
     if options.align_corners && !between {
@@ -124,7 +130,9 @@ fn interpolated(x: &Value, options: &InterpolateOptions, place: Place) -> Result
     let axes = axes(shape, options, place)?;
     if let Some(axis) = axes.iter().find(|axis| axis.from == 0 || axis.to == 0) {
         let (d, to) = (axis.dim, axis.to);
-        return wrong(format!("dimension {d} of shape {shape} to the size {to}"));
+        return wrong(format!(
+            "dimension {d} of shape {shape} to the size {to}: neither may be 0"
+        ));
     }
     let mut wide = materialized(x, place)?;
     if !selects {
@@ -159,7 +167,9 @@ fn axes(shape: &Shape, options: &InterpolateOptions, place: Place) -> Result<Vec
         1 => Ok(()),
         _ if len == n => Ok(()),
         _ => {
-            let problem = format!("{len} numbers for the {n} dimensions of shape {shape}");
+            let problem = format!(
+                "{len} numbers for the {n} dimensions of shape {shape} behind the channels: there must be one, or one for each"
+            );
             Err(Error::shape(name, place, problem))
         }
     };
@@ -183,7 +193,11 @@ fn axes(shape: &Shape, options: &InterpolateOptions, place: Place) -> Result<Vec
                 let factor = factors[of(i, factors.len())];
                 let to = (shape[i + 2] as f64 * factor).floor();
                 if !(0.0..=f64::from(u32::MAX)).contains(&to) {
-                    let problem = format!("a factor of {factor} for shape {shape}");
+                    let problem = format!(
+                        "a factor of {factor} for dimension {} of shape {shape}, which must have 0 to {} elements then",
+                        i + 2,
+                        u32::MAX
+                    );
                     return Err(Error::shape(name, place, problem));
                 }
                 let own = (!options.recompute_scale_factor).then_some(factor);

@@ -93,14 +93,14 @@ fn rotary(x: &Value, options: &RotaryOptions, place: Place) -> Result<Tensor> {
         return Err(Error::shape(
             NAME,
             place,
-            format!("shape {shape} has no rows"),
+            format!("shape {shape} has no rows: it is [.., length, size]"),
         ));
     };
     if !size.is_multiple_of(2) {
         return Err(Error::shape(
             NAME,
             place,
-            format!("rows of an odd size in shape {shape}"),
+            format!("shape {shape} has a last dimension of {size}, which must be even"),
         ));
     }
     let (half, device) = (size / 2, &x.node.device);
@@ -138,7 +138,10 @@ fn rotary(x: &Value, options: &RotaryOptions, place: Place) -> Result<Tensor> {
             same_device(NAME, x, &given, place)?;
             let lead = Shape::from(&shape[..shape.rank() - 1]);
             if given.shape().broadcast(&lead).is_none_or(|all| all != lead) {
-                let problem = format!("positions of shape {} for shape {shape}", given.shape());
+                let problem = format!(
+                    "positions of shape {} for shape {shape} must broadcast to {lead}",
+                    given.shape()
+                );
                 return Err(Error::shape(NAME, place, problem));
             }
             let given = cast(&given, wide, place)?.into_tensor().detach();

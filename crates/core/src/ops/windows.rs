@@ -159,8 +159,11 @@ impl Tensor {
             let from = x.shape()[d];
             if step == 0 || size > from {
                 let problem = match step {
-                    0 => "a step of 0".to_string(),
-                    _ => format!("windows of {size} along dimension {d} of {}", x.shape()),
+                    0 => format!("a step of 0 along dimension {d} of {}, not 1 or more", x.shape()),
+                    _ => format!(
+                        "windows of {size} along dimension {d} of {}, which has {from} elements there",
+                        x.shape()
+                    ),
                 };
                 return Err(Error::shape("unfold", place, problem));
             }

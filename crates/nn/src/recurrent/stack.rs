@@ -233,7 +233,9 @@ impl Stack {
         let steps = y.shape()?[0];
         if steps == 0 || self.directions.is_empty() {
             let layers = self.size.layers;
-            return Err(self.wrong(format!("{layers} layers over an input of shape {shape}")));
+            return Err(self.wrong(format!(
+                "{layers} layers over an input of shape {shape}: there must be a layer and a step"
+            )));
         }
         let (mut last_h, mut last_c) = (Vec::new(), Vec::new());
         for (layer, both) in self.directions.chunks(self.size.directions()).enumerate() {

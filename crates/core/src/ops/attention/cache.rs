@@ -95,14 +95,19 @@ impl KvCache {
             && queries.rank() == 4
             && queries[2] == keys[2];
         if !fits {
+            let [batch, heads, size] = [0, 1, 3].map(|d| whole.get(d).copied().unwrap_or(0));
             let problem = format!(
-                "queries {queries}, keys {keys} and values {values} for a cache of {whole}"
+                "queries {queries}, keys {keys} and values {values} for a cache of {whole}: keys and values must be \
+                 [{batch}, {heads}, tokens, {size}], and queries of four dimensions with as many tokens"
             );
             return Err(Error::shape(NAME, place, problem));
         }
         let (count, first, device) = (keys[2], self.len, self.keys.device());
         if count > self.capacity - first {
-            let problem = format!("{first} tokens and {count} more in a cache of {whole}");
+            let problem = format!(
+                "{first} tokens and {count} more in a cache of {whole}, which must not hold more than {} tokens",
+                self.capacity
+            );
             return Err(Error::shape(NAME, place, problem));
         }
         let positions = |n: usize| Tensor::arange(n, (DType::I32, device));

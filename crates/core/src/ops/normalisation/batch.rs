@@ -160,7 +160,8 @@ fn normed(
         )),
         None if options.training => None,
         None => {
-            let problem = "without training, running statistics are needed";
+            let problem =
+                format!("without training, running statistics are needed for shape {shape}");
             return Err(Error::value(name, place, problem));
         }
     };
@@ -289,7 +290,8 @@ fn statistic(
     let of = of.capture()?;
     if *of.shape() != [channels] {
         let (own, shape) = (of.shape(), x.shape());
-        let problem = format!("a running {what} of shape {own} for shape {shape}");
+        let problem =
+            format!("a running {what} of shape {own}, not [{channels}], for shape {shape}");
         return Err(Error::shape(name, place, problem));
     }
     fitting(name, what, x, &of, place)?;

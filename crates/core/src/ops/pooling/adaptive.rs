@@ -17,7 +17,11 @@ fn operand_of<const N: usize>(
 ) -> Result<Value> {
     let value = operand(name, x, N, place)?;
     if size.contains(&0) || size.iter().any(|&count| count > MOST_WINDOWS) {
-        return Err(Error::value(name, place, format!("{size:?} windows")));
+        let problem = format!(
+            "{size:?} windows of an input of {}: there must be 1 to {MOST_WINDOWS} along each dimension",
+            value.shape()
+        );
+        return Err(Error::value(name, place, problem));
     }
     Ok(value)
 }

@@ -39,7 +39,12 @@ fn pooled<const N: usize>(
         let elements = shape[lead + d];
         let room = elements.checked_sub(kernel[d]).map(|rest| rest + 1);
         if kernel[d] == 0 || size[d] == 0 || room.is_none_or(|room| size[d] > room) {
-            let problem = format!("{size:?} windows of {kernel:?} over shape {shape}");
+            let problem = format!(
+                "{size:?} windows of {kernel:?} over shape {shape}: along dimension {} their number and size must be at \
+                 least 1, and their sum at most {}",
+                lead + d,
+                elements.saturating_add(1)
+            );
             return Err(Error::value(name, place, problem));
         }
     }

@@ -208,13 +208,15 @@ fn layered(
         let batched = input.rank() == 3;
         if !(2..=3).contains(&input.rank()) || first.rank() != input.rank() {
             return wrong(format!(
-                "an input of shape {input} with a state of shape {first}"
+                "an input of shape {input} with a state of shape {first}: both must have two dimensions, or three with \
+                 a batch"
             ));
         }
         if layers.is_empty() || !layers.len().is_multiple_of(directions) || first[0] != layers.len()
         {
             let problem = format!(
-                "weights of {} layers for a state of shape {first}",
+                "weights of {} layers and directions for a state of shape {first}: the state's first dimension must be \
+                 their number, a multiple of {directions}",
                 layers.len()
             );
             return wrong(problem);
@@ -223,12 +225,12 @@ fn layered(
             && c.shape()? != first
         {
             return wrong(format!(
-                "cells of shape {} for a state of {first}",
+                "cells of shape {}, not {first}, the state's",
                 c.shape()?
             ));
         }
         if !(0.0..=1.0).contains(&options.dropout) {
-            let problem = format!("dropout {} is not a probability", options.dropout);
+            let problem = format!("dropout {} must be within 0 and 1", options.dropout);
             return Err(Error::value(name, place, problem));
         }
         let turned = options.batch_first && batched;
@@ -239,8 +241,13 @@ fn layered(
         let steps = y.shape()?[0];
         let batch = Shape::from(&y.shape()?[1..input.rank() - 1]);
         if steps == 0 || first[1..first.rank() - 1] != batch[..] {
+            let order = match (batched, turned) {
+                (false, _) => "[steps, size]",
+                (true, false) => "[steps, batch, size]",
+                (true, true) => "[batch, steps, size]",
+            };
             return wrong(format!(
-                "an input of shape {input} with a state of shape {first}"
+                "an input of shape {input}, {order}, with a state of shape {first}: there must be a step, and one batch"
             ));
         }
         let (mut last_h, mut last_c) = (Vec::new(), Vec::new());
@@ -307,7 +314,8 @@ fn sweep(
     let size = state.h.shape()?.last().copied().unwrap_or(0);
     if size != w_hh.shape()?[1] {
         let problem = format!(
-            "a state of size {size} for weights of shape {}",
+            "a state of shape {}, whose last dimension ({size}) must be that of the weights of shape {}",
+            state.h.shape()?,
             w_hh.shape()?
         );
         return Err(Error::shape(name, place, problem));

@@ -93,7 +93,10 @@ fn affine(theta: &Value, shape: &Shape, align: bool, place: Place) -> Result<Ten
         && shape.iter().all(|&size| size > 0);
     if !fits {
         let of = theta.shape();
-        let problem = format!("matrices of shape {of} for a picture of shape {shape}");
+        let problem = format!(
+            "matrices of shape {of} for a picture of shape {shape}: they must be [n, 2, 3] for [n, channels, h, w], or [n, \
+             3, 4] for [n, channels, d, h, w], and no size 0"
+        );
         return Err(Error::shape(name, place, problem));
     }
     let compute = dtype.compute();
@@ -159,7 +162,10 @@ fn sampled(x: &Value, grid: &Value, options: GridOptions, place: Place) -> Resul
         && shape[2..].iter().all(|&size| size > 0);
     if !fits {
         let mode = options.mode;
-        let problem = format!("{mode:?} of shape {shape} at a grid of shape {of}");
+        let problem = format!(
+            "{mode:?} of shape {shape} at a grid of shape {of}: for [n, channels, h, w] it must be [n, .., .., 2], for [n, \
+             channels, d, h, w] (not Bicubic) [n, .., .., .., 3], and no size to sample 0"
+        );
         return Err(Error::shape(name, place, problem));
     }
     let wide = |x: &Value| -> Result<Tensor> {
