@@ -1,10 +1,10 @@
-//! A kernel that a device's compiler refuses is reported with the line that recorded it.
+//! A kernel that a device's compiler refuses is reported with the line that recorded it; what the CPU's refuses.
 
-use wgrad_core::ops::Sort;
+use wgrad_core::ops::{Attention, AttentionGrad, Sort};
 use wgrad_core::{
-    AnyOperation, Arg, Backend, BoxFuture, Buffer, BufferSpec, Device, Epilogue, Error, Executable,
-    Kernel, Launch, Layout, Limits, Operand, Operation, Output, Plan, Program, ReadBack, Result,
-    Stats, Tensor,
+    AnyOperation, Arg, Backend, BoxFuture, Buffer, BufferSpec, DType, Device, Epilogue, Error,
+    Executable, Kernel, Launch, Layout, Limits, Operand, Operation, Output, Plan, Program,
+    ReadBack, Result, Shape, Spec, Stats, Tensor,
 };
 use wgrad_cpu_backend::{CpuBackend, CpuOptions};
 
@@ -145,4 +145,79 @@ fn an_epilogue_that_no_kernel_runs_is_refused() {
         refused.to_string().contains("takes no epilogue"),
         "{refused}"
     );
+}
+
+/// Attention with one operand that is another, each in a buffer with room to spare: that it lies there says nothing of
+/// whether it fits the others.
+#[test]
+fn operands_of_attention_that_do_not_fit_each_other_are_refused() {
+    let masked = |specs: &[Spec]| specs.iter().any(|spec| spec.dtype == DType::U32);
+    let mut forward = Attention::examples().into_iter();
+    let (op, specs) = forward.find(|(_, specs)| masked(specs)).unwrap();
+    // Values of another size give results of another size, which is all that they change.
+    refuses_others(op, &specs, |operand, dim| (operand, dim) == (2, 3));
+    let mut backward = AttentionGrad::examples().into_iter();
+    let (op, specs) = backward.find(|(_, specs)| masked(specs)).unwrap();
+    refuses_others(op, &specs, |_, _| false);
+}
+
+fn refuses_others<O: Operation>(op: O, specs: &[Spec], may: impl Fn(usize, usize) -> bool) {
+    let cpu = CpuBackend::new(CpuOptions::default());
+    let op = AnyOperation::new(op);
+    let results = op.results(specs).unwrap();
+    let (n, all) = (specs.len(), specs.len() + results.len());
+    let compiles = |specs: &[Spec]| {
+        let input = |(buffer, spec): (usize, &Spec)| Operand {
+            buffer,
+            dtype: spec.dtype,
+            layout: Layout::contiguous(spec.shape.clone()),
+        };
+        let output = |(i, spec): (usize, &Spec)| {
+            Some(Output {
+                buffer: n + i,
+                dtype: spec.dtype,
+            })
+        };
+        let kernel = Kernel::Operation {
+            inputs: specs.iter().enumerate().map(input).collect(),
+            outputs: results.iter().enumerate().map(output).collect(),
+            op: op.clone(),
+            epilogue: None,
+        };
+        let buffer = |allocation| BufferSpec {
+            bytes: 1 << 16,
+            allocation,
+        };
+        let plan = Plan {
+            buffers: (0..all).map(buffer).collect(),
+            launches: vec![Launch {
+                kernel,
+                scalars: 0..0,
+                fault: None,
+            }],
+        };
+        cpu.compile(&plan).is_ok()
+    };
+    assert!(compiles(specs));
+    for (i, spec) in specs.iter().enumerate() {
+        let with = |other: Spec| {
+            let mut specs = specs.to_vec();
+            specs[i] = other;
+            compiles(&specs)
+        };
+        for d in 0..spec.shape.rank() {
+            let mut dims = spec.shape.to_vec();
+            dims[d] += 1;
+            let other = Spec::new(dims, spec.dtype);
+            assert_eq!(with(other), may(i, d), "{} {i}, {d}", op.name());
+        }
+        let more: Shape = [1].into_iter().chain(spec.shape.iter().copied()).collect();
+        assert!(!with(Spec::new(more, spec.dtype)), "{} {i}", op.name());
+        assert!(
+            !with(Spec::new(&spec.shape, DType::I32)),
+            "{} {i}",
+            op.name()
+        );
+    }
+    assert!(!compiles(&specs[..n - 1]));
 }

@@ -5,7 +5,7 @@ mod forward;
 mod scores;
 
 use wgrad_core::ops::{Attention, AttentionGrad, Scores};
-use wgrad_core::{DType, Output};
+use wgrad_core::{DType, Operation, Output, Spec};
 
 use self::scores::{Rules, View};
 use super::products::Matrix;
@@ -40,7 +40,14 @@ struct Problem {
 }
 
 impl Problem {
-    fn new(scores: &Scores, launch: &Launch<'_>, first: usize) -> Result<Problem, String> {
+    /// `results` checks that operands fit each other; what follows the first ones are those of the scores.
+    fn new(
+        scores: &Scores,
+        launch: &Launch<'_>,
+        first: usize,
+        results: impl FnOnce(&[Spec]) -> Result<Vec<Spec>, String>,
+    ) -> Result<Problem, String> {
+        launch.check(results)?;
         let (q, k, v) = (launch.input(0)?, launch.input(1)?, launch.input(2)?);
         let ([batch, heads, queries, head], [_, shared, keys, _], [.., value_head]) = (
             &q.layout.shape[..],
@@ -49,9 +56,6 @@ impl Problem {
         ) else {
             return Err("operands without four dimensions".to_string());
         };
-        for operand in launch.inputs {
-            launch.checker.operand(operand, None)?;
-        }
         let extras = scores.split(launch.inputs.get(first..).unwrap_or_default());
         Ok(Problem {
             batch: *batch,
@@ -162,16 +166,15 @@ unsafe fn store<E>(output: Output, buffers: &[Bound], at: usize, values: &[E]) {
 
 impl CpuOperation for Attention {
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
-        Ok(Box::new(forward::Forward::new(
-            Problem::new(&self.0, launch, 3)?,
-            launch,
-        )?))
+        let problem = Problem::new(&self.0, launch, 3, |specs| self.results(specs))?;
+        Ok(Box::new(forward::Forward::new(problem, launch)))
     }
 }
 
 impl CpuOperation for AttentionGrad {
     fn prepare(&self, launch: &Launch<'_>) -> Result<Box<dyn Launchable>, String> {
-        let problem = Problem::new(&self.0, launch, AttentionGrad::FIRST)?;
+        let first = AttentionGrad::FIRST;
+        let problem = Problem::new(&self.0, launch, first, |specs| self.results(specs))?;
         Ok(Box::new(backward::Backward::new(problem, launch)?))
     }
 }

@@ -35,15 +35,7 @@ struct Task {
 
 impl Backward {
     pub fn new(problem: Problem, launch: &Launch<'_>) -> Result<Backward, String> {
-        let p = &problem;
         let results = [0, 1, 2].map(|part| launch.outputs.get(part).copied().flatten());
-        let rows = [p.batch * p.heads * p.queries, p.batch * p.shared * p.keys];
-        let sizes = [rows[0] * p.head, rows[1] * p.head, rows[1] * p.value_head];
-        for (output, size) in results.iter().zip(sizes) {
-            if let Some(output) = output {
-                launch.checker.output(*output, size)?;
-            }
-        }
         let view = |i: usize| Ok::<_, String>(View::new(launch.input(i)?));
         Ok(Backward {
             grad: view(3)?,

@@ -21,21 +21,13 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    pub fn new(problem: Problem, launch: &Launch<'_>) -> Result<Forward, String> {
+    pub fn new(problem: Problem, launch: &Launch<'_>) -> Forward {
         let result = |part: usize| launch.outputs.get(part).copied().flatten();
-        let (lse, output) = (result(Attention::LSE), result(Attention::OUTPUT));
-        let rows = problem.batch * problem.heads * problem.queries;
-        if let Some(lse) = lse {
-            launch.checker.output(lse, rows)?;
-        }
-        if let Some(output) = output {
-            launch.checker.output(output, rows * problem.value_head)?;
-        }
-        Ok(Forward {
+        Forward {
             problem,
-            lse,
-            output,
-        })
+            lse: result(Attention::LSE),
+            output: result(Attention::OUTPUT),
+        }
     }
 
     /// # Safety
