@@ -289,6 +289,25 @@ fn of_resampling() {
             }),
         ),
         (
+            "interpolate: antialias is of Linear and Bicubic in shapes [n, channels, h, w], not of Nearest of shape [1, \
+             2, 3, 4]",
+            with(InterpolateOptions {
+                size: Some(vec![2]),
+                antialias: true,
+                ..Default::default()
+            }),
+        ),
+        (
+            "interpolate: antialias is of Linear and Bicubic in shapes [n, channels, h, w], not of Linear of shape [1, 2, \
+             3]",
+            Tensor::ones([1, 2, 3], &dev).interpolate_with(InterpolateOptions {
+                size: Some(vec![2]),
+                mode: Resampling::Linear,
+                antialias: true,
+                ..Default::default()
+            }),
+        ),
+        (
             "interpolate: takes either a size or a scale factor",
             with(InterpolateOptions::default()),
         ),

@@ -431,7 +431,7 @@ fn upsample(args: &Args<'_>) -> Upsample {
             _ => Resampling::Area,
         },
         align_corners: args.bool("corners"),
-        recompute_scale_factor: false,
+        ..Default::default()
     })
 }
 

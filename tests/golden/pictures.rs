@@ -52,6 +52,7 @@ pub fn apply(op: &str, x: &[Tensor], args: &Args<'_>) -> Option<Vec<Tensor>> {
                 mode: resampling(args),
                 align_corners: flag("align_corners"),
                 recompute_scale_factor: flag("recompute"),
+                antialias: flag("antialias"),
             })
         }
         "grid_sample" => {

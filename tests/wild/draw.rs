@@ -457,6 +457,7 @@ impl<'a> Wild<'a> {
             mode: self.resampling(),
             align_corners: self.flag(),
             recompute_scale_factor: self.flag(),
+            antialias: self.flag(),
         }
     }
 

@@ -14,6 +14,7 @@ def cases(d):
     dropouts(d)
     sizes(d)
     grids(d)
+    antialiased(d)
 
 
 def padding(d):
@@ -76,14 +77,14 @@ LINES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 NEAR = dict(rtol=1e-5, atol=1e-5, reason="positions are rounded in f32")
 
 
-def sizes(d):
-    def resize(x, mode, size=None, scale_factor=None, align_corners=False, recompute=False):
-        lines = mode in ("linear", "bicubic")
-        mode = LINES[x.dim() - 2] if mode == "linear" else mode
-        return F.interpolate(
-            x, size, scale_factor, mode, align_corners if lines else None, recompute_scale_factor=recompute or None
-        )
+def resize(x, mode, size=None, scale_factor=None, align_corners=False, recompute=False, antialias=False):
+    lines = mode in ("linear", "bicubic")
+    mode = LINES[x.dim() - 2] if mode == "linear" else mode
+    align_corners = align_corners if lines else None
+    return F.interpolate(x, size, scale_factor, mode, align_corners, recompute or None, antialias)
 
+
+def sizes(d):
     modes = ["nearest", "nearest-exact", "linear", "bicubic", "area"]
     for mode in modes:
         base = (2, 1, 3, 5) if mode == "bicubic" else (2, 3, 5)
@@ -115,6 +116,33 @@ def sizes(d):
         d.case("interpolate", resize, [x], {"mode": mode, "size": [3]}, second=False, grad=False)
     d.case("interpolate", resize, [numbers((1, 2, 5), 5, 0, 9, "u8")], {"mode": "nearest", "size": [8]})
     d.case("interpolate", resize, [numbers((1, 1, 37), 6)], {"mode": "area", "size": [11]}, **NEAR)
+
+
+def antialiased(d):
+    for mode in ["linear", "bicubic"]:
+        def case(x, size=None, scale_factor=None, **options):
+            args = {"mode": mode, "size": size, "scale_factor": scale_factor, "antialias": True}
+            more = {name: options.pop(name) for name in ["align_corners", "recompute"] if name in options}
+            args = {name: value for name, value in (args | more).items() if value is not None}
+            d.case("interpolate_with", resize, [x], args, **(NEAR | options))
+
+        # torch has no halves of it on the CPU.
+        for dtype in ["f64", "f32"]:
+            case(numbers((2, 1, 7, 9), 7, -3, 3, dtype), [3, 4])
+        x = numbers((1, 2, 7, 13), 8)
+        for form in [x, *laid(x)]:
+            case(form, [3, 5])
+        for size in [[1, 1], [7, 4], [5, 13], [2, 30], [20, 3], [7, 13]]:
+            for align_corners in [False, True]:
+                case(x, size, align_corners=align_corners)
+        for factor in [[0.5, 0.3], [0.7, 1.4], [2.0, 0.21]]:
+            for recompute in [False, True]:
+                case(x, scale_factor=factor, recompute=recompute)
+        case(numbers((1, 1, 3, 301), 9), [2, 4])
+        case(numbers((0, 1, 5, 5), 3), [2, 3])
+        x = numbers((1, 1, 2, 9), 4)
+        x[0, 0, 0, 3], x[0, 0, 1, 8] = float("nan"), float("inf")
+        case(x, [2, 4], second=False, grad=False)
 
 
 def grids(d):

@@ -44,6 +44,10 @@ pub struct InterpolateOptions {
     pub align_corners: bool,
     /// Whether positions are those of the sizes, and not of the `scale_factor`.
     pub recompute_scale_factor: bool,
+    /// Whether smaller pictures are made of all elements that a line or curve as wide as a new element covers, so that
+    /// no detail is skipped, and what repeats itself does not make false patterns. Only in two dimensions, on lines or
+    /// curves, whose coefficient is then -0.5.
+    pub antialias: bool,
 }
 
 impl Tensor {
@@ -70,7 +74,7 @@ impl Tensor {
         })
     }
 
-    /// [`Tensor::interpolate`] by a factor, or with the corners aligned.
+    /// [`Tensor::interpolate`] by a factor, with the corners aligned, or without false patterns in what gets smaller.
     ///
     /// ```
     /// # use wgrad::{InterpolateOptions, Resampling, prelude::*};
@@ -83,6 +87,17 @@ impl Tensor {
     ///     ..Default::default()
     /// });
     /// assert_eq!(y.to_vec::<f32>()?, [0.0, 1.0, 2.0, 3.0, 4.0]);
+    ///
+    /// // Every third line is white. Others may be skipped, or all be seen.
+    /// let lines = Tensor::new([[[[0.0, 1.0, 0.0, 0.0, 1.0, 0.0]]]], &dev);
+    /// let half = |antialias| lines.interpolate_with(InterpolateOptions {
+    ///     size: Some(vec![1, 2]),
+    ///     mode: Resampling::Linear,
+    ///     antialias,
+    ///     ..Default::default()
+    /// });
+    /// assert_eq!(half(false).to_vec::<f32>()?, [1.0, 1.0]);
+    /// assert!((half(true) - 0.375).abs().max().item::<f32>()? < 1e-6);
     /// # Ok::<(), Error>(())
     /// ```
     #[track_caller]
@@ -119,6 +134,12 @@ fn interpolated(x: &Value, options: &InterpolateOptions, place: Place) -> Result
         let problem = format!("corners are aligned by Linear and Bicubic, not by {mode:?}");
         return Err(Error::value(name, place, problem));
     }
+    if options.antialias && !(between && shape.rank() == 4) {
+        let problem = format!(
+            "antialias is of Linear and Bicubic in shapes [n, channels, h, w], not of {mode:?} of shape {shape}"
+        );
+        return Err(Error::value(name, place, problem));
+    }
     let selects = matches!(mode, Resampling::Nearest | Resampling::NearestExact);
     if !selects && !x.dtype().is_float() {
         let problem = format!(
@@ -140,10 +161,11 @@ fn interpolated(x: &Value, options: &InterpolateOptions, place: Place) -> Result
     }
     let mut y = wide.into_tensor();
     for axis in &axes {
-        if axis.is_identity(mode) {
+        if axis.is_identity(options) {
             continue;
         }
         y = match mode {
+            _ if options.antialias => axis.filtered(&y, mode, options.align_corners)?,
             Resampling::Area => axis.averaged(&y),
             _ => axis.weighted(&y, mode, options.align_corners)?,
         };
@@ -214,9 +236,26 @@ fn axes(shape: &Shape, options: &InterpolateOptions, place: Place) -> Result<Vec
 
 impl Axis {
     /// Whether nothing changes. Lines, as in torch, begin where the elements are if their number is the same.
-    fn is_identity(&self, mode: Resampling) -> bool {
+    fn is_identity(&self, options: &InterpolateOptions) -> bool {
         let plain = || self.factor.is_none_or(|factor| factor == 1.0);
-        self.from == self.to && (matches!(mode, Resampling::Linear | Resampling::Area) || plain())
+        let begins = matches!(options.mode, Resampling::Linear | Resampling::Area);
+        self.from == self.to && (begins || options.antialias || plain())
+    }
+
+    /// The size of a new element in old ones.
+    fn step(&self) -> f64 {
+        match self.factor {
+            Some(factor) if factor > 0.0 => factor.recip(),
+            _ => self.from as f64 / self.to as f64,
+        }
+    }
+
+    /// The size of a new element in old ones where the first and the last stay at the ends.
+    fn aligned_step(&self) -> f64 {
+        match self.to {
+            1 => 0.0,
+            to => (self.from - 1) as f64 / (to - 1) as f64,
+        }
     }
 
     /// A vector of an element for each new place, as one along the dimension of `x`.
@@ -243,17 +282,12 @@ impl Axis {
             false => x.dtype()?,
         };
         let place = Tensor::arange(self.to, (dtype, x.device()));
-        // The size of a new element in old ones.
-        let step = match self.factor {
-            Some(factor) if factor > 0.0 => factor.recip(),
-            _ => self.from as f64 / self.to as f64,
-        };
+        let step = self.step();
         let middle = || (&place + 0.5) * step;
         let source = match mode {
             Resampling::Nearest => &place * step,
             Resampling::NearestExact => middle(),
-            _ if align && self.to == 1 => &place * 0.0,
-            _ if align => &place * ((self.from - 1) as f64 / (self.to - 1) as f64),
+            _ if align => &place * self.aligned_step(),
             Resampling::Linear => (middle() - 0.5).clamp(0.0, f64::INFINITY),
             _ => middle() - 0.5,
         };
@@ -276,6 +310,53 @@ impl Axis {
         Ok(terms
             .reduce(|sum, term| sum + term)
             .unwrap_or_else(|| x.clone()))
+    }
+
+    /// Sums of the elements whose middles lie below a line or curve around the middle of the new one, which is as wide as
+    /// that one if it is the larger, with weights that sum to 1: with `c = (i + 1/2) step` and `s = max(step, 1)`, those
+    /// from `floor(c - r s + 1/2)` to below `floor(c + r s + 1/2)`, element `j` with `f((j + 1/2 - c) / s)`, where `f` is
+    /// 0 from `r` on. As torch, and PIL before it.
+    fn filtered(&self, x: &Tensor, mode: Resampling, align: bool) -> Result<Tensor> {
+        let (dim, dtype) = (self.dim as isize, (x.dtype()?, x.device()));
+        let step = if align {
+            self.aligned_step()
+        } else {
+            self.step()
+        };
+        let size = step.max(1.0);
+        let radius = match mode {
+            Resampling::Bicubic => 2.0,
+            _ => 1.0,
+        };
+        let reach = radius * size;
+        let most = (2 * reach.ceil() as usize + 1).min(self.from);
+        let middle = (Tensor::arange(self.to, dtype) + 0.5).unsqueeze(1) * step;
+        let last = self.from as f64;
+        let first = (&middle - reach + 0.5).floor().clamp(0.0, last);
+        let end = (&middle + reach + 0.5).floor().clamp(0.0, last);
+        let at = first + Tensor::arange(most, dtype);
+        let inside = at.lt(&end);
+        let away = ((&at - &middle + 0.5) / size).abs();
+        let weights = match mode {
+            Resampling::Bicubic => {
+                let [near, far] = keys(&away, -0.5);
+                let far = away.lt(2.0).where_cond(far, 0.0);
+                away.lt(1.0).where_cond(near, far)
+            }
+            _ => (1.0 - away).clamp_min(0.0),
+        };
+        let weights = inside.where_cond(weights, 0.0);
+        let weights = &weights / weights.sum_dims([1], true);
+        let index = at.clamp(0.0, last - 1.0).to_dtype(DType::I32);
+        let parts = x
+            .index_select(dim, &index.reshape([-1isize]))
+            .unflatten(dim, [self.to as isize, -1]);
+        let mut along = Dims::from_elem(1, x.rank()? - self.dim + 1);
+        (along[0], along[1]) = (self.to, most);
+        let along = Shape::from(along);
+        // What stands outside may be NaN or infinite.
+        let parts = inside.reshape(&along).where_cond(parts, 0.0);
+        Ok((parts * weights.reshape(along)).sum_dims([dim + 1], false))
     }
 
     /// The means of the elements from `floor(i from / to)` to below `ceil((i + 1) from / to)`.
@@ -309,12 +390,20 @@ impl Axis {
     }
 }
 
-/// The weights of the neighbours at -1, 0, 1 and 2 for a place at the part `t` of the way from 0 to 1
-/// ([Keys 1981](https://doi.org/10.1109/TASSP.1981.1163711), with a coefficient of -0.75).
+/// Keys' curve at distances below 1, and from 1 to 2
+/// ([Keys 1981](https://doi.org/10.1109/TASSP.1981.1163711)).
+fn keys(x: &Tensor, a: f64) -> [Tensor; 2] {
+    let near = (x * (a + 2.0) - (a + 3.0)) * x * x + 1.0;
+    let far = ((x * a - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a;
+    [near, far]
+}
+
+/// The weights of the neighbours at -1, 0, 1 and 2 for a place at the part `t` of the way from 0 to 1, with a coefficient
+/// of -0.75.
 fn cubic(t: &Tensor) -> [Tensor; 4] {
-    const A: f64 = -0.75;
-    let near = |x: &Tensor| (x * (A + 2.0) - (A + 3.0)) * x * x + 1.0;
-    let far = |x: &Tensor| ((x * A - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+    let weights = |x: &Tensor| keys(x, -0.75);
     let back = t * -1.0 + 1.0;
-    [far(&(t + 1.0)), near(t), near(&back), far(&(&back + 1.0))]
+    let ([near, _], [_, far]) = (weights(t), weights(&(t + 1.0)));
+    let ([behind, _], [_, last]) = (weights(&back), weights(&(&back + 1.0)));
+    [far, near, behind, last]
 }
