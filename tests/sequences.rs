@@ -115,6 +115,92 @@ fn sequences_that_do_not_fit_have_no_gradient() {
     }
 }
 
+/// A length that no sequence has is named, and gives no loss that could be taken for one.
+#[test]
+fn lengths_beyond_the_sequences_are_reported() {
+    for dev in all() {
+        let log_p = Tensor::from_vec(fill(5, 5 * 2 * 3, 2.0), [5, 2, 3], &dev).log_softmax(-1);
+        let targets = Tensor::new([[1, 2], [2, 1]], &dev);
+        for (inputs, lengths, name, index) in [
+            ([6, 5], [2, 2], "input_lengths", 6),
+            ([5, -1], [2, 2], "input_lengths", -1),
+            ([5, 5], [3, 2], "target_lengths", 3),
+            ([5, 5], [2, -2], "target_lengths", -2),
+        ] {
+            for zero_infinity in [false, true] {
+                let options = CtcOptions {
+                    reduction: Reduction::None,
+                    zero_infinity,
+                    ..Default::default()
+                };
+                let loss = log_p.ctc_loss(
+                    &targets,
+                    &ints(&inputs, &dev),
+                    &ints(&lengths, &dev),
+                    options,
+                );
+                let error = loss.to_vec::<f32>().unwrap_err();
+                let Error::IndexOutOfRange { index: found, .. } = error else {
+                    panic!("{error} on {dev}");
+                };
+                assert_eq!(found, index);
+                let text = error.to_string();
+                assert!(
+                    text.contains(name) && text.contains("tests/sequences.rs"),
+                    "{text}"
+                );
+                // It is reported once, and the other sequence has its loss.
+                let losses = loss.to_vec::<f32>().unwrap();
+                let bad = usize::from(inputs[0] == 5 && lengths[0] == 2);
+                assert!(
+                    losses[bad].is_nan() && losses[1 - bad].is_finite(),
+                    "{losses:?}"
+                );
+            }
+        }
+    }
+    // In their own type: what is beyond 32 bits would be taken for 5.
+    let dev = devices::cpu();
+    let log_p = Tensor::zeros([5, 1, 3], &dev);
+    let long = Tensor::from_slice(&[(1i64 << 32) + 5], [1], &dev);
+    let (targets, one) = (Tensor::new([[1]], &dev), ints(&[1], &dev));
+    let loss = log_p.ctc_loss(&targets, &long, &one, CtcOptions::default());
+    let error = loss.item::<f32>().unwrap_err().to_string();
+    assert!(error.contains("index 4294967301"), "{error}");
+}
+
+/// As torch: targets one after the other are neither more nor fewer than their lengths say.
+#[test]
+fn targets_in_a_vector_are_as_many_as_their_lengths() {
+    for dev in all() {
+        let log_p = Tensor::zeros([5, 2, 3], &dev);
+        let inputs = ints(&[5, 5], &dev);
+        let loss = |targets: &[i32], lengths: &[i32]| {
+            let (targets, lengths) = (ints(targets, &dev), ints(lengths, &dev));
+            log_p.ctc_loss(&targets, &inputs, &lengths, CtcOptions::default())
+        };
+        let finite = |loss: Tensor| loss.item::<f32>().unwrap().is_finite();
+        assert!(finite(loss(&[1, 2, 1], &[1, 2])));
+        for targets in [&[1, 2, 1][..], &[1, 2, 1, 2, 2]] {
+            let error = loss(targets, &[2, 2])
+                .item::<f32>()
+                .unwrap_err()
+                .to_string();
+            let n = targets.len();
+            let want =
+                format!("ctc_loss: targets of shape [{n}] with target_lengths that sum to 4");
+            assert!(error.starts_with(&want), "{error}");
+        }
+        // Lengths whose sum is right are not yet lengths.
+        let error = loss(&[1, 2, 1], &[4, -1]).item::<f32>().unwrap_err();
+        assert!(matches!(error, Error::IndexOutOfRange { .. }), "{error}");
+        // Without targets, none has a length.
+        assert!(finite(loss(&[], &[0, 0])));
+        let error = loss(&[], &[0, 1]).item::<f32>().unwrap_err();
+        assert!(matches!(error, Error::IndexOutOfRange { .. }), "{error}");
+    }
+}
+
 /// Steps with other numbers and lengths are replays: nothing is compiled, and a step of time is few launches.
 #[test]
 fn the_loss_of_sequences_replays() {

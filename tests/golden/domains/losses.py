@@ -111,6 +111,9 @@ def ctc(d):
     case(numbers((6, 1, 4), 22, -40, 40), torch.tensor([[1, 2, 1]], dtype=torch.int32), ints(6), ints(3), reduction="none")
     # Empty targets, and targets that are too long for their time.
     case(x, targets, ints(7, 6, 5), ints(0, 1, 3), reduction="none")
+    # Without time there is no way to any label, and one to none.
+    for lengths in [ints(0, 1, 3), ints(1, 1, 3)]:
+        case(x, targets, ints(0, 6, 5), lengths, reduction="none", zero_infinity=True)
     for reduction in ["mean", "sum", "none"]:
         case(x, targets, ints(3, 3, 3), ints(4, 2, 3), reduction=reduction, zero_infinity=True)
     p = numbers((3, 3, 5), 23)

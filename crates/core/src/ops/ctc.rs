@@ -2,6 +2,7 @@
 
 use crate::ops::compaction::read_size;
 use crate::ops::cross_entropy::Reduction;
+use crate::ops::index::index_select;
 use crate::tensor::{Tensor, Value, same_device};
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
@@ -26,7 +27,8 @@ impl Tensor {
     ///
     /// This tensor has the logarithms of probabilities, `[time, n, classes]` or `[time, classes]`, `f32` or `f64`.
     /// Targets are integers `[n, length]`, of which the first `target_lengths[i]` count, or all of them one after the
-    /// other in a vector (then the largest length is read back). `input_lengths` and `target_lengths` are `[n]`.
+    /// other in a vector (then their lengths' largest and their sum are read back). `input_lengths` and `target_lengths`
+    /// are `[n]`.
     ///
     /// With `l` the target with blanks around each label, and `a_0 = ln p_0` at its first two places, the recursion is
     /// `a_t[s] = ln p_t[l_s] + ln(e^a[s] + e^a[s - 1] + e^a[s - 2])`, where the last term is left out if `l_s` is a
@@ -42,6 +44,10 @@ impl Tensor {
     /// assert!((loss.item::<f32>()? + 0.75_f32.ln()).abs() < 1e-6);
     /// # Ok::<(), Error>(())
     /// ```
+    ///
+    /// A length that is negative or beyond the time or the targets gives a loss of NaN, and
+    /// [`Error::IndexOutOfRange`] at this thread's next read, as a target that is no class does. Targets in a vector that
+    /// are more or fewer than their lengths give a failed tensor.
     #[track_caller]
     pub fn ctc_loss(
         &self,
@@ -109,10 +115,16 @@ fn ctc(
         );
         return Err(Error::shape(name, place, problem));
     }
-    let int = |value: &Value| value.clone().into_tensor().to_dtype(DType::I32);
-    let (inputs, lengths) = (int(inputs).reshape([n, 1]), int(lengths).reshape([n, 1]));
-    let labels = padded(&int(targets), &lengths, n, options.blank, place)?;
-    let losses = Lattice::new(log_p, &labels, options.blank)?.losses(&inputs, &lengths)?;
+    let most = of.last().copied().unwrap_or(0);
+    let inputs = Lengths::new("ctc_loss with input_lengths", inputs, shape[0], place);
+    let lengths = Lengths::new("ctc_loss with target_lengths", lengths, most, place);
+    let targets = targets.clone().into_tensor().to_dtype(DType::I32);
+    let labels = padded(&targets, &lengths.numbers, n, options.blank, place)?;
+    let lattice = Lattice::new(log_p, &labels, options.blank)?;
+    let losses = lattice.losses(&inputs.numbers, &lengths.numbers)?;
+    let valid = inputs.valid.logical_and(&lengths.valid).squeeze(1);
+    let lengths = lengths.numbers;
+    let losses = valid.where_cond(losses, f64::NAN);
     let losses = match options.zero_infinity {
         true => losses.eq(f64::INFINITY).where_cond(0.0, losses),
         false => losses,
@@ -124,6 +136,27 @@ fn ctc(
         Reduction::None => losses,
     }
     .checked()
+}
+
+/// Lengths of sequences, `[n, 1]`.
+struct Lengths {
+    /// As `i32`, and 0 where they are none.
+    numbers: Tensor,
+    /// Whether they are.
+    valid: Tensor,
+}
+
+impl Lengths {
+    /// From 0 to `most`; others are reported as indices of a table that has so many, and one more.
+    fn new(name: &'static str, lengths: &Value, most: usize, place: Place) -> Lengths {
+        let lengths = lengths.clone().into_tensor().reshape([-1isize]);
+        let table = Tensor::arange(most + 1, (DType::I32, lengths.device()));
+        let numbers = index_select(name, &table, 0, &lengths, place);
+        Lengths {
+            valid: numbers.eq(&lengths).unsqueeze(1),
+            numbers: numbers.unsqueeze(1),
+        }
+    }
 }
 
 /// Targets as `[n, length]`, with blanks behind the lengths.
@@ -140,7 +173,14 @@ fn padded(
         2 => targets.clone(),
         _ if n == 0 || of[0] == 0 => Tensor::zeros([n, 0], int),
         _ => {
-            let most = read_size(&lengths.max().reshape([1]), place)?.min(of[0]);
+            let most = read_size(&lengths.max().reshape([1]), place)?;
+            let all = read_size(&lengths.sum().reshape([1]), place)?;
+            if all != of[0] {
+                let problem = format!(
+                    "targets of shape {of} with target_lengths that sum to {all}: in a vector, targets must be as many"
+                );
+                return Err(Error::shape("ctc_loss", place, problem));
+            }
             let starts = lengths.cumsum(0) - lengths;
             let at = starts + Tensor::arange(most, int);
             let at = at.clamp(0, of[0] - 1).reshape([n * most]);
