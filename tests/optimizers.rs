@@ -44,9 +44,7 @@ fn follow_by(way: Way, name: &str, make: &dyn Fn(Vec<Tensor>, Vec<Tensor>) -> Bo
         let mut checked = golden.iter();
         let mut scaler = unscaled(&dev);
         let mut reads = dev.stats().reads;
-        // A step in plain operations is dozens of launches on a GPU; once all the way is enough.
-        let short = way == Way::Scaled && !dev.is_cpu() && !dev.fusion();
-        for step in 0..if short { 10 } else { 100 } {
+        for step in 0..100 {
             if way == Way::Scaled && step % 3 == 0 {
                 skipped(&mut scaler, &mut *optimizer, step);
             }
