@@ -1,12 +1,16 @@
 //! Attention against the formula in plain operations: lengths around the blocks, masks that leave nothing,
 //! grouped heads, windows, slopes, dropout; memory and launches.
 
+#[path = "attention/cache.rs"]
+mod cache;
 mod devices;
+#[path = "attention/rotary.rs"]
+mod rotary;
 
 use devices::{assert_close, cpu, fill, flash_gpu, gpu};
+use wgrad::AttentionOptions;
 use wgrad::autograd::grad;
 use wgrad::prelude::*;
-use wgrad::{AttentionOptions, KvCache, RotaryOptions};
 
 fn everywhere() -> impl Iterator<Item = Device> {
     devices::all().into_iter().chain(flash_gpu())
@@ -464,148 +468,4 @@ fn memory_is_linear_in_the_length() {
     // A matrix of `[length, size]` is 256 KiB.
     let peak = dev.stats().peak_bytes;
     assert!(peak < 6 << 20, "{peak} bytes");
-}
-
-#[test]
-fn products_of_turned_rows_depend_on_their_distance() {
-    for dev in everywhere() {
-        let (q, k) = (tensor(1, &[1, 16], &dev), tensor(2, &[1, 16], &dev));
-        for interleaved in [false, true] {
-            let at = |x: &Tensor, offset: usize| {
-                let options = RotaryOptions {
-                    offset,
-                    interleaved,
-                    ..Default::default()
-                };
-                x.rotary_embedding_with(options)
-            };
-            let product = |i: usize, j: usize| -> Vec<f32> {
-                (at(&q, i) * at(&k, j)).sum().to_vec().unwrap()
-            };
-            let near = product(3, 1);
-            assert_close(&product(12, 10), &near, 1e-4, 1e-5);
-            assert!((product(3, 2)[0] - near[0]).abs() > 1e-2);
-        }
-    }
-}
-
-#[test]
-fn turning_is_two_launches_and_replays_at_other_offsets() {
-    for dev in [Some(cpu()), flash_gpu()].into_iter().flatten() {
-        let x = tensor(1, &[2, 3, 8], &dev);
-        dev.synchronize().unwrap();
-        let mut misses = 0;
-        for offset in 0..3 {
-            let before = dev.stats();
-            let options = RotaryOptions {
-                offset,
-                ..Default::default()
-            };
-            let y = x.rotary_embedding_with(options);
-            dev.synchronize().unwrap();
-            let after = dev.stats();
-            // The sines and cosines of all rows, and the turn of all heads.
-            assert!(after.launches - before.launches <= 2, "{dev}");
-            if offset > 0 {
-                assert_eq!(after.plan_misses, misses, "{dev}");
-            }
-            misses = after.plan_misses;
-            drop(y);
-        }
-    }
-}
-
-#[test]
-fn generation_with_a_cache_gives_what_the_whole_does() {
-    for dev in everywhere() {
-        let (heads, shared, length, size) = (4, 2, 9, 8);
-        let x = |seed, heads| tensor(seed, &[1, heads, length, size], &dev);
-        let (q, k, v) = (x(1, heads), x(2, shared), x(3, shared));
-        let options = AttentionOptions {
-            enable_gqa: true,
-            ..causal()
-        };
-        let whole = q.scaled_dot_product_attention_with(&k, &v, options);
-        let mut cache = KvCache::new([1, shared, 16, size], &dev);
-        for (first, count) in [(0, 4), (4, 1), (5, 1), (6, 1), (7, 1)] {
-            let part = |x: &Tensor| x.narrow(2, first, count).contiguous();
-            let y = cache.attend(&part(&q), &part(&k), &part(&v)).unwrap();
-            let want = whole.narrow(2, first, count);
-            assert_close(&y.to_vec().unwrap(), &want.to_vec().unwrap(), 1e-4, 1e-5);
-            assert_eq!(cache.len(), first + count);
-        }
-        let many = tensor(4, &[1, shared, 9, size], &dev);
-        assert!(
-            cache
-                .attend(&tensor(5, &[1, heads, 9, size], &dev), &many, &many)
-                .is_err()
-        );
-        assert_eq!(cache.len(), 8);
-        cache.clear();
-        let y = cache.attend(&q, &k, &v).unwrap();
-        assert_close(&y.to_vec().unwrap(), &whole.to_vec().unwrap(), 1e-4, 1e-5);
-    }
-}
-
-/// Attention goes over blocks of what is filled; their ends change nothing but the program, which is planned once for
-/// each.
-#[test]
-fn generation_goes_over_what_is_filled() {
-    for dev in [Some(cpu()), gpu(), flash_gpu()].into_iter().flatten() {
-        let length = 150;
-        let x = tensor(1, &[1, 2, length, 8], &dev);
-        let whole = x.scaled_dot_product_attention_with(&x, &x, causal());
-        let whole = whole.to_vec::<f32>().unwrap();
-        let x = x.to_vec::<f32>().unwrap();
-        let token = |at: usize| {
-            let heads = [0, 1].map(|head| (head * length + at) * 8);
-            heads.map(|from| from..from + 8)
-        };
-        let mut cache = KvCache::new([1, 2, 160, 8], &dev);
-        let (mut misses, mut changes) = (0, Vec::new());
-        for step in 0..length {
-            let own: Vec<f32> = token(step)
-                .into_iter()
-                .flat_map(|r| x[r].to_vec())
-                .collect();
-            let own = Tensor::from_vec(own, [1, 2, 1, 8], &dev);
-            let y = cache.attend(&own, &own, &own).unwrap();
-            let want: Vec<f32> = token(step)
-                .into_iter()
-                .flat_map(|r| whole[r].to_vec())
-                .collect();
-            assert_close(&y.to_vec().unwrap(), &want, 1e-4, 1e-5);
-            let now = dev.stats().plan_misses;
-            if now != misses {
-                changes.push(step);
-            }
-            misses = now;
-        }
-        let steady: Vec<usize> = changes.into_iter().filter(|&step| step > 2).collect();
-        // At the ends of blocks, and there indeed: to go over all of the cache would be one program.
-        assert!(steady.len() <= 4, "{dev}: planned in {steady:?}");
-        assert!(steady.iter().all(|step| step % 64 < 2), "{dev}: {steady:?}");
-        assert!(
-            steady.contains(&64) && steady.contains(&128),
-            "{dev}: {steady:?}"
-        );
-    }
-}
-
-/// A step of generation is planned once, and then replayed.
-#[test]
-fn steps_of_generation_replay() {
-    for dev in [Some(cpu()), flash_gpu()].into_iter().flatten() {
-        let x = tensor(1, &[1, 2, 1, 8], &dev);
-        let mut cache = KvCache::new([1, 2, 32, 8], &dev);
-        let mut misses = 0;
-        for step in 0..6 {
-            let y = cache.attend(&x, &x, &x).unwrap();
-            dev.synchronize().unwrap();
-            drop(y);
-            let now = dev.stats().plan_misses;
-            assert!(step < 2 || now == misses, "{dev}: step {step}");
-            misses = now;
-        }
-    }
 }

@@ -6,6 +6,7 @@
 //! overwritten: the step then writes a new arena.
 
 mod device;
+mod layout;
 mod states;
 
 use std::collections::{HashMap, HashSet};
@@ -16,13 +17,14 @@ use crate::kernel::ScalarBits;
 use crate::kernel::backend::Buffer;
 use crate::record::node::{Home, Node, State, Storage};
 use crate::run;
-use crate::tensor::device::{Device, Open};
+use crate::tensor::device::Device;
 use crate::tensor::variable::{Variable, whole};
 use crate::tensor::{Tensor, Value};
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
 use crate::types::shape::Shape;
 use crate::update::{ArenaUpdate, Update, UpdateRule};
+use layout::{ALIGN, copy_padded};
 
 /// The numbers of one parameter's update, as its rule takes them.
 pub type Coefficients<X = f64> = smallvec::SmallVec<[X; 8]>;
@@ -80,12 +82,6 @@ pub struct Updater {
     /// States to begin with, by parameter and state, where they were loaded.
     loaded: HashMap<(usize, usize), Tensor>,
 }
-
-/// An arena in the making: type, bytes so far, and for each part its parameter, offset and bytes.
-type Extent = (DType, usize, Vec<(usize, usize, usize)>);
-
-/// Bytes from one arena part to the next: what bindings must be aligned to.
-const ALIGN: usize = 256;
 
 impl Updater {
     /// An updater for `params`, which must be variables (others make the first step fail).
@@ -277,146 +273,6 @@ impl Updater {
         Ok(grads)
     }
 
-    /// Whether every parameter's value lies in its place.
-    fn is_laid_out(&self) -> Result<bool> {
-        if self.arenas.is_empty() {
-            return Ok(false);
-        }
-        let mut inside = true;
-        for arena in &self.arenas {
-            for part in &arena.parts {
-                let Some(variable) = self.params[part.param].variable() else {
-                    continue;
-                };
-                inside &= variable
-                    .value()
-                    .storage()
-                    .is_some_and(|s| s.buffer.id() == arena.param.id() && s.offset == part.offset);
-            }
-        }
-        Ok(inside)
-    }
-
-    /// Moves the parameters into arenas (again, where values were assigned from outside). States
-    /// move along.
-    fn lay_out(&mut self, device: &Device, place: Place) -> Result<()> {
-        run::run(device, &[], None)?;
-        let open = device.open()?;
-        let limits = open.backend.limits();
-        let mut values = Vec::with_capacity(self.params.len());
-        for param in &self.params {
-            let value = variable(param, place)?.value();
-            run::run(device, &[&value], None)?;
-            match &*value.state() {
-                State::Done(storage) => values.push((value.clone(), storage.clone())),
-                State::Failed(error) => return Err(error.clone()),
-                _ => return Err(Error::Device("a parameter has no value".into())),
-            }
-        }
-        if self.arenas.is_empty() {
-            let mut arenas: Vec<Extent> = Vec::new();
-            let limit = limits.max_binding.min(limits.max_buffer);
-            for (param, (value, _)) in values.iter().enumerate() {
-                if !matches!(value.dtype, DType::F32 | DType::F64) {
-                    let problem = format!("parameters must be f32 or f64, not {}", value.dtype);
-                    return Err(Error::dtype("step", place, problem));
-                }
-                let bytes = value.bytes();
-                let room = bytes.next_multiple_of(ALIGN).max(ALIGN);
-                match arenas
-                    .iter_mut()
-                    .find(|(d, end, _)| *d == value.dtype && *end + room <= limit)
-                {
-                    Some((_, end, parts)) => {
-                        parts.push((param, *end, bytes));
-                        *end += room;
-                    }
-                    None => arenas.push((value.dtype, room, vec![(param, 0, bytes)])),
-                }
-            }
-            let mut made = Vec::with_capacity(arenas.len());
-            for (dtype, bytes, parts) in arenas {
-                let clear = || -> Result<Buffer> {
-                    let buffer = open.backend.allocate(bytes)?;
-                    open.backend.clear(&buffer)?;
-                    Ok(buffer)
-                };
-                let (param, grad) = (clear()?, clear()?);
-                let states = self
-                    .rule
-                    .states()
-                    .iter()
-                    .map(|_| clear())
-                    .collect::<Result<Vec<_>>>()?;
-                let parts = parts
-                    .into_iter()
-                    .map(|(param, offset, bytes)| {
-                        let home = Home::new(grad.clone(), offset, bytes);
-                        Part {
-                            param,
-                            offset,
-                            bytes,
-                            home,
-                        }
-                    })
-                    .collect();
-                made.push(Arena {
-                    dtype,
-                    bytes,
-                    param,
-                    grad,
-                    states,
-                    parts,
-                });
-            }
-            self.arenas = made;
-            self.place_loaded(open)?;
-        } else {
-            for arena in &mut self.arenas {
-                arena.param = open.backend.allocate(arena.bytes)?;
-                open.backend.clear(&arena.param)?;
-            }
-        }
-        for arena in &self.arenas {
-            for part in &arena.parts {
-                let (value, storage) = &values[part.param];
-                copy_padded(open, storage, &arena.param, part)?;
-                let variable = variable(&self.params[part.param], place)?;
-                variable.set_value(arena.value(
-                    device,
-                    part,
-                    value.shape().clone(),
-                    place,
-                    &arena.param,
-                ));
-                variable.set_home(Arc::downgrade(&part.home));
-            }
-        }
-        Ok(())
-    }
-
-    /// Copies loaded states into their arenas.
-    fn place_loaded(&mut self, open: &Open) -> Result<()> {
-        for arena in &self.arenas {
-            for part in &arena.parts {
-                for (s, state) in arena.states.iter().enumerate() {
-                    let Some(loaded) = self.loaded.get(&(part.param, s)) else {
-                        continue;
-                    };
-                    let value = loaded.contiguous().capture()?;
-                    let node = whole(value, Place::caller())?;
-                    run::run(&node.device, &[&node], None)?;
-                    let storage = node
-                        .storage()
-                        .ok_or_else(|| Error::Load("an optimizer state has no value".into()))?;
-                    copy_padded(open, &storage, state, part)?;
-                }
-            }
-        }
-        self.loaded.clear();
-        Ok(())
-    }
-
     /// Takes a new gradient arena where someone still holds a gradient of an earlier step.
     fn renew_grads(&mut self, device: &Device, grads: &[Option<Arc<Node>>]) -> Result<()> {
         let open = device.open()?;
@@ -506,15 +362,6 @@ fn variable(param: &Tensor, place: Place) -> Result<&Variable> {
         problem: "a parameter is not a variable; make it one with requires_grad".into(),
         place,
     })
-}
-
-/// Copies a value into its part of an arena.
-fn copy_padded(open: &Open, from: &Storage, to: &Buffer, part: &Part) -> Result<()> {
-    if part.bytes == 0 {
-        return Ok(());
-    }
-    open.backend
-        .copy(&from.buffer, from.offset, to, part.offset, part.bytes)
 }
 
 impl Arena {
