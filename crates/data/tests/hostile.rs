@@ -179,3 +179,24 @@ fn images() {
         });
     }
 }
+
+/// The decoder is not this project's, and panics at some damage: that is an error like any other. (How much memory it
+/// takes is its own affair: as much as a page says that it holds.)
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_tables() {
+    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/hostile.parquet");
+    let (mut refused, mut gave_up) = (0, 0);
+    for kind in ["none", "snappy", "gzip", "zstd", "lz4"] {
+        let good = fixture(&format!("{kind}.parquet"));
+        let mut random = Random::keyed([kind.len() as u64, good.len() as u64]);
+        for _ in 0..3_000 {
+            std::fs::write(path, mutated(&good, &mut random)).unwrap();
+            if let Err(error) = Table::read_parquet(path) {
+                refused += 1;
+                gave_up += usize::from(error.to_string().ends_with("its decoder gave up"));
+            }
+        }
+    }
+    assert!(refused > 10_000 && gave_up > 0, "{refused}, {gave_up}");
+}

@@ -52,7 +52,14 @@ impl Value {
     }
 }
 
+/// The names of the columns, and what they hold.
 pub(super) fn read(file: File) -> Result<(Vec<String>, Vec<Column>), String> {
+    // The decoder takes some of what a file says for granted, and panics where that is damaged.
+    std::panic::catch_unwind(|| decoded(file))
+        .unwrap_or_else(|_| Err("damaged, so that its decoder gave up".to_string()))
+}
+
+fn decoded(file: File) -> Result<(Vec<String>, Vec<Column>), String> {
     let reader = SerializedFileReader::new(file).map_err(|e| e.to_string())?;
     let schema = reader.metadata().file_metadata().schema();
     let names: Vec<String> = schema
