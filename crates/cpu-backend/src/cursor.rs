@@ -108,6 +108,18 @@ impl Walk {
     }
 }
 
+/// Lines of a [`Walk`]'s elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lines {
+    /// Element offset of the first.
+    pub at: isize,
+    /// Distance between their beginnings.
+    pub apart: isize,
+    /// Elements of each.
+    pub length: usize,
+    pub count: usize,
+}
+
 /// A place in a [`Walk`].
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor<'a> {
@@ -166,6 +178,38 @@ impl<'a> Cursor<'a> {
         (start, stride, take)
     }
 
+    /// The next lines of the innermost two dimensions, of at most `n` elements together: several whole ones, or a part
+    /// of one.
+    #[inline]
+    pub fn next_lines(&mut self, n: usize) -> Lines {
+        let (last, at) = (self.index.len() - 1, self.at);
+        let length = self.run(n);
+        if last == 0 || length < self.walk.dims[last] {
+            self.next_run(n);
+            return Lines {
+                at,
+                apart: 0,
+                length,
+                count: 1,
+            };
+        }
+        let outer = last - 1;
+        let apart = self.walk.strides[outer];
+        let count = (n / length).min(self.walk.dims[outer] - self.index[outer]);
+        self.position += count * length;
+        self.index[outer] += count;
+        self.at += count as isize * apart;
+        if self.index[outer] == self.walk.dims[outer] {
+            self.carry(outer);
+        }
+        Lines {
+            at,
+            apart,
+            length,
+            count,
+        }
+    }
+
     /// How long the next run of at most `n` elements is.
     #[inline]
     pub fn run(&self, n: usize) -> usize {
@@ -173,7 +217,7 @@ impl<'a> Cursor<'a> {
         n.min(self.walk.dims[last] - self.index[last])
     }
 
-    /// Steps to the next row.
+    /// Steps to the next element of the dimensions outside of `last`, whose end is reached.
     #[inline]
     fn carry(&mut self, last: usize) {
         let mut d = last;
@@ -244,4 +288,39 @@ pub(crate) fn extent(layout: &Layout) -> Result<Option<usize>, ()> {
         return Err(());
     }
     usize::try_from(high + 1).map(Some).map_err(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However the lines are cut, their elements are those of the positions.
+    #[test]
+    fn lines_cover_all_positions_in_order() {
+        for dims in [vec![7], vec![3, 5], vec![2, 3, 5], vec![2, 1, 4]] {
+            let strides: Vec<isize> = vec![-100, 9, 1][3 - dims.len()..].to_vec();
+            let walk = Walk {
+                dims: SmallVec::from_slice(&dims),
+                strides: SmallVec::from_slice(&strides),
+                offset: 1000,
+            };
+            let numel: usize = dims.iter().product();
+            for (from, most) in (0..numel).flat_map(|from| (1..=numel).map(move |n| (from, n))) {
+                let mut cursor = Cursor::new(&walk);
+                cursor.seek(from);
+                let mut position = from;
+                while position < numel {
+                    assert_eq!(cursor.position(), position);
+                    let lines = cursor.next_lines(most.min(numel - position));
+                    assert!((1..=most).contains(&(lines.count * lines.length)));
+                    for i in 0..lines.count * lines.length {
+                        let (line, at) = (i / lines.length, i % lines.length);
+                        let at = lines.at + line as isize * lines.apart + at as isize;
+                        assert_eq!(at, walk.at(position + i), "{dims:?} from {from} by {most}");
+                    }
+                    position += lines.count * lines.length;
+                }
+            }
+        }
+    }
 }

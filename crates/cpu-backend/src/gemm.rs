@@ -20,6 +20,7 @@ use wgrad_core::DType;
 
 use self::blocks::{MOST_COLUMNS, with_tile};
 use self::few_rows::FewRows;
+pub(crate) use self::few_rows::Operands;
 use self::pack::{PackB, RowTiles, pack_a, pack_slivers};
 use self::tile::{DIRECT_ROWS, Rows, Tile};
 use crate::cursor::Walk;
@@ -123,7 +124,7 @@ impl Gemm<'_> {
     }
 
     /// Whether it is sums of B's rows, or dot products with its columns.
-    fn is_of_few_rows(&self) -> bool {
+    pub fn is_of_few_rows(&self) -> bool {
         let run = self.b.columns.dense();
         let windows = self.b.strides.is_none() && run >= WINDOW_RUN;
         let fits = match self.m {
@@ -192,6 +193,28 @@ impl Gemm<'_> {
         });
     }
 
+    /// Computes products `items` of few rows, which have sizes and layouts in common, and tells `done` of each. What they
+    /// have in common is looked up once.
+    ///
+    /// # Safety
+    /// It is of few rows; as for [`Gemm::block`] for the operands of each.
+    pub unsafe fn products_of_few_rows<T: Real>(
+        &self,
+        items: Range<usize>,
+        operands: &dyn Fn(usize) -> Operands<T>,
+        done: &mut dyn FnMut(usize),
+    ) {
+        scratch::with(|scratch| {
+            dispatch(Few {
+                gemm: self,
+                items,
+                operands,
+                done,
+                scratch,
+            });
+        });
+    }
+
     /// Computes `rows` and `columns` of C, whose rows are dense. `columns` begins at a tile.
     ///
     /// # Safety
@@ -221,6 +244,30 @@ impl Gemm<'_> {
     }
 }
 
+/// Several products of few rows.
+struct Few<'a, T> {
+    gemm: &'a Gemm<'a>,
+    items: Range<usize>,
+    operands: &'a dyn Fn(usize) -> Operands<T>,
+    done: &'a mut dyn FnMut(usize),
+    scratch: &'a mut Scratch,
+}
+
+impl<T: Real> WithSimd for Few<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Gemm { m, n, .. } = *self.gemm;
+        let mut few = FewRows::new(self.gemm, 0..m, 0..n, self.scratch);
+        for item in self.items {
+            let of = (self.operands)(item);
+            // SAFETY: `products_of_few_rows`' caller's promise.
+            unsafe { few.compute(simd, &of) };
+            (self.done)(item);
+        }
+    }
+}
+
 struct Block<'a, T> {
     gemm: &'a Gemm<'a>,
     a: *const u8,
@@ -237,14 +284,15 @@ impl<T: Real> WithSimd for Block<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         if let (Source::Direct(b), true) = (self.b, self.gemm.is_of_few_rows()) {
-            let few = FewRows {
-                gemm: self.gemm,
+            let of = Operands {
                 a: self.a.cast::<T>(),
                 b: b.cast(),
                 c: self.c,
+                end: self.gemm.b.end,
             };
+            let mut few = FewRows::new(self.gemm, self.rows, self.columns, self.scratch);
             // SAFETY: `block`'s caller's promise; B is direct only where it is dense one way.
-            return unsafe { few.compute(simd, self.rows, self.columns, self.scratch) };
+            return unsafe { few.compute(simd, &of) };
         }
         // SAFETY: `block`'s caller's promise.
         unsafe { with_tile!(S, T, self.run(simd)) };

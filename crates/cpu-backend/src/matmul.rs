@@ -12,7 +12,7 @@ use std::sync::Arc;
 use wgrad_core::{DType, Kernel, ScalarBits, Shape};
 
 use crate::executor::{Checker, Context, Launchable};
-use crate::gemm::{Blocks, Gemm, Packing, Real, Source};
+use crate::gemm::{Blocks, Gemm, Operands, Packing, Real, Source};
 use crate::interpreter::BLOCK;
 use crate::packed::{Form, Packed};
 use crate::parallel::{self, PARALLEL_ELEMENTS, Shared};
@@ -282,6 +282,24 @@ impl MatMul {
             let at = f.first(item) * f.dtype.size() as isize;
             Shared(start.get().wrapping_offset(at))
         };
+        if many && gemm(0).is_of_few_rows() {
+            let (gemm, size) = (gemm(0), self.m * self.n);
+            let operands = |item| Operands {
+                a: first(fa, run.a, item).get().cast::<T>().cast_const(),
+                b: first(fb, run.b, item).get().cast::<T>().cast_const(),
+                // Within the products.
+                c: run.c.start().cast::<T>().wrapping_add(item * size),
+                end: fb.matrix(item).end,
+            };
+            parallel::for_ranges(parallel, self.batch, 1, |from, to| {
+                run.c.task(|finish| {
+                    let mut done = |item: usize| finish(item * size..(item + 1) * size);
+                    // SAFETY: the factors were checked, `c` holds all products, and tasks have products of their own.
+                    unsafe { gemm.products_of_few_rows(from..to, &operands, &mut done) };
+                });
+            });
+            return;
+        }
         let b = first(fb, run.b, 0);
         let kept = fb.form(b, &gemm(0));
         let kept = kept.and_then(|form| self.kept::<T>(run, &gemm(0), b, &form, threads));
