@@ -99,6 +99,25 @@ impl Walk {
         (self.dims.len() == 1).then_some(self.strides[0])
     }
 
+    /// All of it as lines that follow one another in memory, if it is that.
+    pub fn lines(&self) -> Option<Lines> {
+        let (&[ref outer @ .., length], &[ref apart @ .., 1]) = (&self.dims[..], &self.strides[..])
+        else {
+            return None;
+        };
+        let (count, apart) = match (outer, apart) {
+            ([], []) => (1, length as isize),
+            (&[count], &[apart]) if apart >= length as isize => (count, apart),
+            _ => return None,
+        };
+        Some(Lines {
+            at: self.offset,
+            apart,
+            length,
+            count,
+        })
+    }
+
     /// How many neighbours lie next to each other: the size of the last dimension if its stride is 1.
     pub fn dense(&self) -> usize {
         match self.strides.last() {
@@ -108,7 +127,7 @@ impl Walk {
     }
 }
 
-/// Lines of a [`Walk`]'s elements.
+/// Lines of a [`Walk`]'s elements, whose neighbours lie next to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lines {
     /// Element offset of the first.

@@ -7,6 +7,7 @@
 
 mod blocks;
 mod few_rows;
+mod in_place;
 mod pack;
 mod real;
 mod tile;
@@ -21,8 +22,11 @@ use wgrad_core::DType;
 use self::blocks::{MOST_COLUMNS, with_tile};
 use self::few_rows::FewRows;
 pub(crate) use self::few_rows::Operands;
+pub(crate) use self::in_place::InPlace;
+use self::in_place::Pieces;
 use self::pack::{PackB, RowTiles, pack_a, pack_slivers};
-use self::tile::{DIRECT_ROWS, Rows, Tile};
+use self::tile::{DIRECT_ROWS, Rows, RowsOfB, Tile};
+use self::views::Starts;
 use crate::cursor::Walk;
 use crate::instructions::dispatch;
 use crate::scratch::{self, Scratch};
@@ -97,6 +101,8 @@ pub(crate) enum Source<T> {
     Direct(*const u8),
     /// Where it lies, to be packed on the way.
     Lying(*const u8),
+    /// The same for windows whose columns are lines, which are read as [`InPlace`] says.
+    Windows(*const u8),
     /// The columns from `first` on, packed.
     Packed { panel: *const T, first: usize },
 }
@@ -111,6 +117,8 @@ unsafe impl<T> Sync for Source<T> {}
 pub(crate) enum Packing {
     /// Nothing: blocks read it where it lies.
     None,
+    /// Nothing, and the columns of blocks are places of the lines that [`InPlace`] tells of.
+    InPlace,
     /// Each block packs its columns, a few at a time, which are still in its caches when they are multiplied: there
     /// are so few rows that a block has them all, which it packs too.
     ByBlocks,
@@ -120,7 +128,9 @@ pub(crate) enum Packing {
 
 impl Gemm<'_> {
     fn packs_a(&self) -> bool {
-        self.a.strides.is_none() || self.n >= PACK_A_COLUMNS && self.m > BY_BLOCKS_ROWS
+        self.a.strides.is_none()
+            || self.in_place().is_some()
+            || self.n >= PACK_A_COLUMNS && self.m > BY_BLOCKS_ROWS
     }
 
     /// Whether it is sums of B's rows, or dot products with its columns.
@@ -134,6 +144,13 @@ impl Gemm<'_> {
         fits && !self.adds && !self.a.is_narrow() && !self.b.is_narrow()
     }
 
+    /// How B is read where it lies, if it is windows and that is faster than to pack them.
+    pub fn in_place(&self) -> Option<InPlace> {
+        let windows = self.b.strides.is_none() && !self.b.is_narrow() && self.m > VECTOR_ROWS;
+        let lines = self.b.columns.lines().filter(|_| windows && !self.adds)?;
+        InPlace::new(lines, self.m, self.blocks.width)
+    }
+
     /// For so many threads.
     pub fn packing(&self, threads: usize) -> Packing {
         let size = self.k * self.n;
@@ -144,6 +161,8 @@ impl Gemm<'_> {
         let flat = self.m <= BY_BLOCKS_ROWS;
         if self.is_of_few_rows() || self.m > VECTOR_ROWS && small() {
             Packing::None
+        } else if self.in_place().is_some() {
+            Packing::InPlace
         } else if self.m <= self.blocks.rows && (flat || self.n >= threads * self.m) {
             Packing::ByBlocks
         } else {
@@ -215,7 +234,8 @@ impl Gemm<'_> {
         });
     }
 
-    /// Computes `rows` and `columns` of C, whose rows are dense. `columns` begins at a tile.
+    /// Computes `rows` and `columns` of C, whose rows are dense. `columns` begins at a tile; of [`Source::Windows`] they
+    /// are places.
     ///
     /// # Safety
     /// The matrices are readable (a panel as [`Gemm::pack_b`] made it, `panel_width` columns wide),
@@ -319,6 +339,10 @@ impl<T: Real> Block<'_, T> {
         let packs_a = self.gemm.packs_a();
         let height = if packs_a { MOST } else { MOST.min(DIRECT_ROWS) };
         let columns = self.columns;
+        let in_place = match self.b {
+            Source::Windows(_) => self.gemm.in_place(),
+            _ => None,
+        };
         // A's block, and slivers of B.
         let deepest = blocks.depth.min(k);
         let a_size = match packs_a {
@@ -326,7 +350,7 @@ impl<T: Real> Block<'_, T> {
             false => 0,
         };
         let own = match self.b {
-            Source::Packed { .. } => 0,
+            Source::Packed { .. } | Source::Windows(_) => 0,
             Source::Direct(_) => WIDTH,
             Source::Lying(_) => GROUP * WIDTH,
         };
@@ -334,6 +358,8 @@ impl<T: Real> Block<'_, T> {
         let (packed_a, slivers) = scratch.split_at_mut(a_size);
         for p in (0..k).step_by(blocks.depth) {
             let deep = blocks.depth.min(k - p);
+            let b_rows =
+                in_place.map(|_| Starts::of_rows(&self.gemm.b, start + p..start + p + deep));
             for first in self.rows.clone().step_by(blocks.rows) {
                 let end = self.rows.end.min(first + blocks.rows);
                 let tiles = RowTiles::new(first..end, height);
@@ -344,7 +370,7 @@ impl<T: Real> Block<'_, T> {
                 for group in columns.clone().step_by(GROUP * WIDTH) {
                     let group = group..columns.end.min(group + GROUP * WIDTH);
                     let whole = match self.b {
-                        Source::Packed { .. } => group.end,
+                        Source::Packed { .. } | Source::Windows(_) => group.end,
                         Source::Direct(_) => group.start + group.len() / WIDTH * WIDTH,
                         Source::Lying(_) => group.start,
                     };
@@ -359,29 +385,48 @@ impl<T: Real> Block<'_, T> {
                         }
                     }
                     for j in group.clone().step_by(WIDTH) {
+                        let end = group.end.min(j + WIDTH);
+                        let pieces = match &in_place {
+                            Some(in_place) => in_place.pieces::<WIDTH>(j..end),
+                            None => Pieces::whole(j..end),
+                        };
                         // SAFETY: within B, the panel or the slivers.
-                        let (b, step) = unsafe {
+                        let b = unsafe {
                             match self.b {
                                 Source::Packed { panel, first } => {
                                     let slivers = panel.add(p * self.panel_width);
-                                    (slivers.add((j - first) * deep), WIDTH as isize)
+                                    RowsOfB::packed::<WIDTH>(slivers.add((j - first) * deep))
                                 }
                                 Source::Direct(b) if j < whole => {
                                     let down = self.gemm.b.steps().0;
-                                    (b.cast::<T>().offset(depth(p) * down).add(j), down)
+                                    let at = b.cast::<T>().offset(depth(p) * down).add(j);
+                                    RowsOfB::Apart(at, down)
                                 }
-                                Source::Direct(_) | Source::Lying(_) => {
-                                    (slivers.as_ptr().add((j - whole) * deep), WIDTH as isize)
+                                Source::Windows(b) => {
+                                    let starts =
+                                        b_rows.as_ref().map_or(&[][..], |rows| rows.part(0..deep));
+                                    RowsOfB::From(b.cast::<T>().add(pieces.first), starts)
                                 }
+                                Source::Direct(_) | Source::Lying(_) => RowsOfB::packed::<WIDTH>(
+                                    slivers.as_ptr().add((j - whole) * deep),
+                                ),
                             }
                         };
-                        for rows in tiles.iter() {
+                        for (i, rows) in tiles.iter().enumerate() {
+                            // The next sliver is brought while this one is multiplied: so many short runs are
+                            // no prefetcher's.
+                            if let (Some(starts), Source::Windows(b)) = (&b_rows, self.b)
+                                && j + WIDTH < columns.end
+                            {
+                                let next = b.cast::<T>().wrapping_add(pieces.first + WIDTH);
+                                starts.fetch((i, tiles.count()), next, WIDTH);
+                            }
                             let tile = Tile {
                                 // SAFETY: within C.
-                                start: unsafe { self.c.add(rows.start * row + j) },
+                                start: unsafe { self.c.add(rows.start * row) },
                                 row,
                                 rows: rows.len(),
-                                columns: WIDTH.min(group.end - j),
+                                pieces: pieces.each(),
                                 fresh: p == 0 && !self.gemm.adds,
                             };
                             // SAFETY: the caller's promise.
@@ -396,7 +441,7 @@ impl<T: Real> Block<'_, T> {
                                         Rows::Direct(self.a.cast::<T>().offset(at), down, along)
                                     }
                                 };
-                                tile.compute::<S, MOST, VECTORS>(simd, deep, a, b, step);
+                                tile.compute::<S, MOST, VECTORS>(simd, deep, a, b);
                             }
                         }
                     }

@@ -372,11 +372,15 @@ impl MatMul {
         let packing = gemm.packing(threads);
         let panel_width = match packing {
             Packing::Whole => gemm.panel_columns(),
-            Packing::ByBlocks | Packing::None => n,
+            Packing::ByBlocks | Packing::InPlace | Packing::None => n,
         };
+        let in_place = gemm.in_place().filter(|_| packing == Packing::InPlace);
         scratch::with(|scratch| {
             for first in (0..n).step_by(panel_width) {
-                let columns = first..n.min(first + panel_width);
+                let columns = match &in_place {
+                    Some(in_place) => 0..in_place.places(),
+                    None => first..n.min(first + panel_width),
+                };
                 let grid = Grid::new(gemm, columns.clone(), packing, threads);
                 let panel = match (packing, kept) {
                     (Packing::Whole, None) => {
@@ -391,6 +395,7 @@ impl MatMul {
                         (Source::Packed { panel, first: 0 }, width)
                     }
                     (Packing::None, None) => (Source::Direct(b.get()), 0),
+                    (Packing::InPlace, None) => (Source::Windows(b.get()), 0),
                     (Packing::ByBlocks, None) => (Source::Lying(b.get()), 0),
                     (Packing::Whole, None) => {
                         let panel = panel.get().cast_const();
@@ -417,6 +422,13 @@ impl MatMul {
                         let (rows, columns) = (rows.clone(), columns.clone());
                         gemm.block(a.get(), source, width, c.get(), rows, columns);
                     }
+                    let columns = match &in_place {
+                        Some(in_place) => {
+                            let [start, end] = [columns.start, columns.end];
+                            in_place.columns_before(start)..in_place.columns_before(end)
+                        }
+                        None => columns,
+                    };
                     self.finish(run, item, rows, columns);
                 });
             }

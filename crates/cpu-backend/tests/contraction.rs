@@ -198,6 +198,34 @@ fn cases() -> Vec<Case> {
                 .unwrap(),
         ),
         Case::new(
+            "deep windows of many rows",
+            [&[2], &[20], &[9, 17], &[40, 3, 3]],
+            repeated(dense(&[20, 40, 3, 3]), 2),
+            windows([2, 40, 11, 19], 3, 1, 1, forward),
+        ),
+        Case::new(
+            "windows of more rows than a block",
+            [&[1], &[300], &[6, 64], &[3, 3, 3]],
+            repeated(dense(&[300, 3, 3, 3]), 1),
+            windows([1, 3, 8, 66], 3, 1, 1, forward),
+        ),
+        Case::new(
+            "windows of many rows, backwards",
+            [&[2], &[14], &[8, 50], &[4, 3, 3]],
+            repeated(dense(&[14, 4, 3, 3]), 2),
+            windows([2, 4, 12, 54], 3, 1, 2, forward).flip(2).flip(4),
+        ),
+        Case::new(
+            "one dimension of many rows",
+            [&[2], &[19], &[995], &[3, 6]],
+            repeated(dense(&[19, 3, 6]), 2),
+            Layout {
+                shape: Shape::new(&[2, 3, 6, 995]),
+                strides: [3000, 1000, 1, 1].as_slice().into(),
+                offset: 0,
+            },
+        ),
+        Case::new(
             "vectors along k",
             [&[], &[35], &[18], &[4, 3, 8]],
             dense(&[3, 35, 4, 8]).permute(&[1, 2, 0, 3]),

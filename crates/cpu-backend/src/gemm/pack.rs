@@ -201,6 +201,10 @@ impl RowTiles {
         RowTiles { rows, count }
     }
 
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     #[inline(always)]
     pub fn iter(&self) -> impl Iterator<Item = Range<usize>> {
         let (start, size, count) = (self.rows.start, self.rows.len(), self.count);

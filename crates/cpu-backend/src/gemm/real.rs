@@ -1,5 +1,7 @@
 //! The elements of products, and vectors of them.
 
+use std::ops::Range;
+
 use pulp::{MemMask, Simd};
 
 use crate::lanes::FloatElement;
@@ -18,16 +20,35 @@ pub(crate) trait Real: FloatElement + std::ops::AddAssign {
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
     fn sum<S: Simd>(simd: S, a: Self::Vector<S>) -> Self;
+    /// Elements `lanes` of the vector at `at`; the others are 0.
+    ///
+    /// # Safety
+    /// They are readable.
+    unsafe fn load_lanes<S: Simd>(simd: S, at: *const Self, lanes: Range<usize>)
+    -> Self::Vector<S>;
+    /// Stores elements `lanes` of a vector at `at`.
+    ///
+    /// # Safety
+    /// They are writable.
+    unsafe fn store_lanes<S: Simd>(simd: S, at: *mut Self, lanes: Range<usize>, x: Self::Vector<S>);
     /// The first `count` elements from `at` on; the others are 0.
     ///
     /// # Safety
     /// They are readable.
-    unsafe fn load<S: Simd>(simd: S, at: *const Self, count: usize) -> Self::Vector<S>;
+    #[inline(always)]
+    unsafe fn load<S: Simd>(simd: S, at: *const Self, count: usize) -> Self::Vector<S> {
+        // SAFETY: the caller's promise.
+        unsafe { Self::load_lanes(simd, at, 0..count) }
+    }
     /// Stores the first `count` elements.
     ///
     /// # Safety
     /// They are writable at `at`.
-    unsafe fn store<S: Simd>(simd: S, at: *mut Self, count: usize, x: Self::Vector<S>);
+    #[inline(always)]
+    unsafe fn store<S: Simd>(simd: S, at: *mut Self, count: usize, x: Self::Vector<S>) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::store_lanes(simd, at, 0..count, x) }
+    }
     /// `a * b + c` for a single element, rounded as in vectors.
     fn multiply_add_one<S: Simd>(a: Self, b: Self, c: Self) -> Self;
 }
@@ -67,14 +88,25 @@ macro_rules! real {
                 simd.$sum(a)
             }
             #[inline(always)]
-            unsafe fn load<S: Simd>(simd: S, at: *const $t, count: usize) -> S::$vector {
-                let mask = MemMask::new(simd.$between(0, count as $bits).mask());
+            unsafe fn load_lanes<S: Simd>(
+                simd: S,
+                at: *const $t,
+                lanes: Range<usize>,
+            ) -> S::$vector {
+                let mask = simd.$between(lanes.start as $bits, lanes.end as $bits);
+                let mask = MemMask::new(mask.mask());
                 // SAFETY: the caller's promise.
                 unsafe { simd.$load(mask, at) }
             }
             #[inline(always)]
-            unsafe fn store<S: Simd>(simd: S, at: *mut $t, count: usize, x: S::$vector) {
-                let mask = MemMask::new(simd.$between(0, count as $bits).mask());
+            unsafe fn store_lanes<S: Simd>(
+                simd: S,
+                at: *mut $t,
+                lanes: Range<usize>,
+                x: S::$vector,
+            ) {
+                let mask = simd.$between(lanes.start as $bits, lanes.end as $bits);
+                let mask = MemMask::new(mask.mask());
                 // SAFETY: the caller's promise.
                 unsafe { simd.$store(mask, at, x) }
             }

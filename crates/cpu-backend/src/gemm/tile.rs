@@ -2,6 +2,7 @@
 
 use pulp::Simd;
 
+use super::in_place::Piece;
 use super::real::{Real, lanes};
 
 /// Rows of A as the microkernel reads them.
@@ -13,43 +14,61 @@ pub(super) enum Rows<T> {
     Direct(*const T, isize, isize),
 }
 
+/// Rows of B as the microkernel reads them.
+#[derive(Clone, Copy)]
+pub(super) enum RowsOfB<'a, T> {
+    /// The first, and the distance to the next.
+    Apart(*const T, isize),
+    /// So far from here each, in elements.
+    From(*const T, &'a [i64]),
+}
+
+impl<T> RowsOfB<'_, T> {
+    /// Those of a packed sliver.
+    pub fn packed<const WIDTH: usize>(first: *const T) -> Self {
+        RowsOfB::Apart(first, WIDTH as isize)
+    }
+}
+
 /// Most rows that are read where they lie: each takes a register for its address.
 pub(super) const DIRECT_ROWS: usize = 8;
 
 /// The part of C that a tile covers.
 #[derive(Clone, Copy)]
-pub(super) struct Tile<T> {
+pub(super) struct Tile<'a, T> {
+    /// The beginning of its first row in C.
     pub start: *mut T,
     /// Distance between rows.
     pub row: usize,
     pub rows: usize,
-    pub columns: usize,
+    /// The columns that are stored.
+    pub pieces: &'a [Piece],
     /// Whether the products are stored rather than added.
     pub fresh: bool,
 }
 
-impl<T: Real> Tile<T> {
-    /// Computes the tile: `k` steps of A's rows and of B's, which are `down` apart, `VECTORS` vectors each.
+impl<T: Real> Tile<'_, T> {
+    /// Computes the tile: `k` steps of A's rows and of B's, `VECTORS` vectors each.
     ///
     /// # Safety
-    /// All these elements are readable; this part of C is writable, by this task only.
+    /// All these elements are readable; this part of C is writable, by this task only. Windows go with rows that are
+    /// packed.
     #[inline(always)]
     pub unsafe fn compute<S: Simd, const MOST: usize, const VECTORS: usize>(
         self,
         simd: S,
         k: usize,
         a: Rows<T>,
-        b: *const T,
-        down: isize,
+        b: RowsOfB<'_, T>,
     ) {
         macro_rules! heights {
-            ($method:ident, $a:expr, $($height:literal)*) => {
+            ($method:ident, $a:expr, $b:expr, $($height:literal)*) => {
                 match self.rows {
                     $($height => {
                         // Heights beyond the instruction set's are not compiled.
                         if const { $height <= MOST } {
                             // SAFETY: the caller's promise.
-                            unsafe { self.$method::<S, $height, VECTORS>(simd, k, $a, b, down) }
+                            unsafe { self.$method::<S, $height, VECTORS>(simd, $a, $b) }
                         }
                     })*
                     rows => debug_assert!(false, "a tile of {rows} rows"),
@@ -57,11 +76,27 @@ impl<T: Real> Tile<T> {
             };
         }
         self.fetch();
-        match a {
-            Rows::Packed(a) => heights!(packed, a, 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-            Rows::Direct(a, next, along) => {
-                heights!(direct, (a, next, along), 1 2 3 4 5 6 7 8);
+        let apart = |mut at: *const T, down: isize| {
+            (0..k).map(move |_| {
+                let row = at;
+                at = at.wrapping_offset(down);
+                row
+            })
+        };
+        match (a, b) {
+            (Rows::Packed(a), RowsOfB::Apart(b, down)) => {
+                heights!(packed, a, apart(b, down), 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
             }
+            (Rows::Packed(a), RowsOfB::From(b, starts)) => {
+                let rows = starts
+                    .iter()
+                    .map(|&start| b.wrapping_offset(start as isize));
+                heights!(packed, a, rows, 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+            }
+            (Rows::Direct(a, next, along), RowsOfB::Apart(b, down)) => {
+                heights!(direct, (a, next, along), apart(b, down), 1 2 3 4 5 6 7 8);
+            }
+            (Rows::Direct(..), RowsOfB::From(..)) => debug_assert!(false, "rows are packed"),
         }
     }
 
@@ -71,15 +106,13 @@ impl<T: Real> Tile<T> {
     unsafe fn packed<S: Simd, const ROWS: usize, const VECTORS: usize>(
         self,
         simd: S,
-        k: usize,
         a: *const T,
-        b: *const T,
-        down: isize,
+        b: impl Iterator<Item = *const T>,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
             let rows = std::array::from_fn::<_, ROWS, _>(|r| a.add(r));
-            let sums = multiply::<S, T, ROWS, VECTORS>(simd, k, rows, ROWS as isize, b, down);
+            let sums = multiply::<S, T, ROWS, VECTORS>(simd, rows, ROWS as isize, b);
             self.store(simd, &sums);
         }
     }
@@ -90,15 +123,13 @@ impl<T: Real> Tile<T> {
     unsafe fn direct<S: Simd, const ROWS: usize, const VECTORS: usize>(
         self,
         simd: S,
-        k: usize,
         (a, next, along): (*const T, isize, isize),
-        b: *const T,
-        down: isize,
+        b: impl Iterator<Item = *const T>,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
             let rows = std::array::from_fn::<_, ROWS, _>(|r| a.offset(r as isize * next));
-            let sums = multiply::<S, T, ROWS, VECTORS>(simd, k, rows, along, b, down);
+            let sums = multiply::<S, T, ROWS, VECTORS>(simd, rows, along, b);
             self.store(simd, &sums);
         }
     }
@@ -107,10 +138,11 @@ impl<T: Real> Tile<T> {
     #[inline(always)]
     fn fetch(&self) {
         #[cfg(target_arch = "x86_64")]
-        if !self.fresh {
+        if let (false, Some(piece)) = (self.fresh, self.pieces.first()) {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let start = self.start.wrapping_add(piece.column);
             for i in 0..self.rows {
-                let row = self.start.wrapping_add(i * self.row);
+                let row = start.wrapping_add(i * self.row);
                 // SAFETY: a hint, which touches nothing.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(row.cast()) };
             }
@@ -125,27 +157,56 @@ impl<T: Real> Tile<T> {
         simd: S,
         sums: &[[T::Vector<S>; VECTORS]; ROWS],
     ) {
-        let lanes = lanes::<S, T>();
-        let whole = self.columns == VECTORS * lanes;
-        for (i, row) in sums.iter().enumerate() {
-            for (v, &sum) in row.iter().enumerate() {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let at = self.start.add(i * self.row).wrapping_add(v * lanes);
-                    if whole {
+        let lanes = const { lanes::<S, T>() };
+        // SAFETY: the caller's promise.
+        unsafe {
+            if let &[
+                Piece {
+                    lane: 0,
+                    count,
+                    column,
+                },
+            ] = self.pieces
+                && count == VECTORS * lanes
+            {
+                for (i, row) in sums.iter().enumerate() {
+                    for (v, &sum) in row.iter().enumerate() {
+                        let at = self.start.add(i * self.row + column + v * lanes);
                         let at = at.cast::<T::Vector<S>>();
                         let sum = match self.fresh {
                             true => sum,
                             false => T::add(simd, at.read_unaligned(), sum),
                         };
                         at.write_unaligned(sum);
-                    } else if self.columns > v * lanes {
-                        let count = lanes.min(self.columns - v * lanes);
+                    }
+                }
+                return;
+            }
+            for &Piece {
+                lane,
+                count,
+                column,
+            } in self.pieces
+            {
+                for v in 0..VECTORS {
+                    // Lanes of this vector.
+                    let from = lane.max(v * lanes) - v * lanes;
+                    let to = (lane + count).saturating_sub(v * lanes).min(lanes);
+                    if from >= to {
+                        continue;
+                    }
+                    // Where its first lane would be.
+                    let start = self
+                        .start
+                        .wrapping_add(column + v * lanes)
+                        .wrapping_sub(lane);
+                    for (i, row) in sums.iter().enumerate() {
+                        let at = start.wrapping_add(i * self.row);
                         let sum = match self.fresh {
-                            true => sum,
-                            false => T::add(simd, T::load(simd, at, count), sum),
+                            true => row[v],
+                            false => T::add(simd, T::load_lanes(simd, at, from..to), row[v]),
                         };
-                        T::store(simd, at, count, sum);
+                        T::store_lanes(simd, at, from..to, sum);
                     }
                 }
             }
@@ -153,23 +214,21 @@ impl<T: Real> Tile<T> {
     }
 }
 
-/// The products of `ROWS` rows of A, whose next elements are `along` apart, and `k` rows of B, `down` apart.
+/// The products of `ROWS` rows of A, whose next elements are `along` apart, and rows of B.
 ///
 /// # Safety
 /// All these elements are readable.
 #[inline(always)]
 unsafe fn multiply<S: Simd, T: Real, const ROWS: usize, const VECTORS: usize>(
     simd: S,
-    k: usize,
     a: [*const T; ROWS],
     along: isize,
-    mut b: *const T,
-    down: isize,
+    b: impl Iterator<Item = *const T>,
 ) -> [[T::Vector<S>; VECTORS]; ROWS] {
     let zero = T::splat(simd, T::from_f64(0.0));
     let mut sums = [[zero; VECTORS]; ROWS];
     let mut skip = 0isize;
-    for _ in 0..k {
+    for b in b {
         // SAFETY: the caller's promise.
         unsafe {
             let row: [T::Vector<S>; VECTORS] = std::array::from_fn(|v| {
@@ -185,7 +244,6 @@ unsafe fn multiply<S: Simd, T: Real, const ROWS: usize, const VECTORS: usize>(
             }
         }
         skip += along;
-        b = b.wrapping_offset(down);
     }
     sums
 }

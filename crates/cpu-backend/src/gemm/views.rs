@@ -27,6 +27,32 @@ impl Starts {
     pub fn part(&self, range: Range<usize>) -> &[i64] {
         &self.places[..self.count][range]
     }
+
+    /// Asks for `columns` elements of the lines of part `i` of so many, which lie so far behind `from`. What the
+    /// sliver before has brought is there.
+    pub fn fetch<T>(&self, (i, parts): (usize, usize), from: *const T, columns: usize) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let line = 64 / size_of::<T>();
+            let part = self.count * i / parts..self.count * (i + 1) / parts;
+            let mut last = i64::MIN;
+            for &start in self.part(part) {
+                // Windows that overlap are in the same lines of the cache.
+                if start.abs_diff(last) < line as u64 {
+                    continue;
+                }
+                last = start;
+                let row = from.wrapping_offset(start as isize);
+                for column in (line..columns).step_by(line).chain([columns - 1]) {
+                    // SAFETY: a hint, which touches nothing.
+                    unsafe { _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(column).cast()) };
+                }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (i, parts, from, columns);
+    }
 }
 
 /// Neighbouring columns that are neighbours in memory: the first, where it lies, how many.

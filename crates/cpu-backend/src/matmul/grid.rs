@@ -37,15 +37,16 @@ impl Grid {
         let group = (slivers * depths / (2 * threads)).clamp(1, GROUP);
         let rows = match packing {
             Packing::ByBlocks => 1,
-            Packing::Whole | Packing::None => gemm.row_blocks(threads),
+            Packing::InPlace if gemm.m <= gemm.blocks.rows => 1,
+            Packing::Whole | Packing::InPlace | Packing::None => gemm.row_blocks(threads),
         };
         let splits = match packing {
             // Each of them packs all of A.
-            Packing::ByBlocks if threads > 1 => {
+            Packing::ByBlocks | Packing::InPlace if threads > 1 && rows == 1 => {
                 let wide = columns.len() / WIDE_COLUMNS;
                 wide.clamp(threads, 2 * threads).min(slivers)
             }
-            Packing::ByBlocks | Packing::Whole | Packing::None => {
+            Packing::ByBlocks | Packing::InPlace | Packing::Whole | Packing::None => {
                 threads.div_ceil(rows).min(slivers)
             }
         };
@@ -57,7 +58,7 @@ impl Grid {
             group,
             parts: match packing {
                 Packing::Whole => [slivers.div_ceil(group), depths],
-                Packing::ByBlocks | Packing::None => [0, 0],
+                Packing::ByBlocks | Packing::InPlace | Packing::None => [0, 0],
             },
             tiles: gemm.m.div_ceil(height),
             m: gemm.m,
