@@ -118,6 +118,11 @@ impl Walk {
         })
     }
 
+    /// The distance between neighbours of the last dimension.
+    pub fn last_stride(&self) -> isize {
+        self.strides.last().copied().unwrap_or(0)
+    }
+
     /// How many neighbours lie next to each other: the size of the last dimension if its stride is 1.
     pub fn dense(&self) -> usize {
         match self.strides.last() {

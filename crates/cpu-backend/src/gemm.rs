@@ -12,6 +12,7 @@ mod pack;
 mod real;
 mod tile;
 mod turn;
+mod turned;
 mod views;
 
 use std::ops::Range;
@@ -26,6 +27,7 @@ pub(crate) use self::in_place::InPlace;
 use self::in_place::Pieces;
 use self::pack::{PackB, RowTiles, pack_a, pack_slivers};
 use self::tile::{DIRECT_ROWS, Rows, RowsOfB, Tile};
+use self::turned::TurnedBlock;
 use self::views::Starts;
 use crate::cursor::Walk;
 use crate::instructions::dispatch;
@@ -209,6 +211,30 @@ impl Gemm<'_> {
             panel_width,
             columns,
             depths,
+        });
+    }
+
+    /// Computes `rows` and `columns` of C, a [part](Gemm::turned_part).
+    ///
+    /// # Safety
+    /// [`Gemm::is_turned`]; else as for [`Gemm::block`].
+    pub unsafe fn turned_block<T: Real>(
+        &self,
+        a: *const u8,
+        b: *const T,
+        c: *mut T,
+        [rows, columns]: [Range<usize>; 2],
+    ) {
+        scratch::with(|scratch| {
+            dispatch(TurnedBlock {
+                gemm: self,
+                a,
+                b,
+                c,
+                rows,
+                columns,
+                scratch,
+            });
         });
     }
 

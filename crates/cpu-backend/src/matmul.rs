@@ -369,6 +369,17 @@ impl MatMul {
         let kept = kept.map(|buffer| Shared(buffer.start().cast::<T>()));
         // SAFETY: `c` holds all products.
         let c = Shared(unsafe { run.c.start().cast::<T>().add(item * self.m * n) });
+        if gemm.is_turned() {
+            let parts = gemm.turned_parts(threads);
+            parallel::for_each(threads > 1, parts[0] * parts[1], |i| {
+                let [rows, columns] = gemm.turned_part(parts, i);
+                let part = [rows.clone(), columns.clone()];
+                // SAFETY: the factors were checked, `c` has room, and tasks have parts of their own.
+                unsafe { gemm.turned_block(a.get(), b.get().cast::<T>(), c.get(), part) };
+                self.finish(run, item, rows, columns);
+            });
+            return;
+        }
         let packing = gemm.packing(threads);
         let panel_width = match packing {
             Packing::Whole => gemm.panel_columns(),

@@ -145,6 +145,31 @@ fn cases() -> Vec<Case> {
             windows([5, 9, 16, 16], 3, 1, 1, backward),
         ),
         Case::new(
+            "gradient of a weight of whole slivers",
+            [&[], &[64], &[9, 3, 3], &[5, 14, 14]],
+            dense(&[5, 64, 14, 14]).permute(&[1, 0, 2, 3]),
+            windows([5, 9, 16, 16], 3, 1, 1, backward),
+        ),
+        Case::new(
+            "gradients of weights, nearly whole slivers, strided",
+            [&[2], &[61], &[5, 3, 3], &[6, 9, 10]],
+            dense(&[6, 2, 61, 9, 10]).permute(&[1, 2, 0, 3, 4]),
+            windows([6, 10, 19, 21], 3, 2, 1, backward)
+                .reshape(&[6, 9, 10, 2, 5, 3, 3].into())
+                .unwrap()
+                .permute(&[3, 0, 1, 2, 4, 5, 6]),
+        ),
+        Case::new(
+            "gradient of a weight along one dimension",
+            [&[], &[32], &[5, 9], &[3, 500]],
+            dense(&[3, 32, 500]).permute(&[1, 0, 2]),
+            Layout {
+                shape: Shape::new(&[3, 500, 5, 9]),
+                strides: [2540, 1, 508, 1].as_slice().into(),
+                offset: 0,
+            },
+        ),
+        Case::new(
             "one row a channel",
             [&[2, 5], &[1], &[12, 20], &[3, 3]],
             repeated(dense(&[5, 1, 3, 3]), 2),

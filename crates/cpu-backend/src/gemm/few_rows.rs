@@ -8,6 +8,7 @@ use pulp::Simd;
 
 use super::Gemm;
 use super::real::{Real, lanes};
+use super::views::offsets;
 use crate::cursor::Cursor;
 use crate::scratch::Scratch;
 
@@ -194,19 +195,6 @@ fn sum_of_rows<'a, S: Simd, T: Real>(
         for (sum, &x) in c.iter_mut().zip(&*part) {
             *sum += x;
         }
-    }
-}
-
-/// Where the elements from position `first` on lie.
-pub(super) fn offsets(cursor: &mut Cursor<'_>, first: usize, into: &mut [i64]) {
-    cursor.seek(first);
-    let mut done = 0;
-    while done < into.len() {
-        let (at, stride, count) = cursor.next_run(into.len() - done);
-        for (i, offset) in into[done..done + count].iter_mut().enumerate() {
-            *offset = (at + i as isize * stride) as i64;
-        }
-        done += count;
     }
 }
 

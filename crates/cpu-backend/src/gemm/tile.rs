@@ -7,11 +7,13 @@ use super::real::{Real, lanes};
 
 /// Rows of A as the microkernel reads them.
 #[derive(Clone, Copy)]
-pub(super) enum Rows<T> {
+pub(super) enum Rows<'a, T> {
     /// Packed for a tile of this height: column by column.
     Packed(*const T),
     /// Where they lie: the first element, the distance between rows and between the elements of a row.
     Direct(*const T, isize, isize),
+    /// Where they lie: how far from here each begins, and how far from there the elements of all of them lie.
+    Views(*const T, &'a [i64], &'a [i64]),
 }
 
 /// Rows of B as the microkernel reads them.
@@ -58,7 +60,7 @@ impl<T: Real> Tile<'_, T> {
         self,
         simd: S,
         k: usize,
-        a: Rows<T>,
+        a: Rows<'_, T>,
         b: RowsOfB<'_, T>,
     ) {
         macro_rules! heights {
@@ -96,7 +98,12 @@ impl<T: Real> Tile<'_, T> {
             (Rows::Direct(a, next, along), RowsOfB::Apart(b, down)) => {
                 heights!(direct, (a, next, along), apart(b, down), 1 2 3 4 5 6 7 8);
             }
-            (Rows::Direct(..), RowsOfB::From(..)) => debug_assert!(false, "rows are packed"),
+            (Rows::Views(a, places, steps), RowsOfB::Apart(b, down)) => {
+                heights!(views, (a, places, steps), apart(b, down), 1 2 3 4 5 6 7 8 9);
+            }
+            (Rows::Direct(..) | Rows::Views(..), RowsOfB::From(..)) => {
+                debug_assert!(false, "rows are packed")
+            }
         }
     }
 
@@ -112,7 +119,7 @@ impl<T: Real> Tile<'_, T> {
         // SAFETY: the caller's promise.
         unsafe {
             let rows = std::array::from_fn::<_, ROWS, _>(|r| a.add(r));
-            let sums = multiply::<S, T, ROWS, VECTORS>(simd, rows, ROWS as isize, b);
+            let sums = multiply::<S, T, ROWS, VECTORS>(simd, rows, every(ROWS as isize).zip(b));
             self.store(simd, &sums);
         }
     }
@@ -129,7 +136,28 @@ impl<T: Real> Tile<'_, T> {
         // SAFETY: the caller's promise.
         unsafe {
             let rows = std::array::from_fn::<_, ROWS, _>(|r| a.offset(r as isize * next));
-            let sums = multiply::<S, T, ROWS, VECTORS>(simd, rows, along, b);
+            let sums = multiply::<S, T, ROWS, VECTORS>(simd, rows, every(along).zip(b));
+            self.store(simd, &sums);
+        }
+    }
+
+    /// # Safety
+    /// As for [`Tile::compute`].
+    #[inline(always)]
+    unsafe fn views<S: Simd, const ROWS: usize, const VECTORS: usize>(
+        self,
+        simd: S,
+        (a, places, steps): (*const T, &[i64], &[i64]),
+        b: impl Iterator<Item = *const T>,
+    ) {
+        let mut rows = [a; ROWS];
+        for (row, &place) in rows.iter_mut().zip(places) {
+            *row = row.wrapping_offset(place as isize);
+        }
+        let steps = steps.iter().map(|&step| step as isize);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let sums = multiply::<S, T, ROWS, VECTORS>(simd, rows, steps.zip(b));
             self.store(simd, &sums);
         }
     }
@@ -214,7 +242,19 @@ impl<T: Real> Tile<'_, T> {
     }
 }
 
-/// The products of `ROWS` rows of A, whose next elements are `along` apart, and rows of B.
+/// Multiples of a distance.
+#[inline(always)]
+fn every(distance: isize) -> impl Iterator<Item = isize> {
+    let mut at = 0isize;
+    std::iter::repeat_with(move || {
+        let now = at;
+        at = at.wrapping_add(distance);
+        now
+    })
+}
+
+/// The products of `ROWS` rows of A and of rows of B: for each step of k, how far the elements of A lie from `a`, and where the
+/// row of B is.
 ///
 /// # Safety
 /// All these elements are readable.
@@ -222,13 +262,11 @@ impl<T: Real> Tile<'_, T> {
 unsafe fn multiply<S: Simd, T: Real, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     a: [*const T; ROWS],
-    along: isize,
-    b: impl Iterator<Item = *const T>,
+    steps: impl Iterator<Item = (isize, *const T)>,
 ) -> [[T::Vector<S>; VECTORS]; ROWS] {
     let zero = T::splat(simd, T::from_f64(0.0));
     let mut sums = [[zero; VECTORS]; ROWS];
-    let mut skip = 0isize;
-    for b in b {
+    for (skip, b) in steps {
         // SAFETY: the caller's promise.
         unsafe {
             let row: [T::Vector<S>; VECTORS] = std::array::from_fn(|v| {
@@ -243,7 +281,6 @@ unsafe fn multiply<S: Simd, T: Real, const ROWS: usize, const VECTORS: usize>(
                 }
             }
         }
-        skip += along;
     }
     sums
 }

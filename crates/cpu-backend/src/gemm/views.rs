@@ -6,9 +6,21 @@ use pulp::Simd;
 
 use super::Matrix;
 use super::blocks::{MOST_COLUMNS, MOST_DEPTH};
-use super::few_rows::offsets;
 use super::turn::{side, turn, turn_rows};
 use crate::cursor::Cursor;
+
+/// Where the elements from position `first` on lie.
+pub(super) fn offsets(cursor: &mut Cursor<'_>, first: usize, into: &mut [i64]) {
+    cursor.seek(first);
+    let mut done = 0;
+    while done < into.len() {
+        let (at, stride, count) = cursor.next_run(into.len() - done);
+        for (i, offset) in into[done..done + count].iter_mut().enumerate() {
+            *offset = (at + i as isize * stride) as i64;
+        }
+        done += count;
+    }
+}
 
 /// Where the elements of lines begin, one line for each of `range`: an offset each.
 pub(super) struct Starts {
