@@ -3,7 +3,11 @@
 mod devices;
 
 use devices::all;
+use wgrad::autograd::grad;
 use wgrad::prelude::*;
+use wgrad::{
+    AttentionOptions, BagMode, BatchNormOptions, ColumnOptions, EmbeddingBagOptions, PadMode,
+};
 
 #[test]
 fn tensors_without_dimensions_are_indexed_as_one_element() {
@@ -185,4 +189,108 @@ fn derivatives_stay_in_range() {
         let (da, db) = slopes(f32::NAN, 1.0, |a, b| a.maximum(b));
         assert_eq!((da, db), (1.0, 1.0));
     }
+}
+
+#[test]
+fn a_batch_of_nothing_leaves_running_statistics_alone() {
+    for dev in all() {
+        for shape in [vec![0, 2], vec![3, 2, 0]] {
+            let x = Tensor::zeros(&shape[..], &dev).requires_grad();
+            let weight = Tensor::new([2.0, 3.0], &dev).requires_grad();
+            let running = (Tensor::new([5.0, 6.0], &dev), Tensor::new([7.0, 8.0], &dev));
+            let y = x.batch_norm(BatchNormOptions {
+                running: Some(running),
+                weight: Some(weight.clone()),
+                ..BatchNormOptions::default()
+            });
+            assert_eq!(y.output.shape().unwrap(), shape[..]);
+            let (mean, variance) = y.running.unwrap();
+            assert_eq!(mean.to_vec::<f32>().unwrap(), [5.0, 6.0]);
+            assert_eq!(variance.to_vec::<f32>().unwrap(), [7.0, 8.0]);
+            y.output.sum().backward().unwrap();
+            assert_eq!(weight.grad().unwrap().to_vec::<f32>().unwrap(), [0.0, 0.0]);
+            assert_eq!(x.grad().unwrap().shape().unwrap(), shape[..]);
+        }
+    }
+}
+
+#[test]
+fn bags_begin_at_0_one_behind_the_other_and_may_end_before_the_end() {
+    for dev in all() {
+        let table = Tensor::new([[1.0], [2.0], [4.0]], &dev).requires_grad();
+        let index = Tensor::new([0, 1, 2], &dev);
+        let bags = |offsets: &Tensor, mode, include_last_offset| {
+            table.embedding_bag(
+                &index,
+                EmbeddingBagOptions {
+                    offsets: Some(offsets.clone()),
+                    include_last_offset,
+                    mode,
+                    ..EmbeddingBagOptions::default()
+                },
+            )
+        };
+        // What lies behind the last offset is in no bag.
+        for (mode, want) in [
+            (BagMode::Sum, [1.0, 2.0]),
+            (BagMode::Mean, [1.0, 2.0]),
+            (BagMode::Max, [1.0, 2.0]),
+        ] {
+            let y = bags(&Tensor::new([0, 1, 2], &dev), mode, true);
+            assert_eq!(y.to_vec::<f32>().unwrap(), want, "{mode:?} on {dev}");
+            let grads = grad(&y.sum(), &[&table], GradOptions::default()).unwrap();
+            assert_eq!(grads[0].to_vec::<f32>().unwrap(), [1.0, 1.0, 0.0]);
+        }
+        for wrong in [[0, 7], [0, -1], [1, 2], [2, 1]] {
+            for dtype in [DType::I32, DType::I64] {
+                let offsets = Tensor::new(wrong, &dev).to_dtype(dtype);
+                if offsets.error().is_some() {
+                    continue; // i64 on a GPU without it
+                }
+                let error = bags(&offsets, BagMode::Sum, false).to_vec::<f32>();
+                let error = error.unwrap_err().to_string();
+                assert!(error.contains("embedding_bag with offsets"), "{error}");
+                assert!(error.contains("tests/edges.rs"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn heads_of_no_elements_attend_to_all_alike() {
+    for dev in all() {
+        let x = Tensor::zeros([2, 3, 0], &dev);
+        let v = Tensor::new([[[1.0], [2.0], [6.0]], [[0.0], [0.0], [3.0]]], &dev);
+        let y = x.scaled_dot_product_attention_with(&x, &v, AttentionOptions::default());
+        let want = [3.0, 3.0, 3.0, 1.0, 1.0, 1.0];
+        for (got, want) in y.to_vec::<f32>().unwrap().into_iter().zip(want) {
+            assert!((got - want).abs() < 1e-6, "{got} on {dev}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_the_name_of_what_was_called() {
+    let dev = wgrad::cpu();
+    let ones = |shape: &[usize]| Tensor::ones(shape, &dev);
+    let x = Tensor::new([1.0, 2.0, 3.0], &dev);
+    let huge = ColumnOptions {
+        padding: [usize::MAX, 0],
+        ..ColumnOptions::default()
+    };
+    let input =
+        ones(&[2, 9]).gru_cell(&ones(&[2, 8]), &ones(&[24, 6]), &ones(&[24, 8]), None, None);
+    for (wrong, said) in [
+        (x.pad(&[-5, 4], PadMode::Constant(9.0.into())), "pad: "),
+        (x.pad(&[4, -5], PadMode::ZERO), "no 5 elements to leave out"),
+        (ones(&[1, 1, 2, 2]).im2col([1, 1], huge), "im2col: "),
+        (input, "whose last dimension must be 6"),
+    ] {
+        let error = wrong.checked().unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        assert!(error.contains("tests/edges.rs"), "{error}");
+    }
+    let (x, at) = (ones(&[1, 2]), Tensor::new([[0, 9]], &dev));
+    let error = x.max_unpool1d(&at, [2]).to_vec::<f32>().unwrap_err();
+    assert!(error.to_string().contains("max_unpool1d"), "{error}");
 }

@@ -76,6 +76,9 @@ def cases(d):
             ((2, 3, 5), (3, 4, 3), {}),
             ((3, 5), (3, 4, 4), {"stride": [2], "padding": [1]}),
             ((1, 4, 4), (4, 2, 3), {"stride": [3], "output_padding": [2], "groups": 2, "dilation": [2]}),
+            # Room for more windows than there are elements.
+            ((2, 1, 2), (1, 1, 2), {"dilation": [2], "output_padding": [1]}),
+            ((2, 4, 5), (4, 2, 2), {"stride": [2], "dilation": [4], "output_padding": [3], "groups": 2, "padding": [1]}),
         ],
         2: [
             ((2, 3, 4, 3), (3, 4, 2, 3), {}),
@@ -83,10 +86,12 @@ def cases(d):
             ((1, 4, 3, 4), (4, 1, 3, 3), {"stride": [2, 3], "groups": 4, "output_padding": [1, 0], "padding": [0, 1]}),
             ((1, 2, 3, 3), (2, 3, 1, 1), {"stride": [2, 2]}),
             ((1, 2, 3, 3), (2, 2, 3, 2), {"dilation": [2, 3], "stride": [2, 2]}),
+            ((2, 2, 3, 4), (2, 3, 2, 3), {"dilation": [3, 2], "stride": [1, 2], "output_padding": [2, 1]}),
         ],
         3: [
             ((1, 2, 3, 2, 3), (2, 2, 2, 2, 2), {}),
             ((1, 2, 2, 3, 2), (2, 1, 3, 2, 3), {"stride": [2, 1, 2], "padding": [1, 0, 1], "groups": 2}),
+            ((2, 2, 2, 3, 2), (2, 1, 2, 2, 2), {"dilation": [2, 2, 2], "output_padding": [1, 0, 1], "groups": 2}),
         ],
     }
     for n, all_forms in transposes.items():

@@ -168,6 +168,9 @@ def grids(d):
     for x in laid(numbers((2, 2, 3, 4), 13)):
         for grid in laid(numbers((2, 2, 3, 2), 14, -1.2, 1.2)):
             d.case("grid_sample", sample, [x, grid], {}, **NEAR)
+    # Places that are none.
+    nowhere = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.2, float("nan"), -0.4]).reshape(1, 1, 3, 2)
+    d.case("grid_sample", sample, [numbers((1, 2, 3, 4), 7), nowhere], second=False, grad=False, **NEAR)
     d.case("grid_sample", sample, [numbers((0, 2, 3, 4), 7), numbers((0, 2, 3, 2), 8)])
     turned = lambda theta, size, align_corners: F.affine_grid(theta, size, align_corners)
     for align in [False, True]:

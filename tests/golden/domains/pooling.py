@@ -64,6 +64,11 @@ def maxima(d):
             for form in forms:
                 d.case(f"max_pool{n}d_with", given, [x], form)
                 d.case(f"max_pool{n}d_with_indices", both, [x], form)
+        # No window is whole.
+        for size, form in [(1, {"kernel": [2] * n, "ceil_mode": True}), (3, {"kernel": [3] * n, "stride": [3] * n, "dilation": [2] * n, "ceil_mode": True})]:
+            small = numbers((2, 3) + (size,) * n, 3)
+            d.case(f"max_pool{n}d_with", given, [small], form)
+            d.case(f"max_pool{n}d_with_indices", both, [small], form)
         ties = torch.zeros(shapes(n)[0])
         d.case(f"max_pool{n}d_with_indices", both, [ties], forms[1])
         low = torch.full(shapes(n)[0], float("-inf"))
@@ -112,6 +117,9 @@ def means(d):
         ]
         if n > 1:
             forms.append({"kernel": [2] * n, "divisor": 3})
+        # No window is whole; torch refuses that in three dimensions.
+        for count in [True, False] if n < 3 else []:
+            d.case(f"avg_pool{n}d_with", given, [numbers((2, 3) + (1, 3, 2)[:n], 3)], {"kernel": [2] * n, "ceil_mode": True, "count_include_pad": count})
         for dtype in FLOATS if n < 3 else ["f64", "f32"]:
             for x in inputs(n, dtype):
                 d.case(f"avg_pool{n}d", lambda x, kernel, pool=pool: pool(x, kernel), [x], {"kernel": [2] * n}, **narrow(dtype))

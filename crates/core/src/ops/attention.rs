@@ -145,7 +145,8 @@ fn attention(
         keys,
         ..
     } = sizes;
-    let scale = options.scale.unwrap_or(1.0 / (head as f64).sqrt());
+    // Heads of no elements have products of 0, and no size to divide them by.
+    let scale = options.scale.unwrap_or(1.0 / (head.max(1) as f64).sqrt());
     if !(0.0..=1.0).contains(&options.dropout) {
         let problem = format!("dropout {} must be within 0 and 1", options.dropout);
         return Err(Error::value(NAME, place, problem));

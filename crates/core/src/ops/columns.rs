@@ -57,6 +57,20 @@ impl ColumnOptions {
             );
             return Err(Error::shape(name, place, problem));
         }
+        let all =
+            [kernel, counts].map(|[h, w]| h.checked_mul(w).and_then(|n| isize::try_from(n).ok()));
+        if all.contains(&None)
+            || self
+                .padding
+                .iter()
+                .any(|&size| size > isize::MAX as usize / 4)
+        {
+            let padding = self.padding;
+            let problem = format!(
+                "{counts:?} windows of {kernel:?}, padding {padding:?}: they are too many or too large"
+            );
+            return Err(Error::value(name, place, problem));
+        }
         Ok((windows, counts))
     }
 

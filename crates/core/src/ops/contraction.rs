@@ -28,6 +28,21 @@ pub(crate) fn contract(
     shape: Shape,
     place: Place,
 ) -> Result<Value> {
+    let [batch, m, n, k] = contraction.sizes(a.shape(), b.shape());
+    let others = batch.iter().chain(&k[..]).chain(&n[..]);
+    let results = [&batch, &m, &n].map(Shape::checked_numel);
+    let results = results
+        .into_iter()
+        .try_fold(1usize, |all, n| all.checked_mul(n?));
+    // Kernels go by these sizes alone, so that no caller may be wrong about them.
+    if !others.eq(b.shape().iter()) || results != shape.checked_numel() {
+        let problem = format!(
+            "shapes {} and {} do not multiply to {shape}",
+            a.shape(),
+            b.shape()
+        );
+        return Err(Error::shape(name, place, problem));
+    }
     let dtype = a.dtype().compute();
     let device = a.node.device.clone();
     if !device.fusion() {
@@ -35,7 +50,6 @@ pub(crate) fn contract(
         let y = place.within(|| no_grad(|| reference(&plain(a), &plain(b), contraction)));
         return y.reshape(shape).capture();
     }
-    let [batch, m, n, _] = contraction.sizes(a.shape(), b.shape());
     let (batch, m, n) = (batch.rank(), m.rank(), n.rank());
     let (rank_a, rank_b) = (a.shape().rank(), b.shape().rank());
     let (a, b) = (materialized(a, place)?, materialized(b, place)?);

@@ -2,7 +2,7 @@
 
 use crate::ops::compaction::read_size;
 use crate::ops::cross_entropy::Reduction;
-use crate::ops::index::index_select;
+use crate::ops::index::{gather_along, index_select};
 use crate::tensor::{Tensor, Value, same_device};
 use crate::types::dtype::DType;
 use crate::types::error::{Error, Place, Result};
@@ -103,11 +103,13 @@ fn ctc(
         && [inputs, lengths]
             .iter()
             .all(|v| v.shape().numel() == n && v.shape().rank() <= 1)
-        && options.blank < shape[2];
+        && options.blank < shape[2]
+        && shape[0] > 0
+        && n > 0;
     if !fits {
         let problem = format!(
             "targets of shape {of} with lengths of shapes {} and {} and the blank {} for shape {own}: that must be \
-             [time, n, classes] or [time, classes], the targets [n, length] or [labels], the lengths [n], and the blank a \
+             [time, n, classes] or [time, classes], with a time and a sequence or more, the targets [n, length] or [labels], the lengths [n], and the blank a \
              class",
             inputs.shape(),
             lengths.shape(),
@@ -217,7 +219,7 @@ impl Lattice {
         let skips = spread.ne(blank).logical_and(spread.ne(back));
         let index = spread.unsqueeze(0).expand([time, n, places]);
         Ok(Lattice {
-            emitted: log_p.gather(2, &index),
+            emitted: gather_along("ctc_loss with targets", &log_p, 2, &index, Place::caller()),
             skips,
             n,
             places,

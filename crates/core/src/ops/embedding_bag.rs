@@ -1,7 +1,7 @@
 //! Rows of a table, gathered in bags.
 
 use crate::ops::elementwise::cast;
-use crate::ops::index::ScatterReduce;
+use crate::ops::index::{ScatterReduce, index_select};
 use crate::ops::statistics::floats;
 use crate::tensor::{Tensor, Value, same_device};
 use crate::types::dtype::DType;
@@ -22,9 +22,10 @@ pub enum BagMode {
 /// Options of [`Tensor::embedding_bag`].
 #[derive(Clone, Default, Debug)]
 pub struct EmbeddingBagOptions {
-    /// Where each bag begins in a vector of positions: ascending integers, the first of which is 0.
+    /// Where each bag begins in a vector of positions: ascending integers, the first of which is 0. Others are
+    /// [`Error::IndexOutOfRange`] at this thread's next read.
     pub offsets: Option<Tensor>,
-    /// Whether the last of the offsets is where the last bag ends, and begins none.
+    /// Whether the last of the offsets is where the last bag ends, and begins none. Positions behind it are in no bag.
     pub include_last_offset: bool,
     /// What becomes of a bag's rows.
     pub mode: BagMode,
@@ -189,11 +190,14 @@ fn by_offsets(
         let problem = format!("offsets of shape {of}, not [bags] with {last} or more elements");
         return Err(Error::shape(name, place, problem));
     }
-    let (bags, n) = (of[0] - last, rows.shape()?[0]);
-    let begins = offsets.narrow(0, 0, bags).to_dtype(DType::I32);
-    let at = Tensor::arange(n, (DType::I32, rows.device()));
-    // The last bag that begins at or before a position.
+    let (all, n) = (of[0], rows.shape()?[0]);
+    let ints = (DType::I32, rows.device());
+    let at = Tensor::arange(n, ints);
+    let begins = ascending(offsets, n, place)?;
+    // The last bag that begins at or before a position. A last offset begins one of what is left over.
     let bag = begins.searchsorted(&at, true).to_dtype(DType::I32) - 1;
+    let bag = if all == 0 { bag } else { bag.clamp_min(0) };
+    let bags = all;
     let zeros = |size: &[usize]| -> Result<Tensor> {
         Ok(Tensor::zeros(size, (rows.dtype()?, rows.device())))
     };
@@ -205,5 +209,35 @@ fn by_offsets(
         }
         _ => zeros(&[bags, d])?.index_add(0, &bag, &rows, 1),
     };
-    Ok((reduced, sizes))
+    let own = |x: Tensor| x.narrow(0, 0, all - last);
+    Ok((own(reduced), own(sizes)))
+}
+
+/// Offsets as `i32`, of which the first is 0 and none is less than the one before or more than `n`. Others are 0, and
+/// reported as indices of a table of so many rows.
+fn ascending(offsets: &Tensor, n: usize, place: Place) -> Result<Tensor> {
+    let count = offsets.shape()?[0];
+    let table = Tensor::arange(n + 1, (DType::I32, offsets.device()));
+    if count == 0 {
+        return Ok(offsets.to_dtype(DType::I32));
+    }
+    // Of a signed type, so that there is a number for those that do not fit.
+    let offsets = match offsets.dtype()? {
+        DType::I64 | DType::I32 => offsets.clone(),
+        _ => offsets.to_dtype(DType::I32),
+    };
+    let first = offsets.narrow(0, 0, 1);
+    let fits = match count {
+        1 => first.eq(0),
+        _ => {
+            let (before, behind) = (
+                offsets.narrow(0, 0, count - 1),
+                offsets.narrow(0, 1, count - 1),
+            );
+            Tensor::cat(&[first.eq(0), behind.ge(&before)], 0)
+        }
+    };
+    let index = fits.where_cond(&offsets, -1);
+    let name = "embedding_bag with offsets, which begin at 0 and do not descend";
+    index_select(name, &table, 0, &index, place).checked()
 }

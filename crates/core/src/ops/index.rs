@@ -10,6 +10,7 @@ mod slices;
 pub(crate) use along::{gather_along, index_select};
 pub use list::{Ellipsis, Index, IndexList, NewAxis};
 pub use scattered::ScatterReduce;
+pub(crate) use scattered::scatter_along;
 
 use crate::ops::place::lay;
 use crate::ops::scatter::{Merge, scatter};

@@ -91,6 +91,11 @@ fn sides(shape: &Shape, padding: &[isize], place: Place) -> Result<Vec<Sides>> {
             let why = format!("dimension {dim} would have no size");
             return Err(refused(shape, &shown, &why, place));
         }
+        let cropped = before.min(0).unsigned_abs() + behind.min(0).unsigned_abs();
+        if cropped > shape[dim] {
+            let why = format!("dimension {dim} has no {cropped} elements to leave out");
+            return Err(refused(shape, &shown, &why, place));
+        }
         sides.push(Sides {
             dim,
             before,

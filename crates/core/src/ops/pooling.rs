@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 pub use self::options::{AvgPoolOptions, LpPoolOptions, MaxPoolOptions, UnpoolOptions};
 use crate::operation::{AnyOperation, apply};
 use crate::ops::elementwise::cast;
+use crate::ops::index::scatter_along;
 use crate::ops::pool::{MaxPool, SumPool};
 use crate::ops::windows::Windows;
 use crate::tensor::{Tensor, Value};
@@ -369,23 +370,21 @@ fn windows(
             );
             return Err(Error::value(name, place, problem));
         }
-        let Some(rest) = elements[d].saturating_add(2 * padding[d]).checked_sub(span) else {
+        // Wider than all sizes, which may be as large as they like. Less than 0 where no window is whole.
+        let [size, step, pad] = [elements[d], stride[d], padding[d]].map(|n| n as i128);
+        let rest = size + 2 * pad - span as i128 + if ceil_mode { step - 1 } else { 0 };
+        let count = rest.div_euclid(step) + 1;
+        if count < 1 {
             let problem = format!(
                 "kernel {kernel:?} with dilation {dilation:?} spans {span} along dimension {d} of {}, more than its \
                  elements and twice the padding {padding:?}",
                 Shape::new(elements)
             );
             return Err(Error::shape(name, place, problem));
-        };
-        let mut count = match ceil_mode {
-            true => rest.div_ceil(stride[d]) + 1,
-            false => rest / stride[d] + 1,
-        };
-        // The last window begins within the input or the padding before it.
-        if ceil_mode && (count - 1).saturating_mul(stride[d]) >= elements[d] + padding[d] {
-            count -= 1;
         }
-        counts.push(count);
+        // The last window begins within the input or the padding before it.
+        let beyond = ceil_mode && (count - 1) * step >= size + pad;
+        counts.push((count - i128::from(beyond)) as usize);
     }
     Ok((windows, counts))
 }
@@ -536,8 +535,7 @@ fn unpool<const N: usize>(
         x.flatten(lead as isize, -1),
         indices.flatten(lead as isize, -1),
     );
-    zeros
-        .scatter(-1, &at, &x)
+    scatter_along(name, &zeros, -1, &at, (&x).into(), place)
         .reshape(Shape::from(to))
         .checked()
 }

@@ -8,6 +8,7 @@ pub use sequence::{CellWeights, RecurrenceOptions};
 
 use crate::tensor::Tensor;
 use crate::types::error::{Error, Place, Result};
+use crate::types::shape::Shape;
 
 /// A kind of cell.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -291,7 +292,7 @@ fn cell(
     let [c, b_ih, b_hh] = [c, b_ih, b_hh].map(Option::as_ref);
     place.within(|| {
         let (input, state) = (x.shape()?, h.shape()?);
-        let lead = |shape: &crate::Shape| shape[..shape.rank().saturating_sub(1)].to_vec();
+        let lead = |shape: &Shape| shape[..shape.rank().saturating_sub(1)].to_vec();
         let fits =
             input.rank() >= 1 && state.rank() == input.rank() && lead(&input) == lead(&state);
         let cells = c.map(Tensor::shape).transpose()?;
@@ -304,7 +305,7 @@ fn cell(
             };
             return Err(Error::shape(cell.names().0, place, problem));
         }
-        check(cell, cell.names().0, w_ih, w_hh, [b_ih, b_hh], place)?;
+        check(cell, cell.names().0, &input, (w_ih, w_hh), [b_ih, b_hh], place)?;
         let size = w_hh.shape()?[1];
         if state[state.rank() - 1] != size {
             let problem = format!(
@@ -326,12 +327,12 @@ fn cell(
     })
 }
 
-/// Checks the weights' and the biases' shapes.
+/// Checks the weights' and the biases' shapes, and that of the input.
 fn check(
     cell: Cell,
     name: &'static str,
-    w_ih: &Tensor,
-    w_hh: &Tensor,
+    x: &Shape,
+    (w_ih, w_hh): (&Tensor, &Tensor),
     biases: [Option<&Tensor>; 2],
     place: Place,
 ) -> Result<()> {
@@ -344,6 +345,13 @@ fn check(
         let gates = cell.gates();
         let problem = format!(
             "weights of shapes {input} and {state}, which must be [{gates} size, input] and [{gates} size, size]"
+        );
+        return Err(Error::shape(name, place, problem));
+    }
+    if x.last() != Some(&input[1]) {
+        let problem = format!(
+            "an input of shape {x}, whose last dimension must be {} for weights of shapes {input} and {state}",
+            input[1]
         );
         return Err(Error::shape(name, place, problem));
     }

@@ -191,11 +191,21 @@ impl Geometry {
         around(x, &to, &self.low)
     }
 
+    /// The windows of `x` with its zeros around it that the output has places for. A transposed convolution whose output
+    /// padding is a stride or more has room for others.
+    fn windows(&self, x: &Value) -> Layout {
+        let mut windows = self.windows.over(x.layout());
+        let mut dims = Dims::from_slice(&windows.shape);
+        dims[2..2 + self.rank()].copy_from_slice(&self.output);
+        windows.shape = Shape::from(dims);
+        windows
+    }
+
     /// `y[n, o, p..] = sum over (c, t..) of w[o, (c, t..)] windows(x)[n, (c, t..), p..]`, of `x` with its zeros.
     fn output(&self, x: &Value, w: &Value, place: Place) -> Result<Tensor> {
         let shape = behind(x.shape()[0], w.shape()[0], &self.output);
         // [n, (g), c, p.., t..] to [n, (g), c, t.., p..]
-        let windows = self.windows.over(x.layout());
+        let windows = self.windows(x);
         let windows = exchanged(&self.grouped(&windows, 1), 2 + self.split(), self.rank());
         let weight = batched(&self.grouped(w.layout(), 0), x.shape()[0]);
         let contraction = Contraction {
@@ -214,7 +224,7 @@ impl Geometry {
         let shape = behind(y.shape()[1], channels, &self.windows.size);
         let spatial = |from: usize| from..from + rank;
         // [n, (g), c, p.., t..] to [(g), n, p.., c, t..]
-        let windows = self.grouped(&self.windows.over(x.layout()), 1);
+        let windows = self.grouped(&self.windows(x), 1);
         let first = 2 + split;
         let order: Vec<usize> = (1..1 + split)
             .chain([0])

@@ -46,26 +46,7 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn scatter(&self, dim: isize, index: &Tensor, source: impl Into<Rhs>) -> Tensor {
-        let place = Place::caller();
-        let source = source.into();
-        self.then(|x| {
-            let name = "scatter";
-            let sent = Sent::new(name, &x, dim, index, &source, place)?;
-            place.within(|| {
-                let (hit, last) = last_sent(name, &sent.index, sent.d, sent.size, place)?;
-                let taken = match source {
-                    Rhs::Scalar(_) => sent.source.clone(),
-                    Rhs::Tensor(_) if sent.index.shape().contains(&0) => {
-                        let shape = sent.part.shape()?;
-                        let rank = shape.rank();
-                        lay(&sent.source, &shape, &vec![0; rank], &vec![1; rank])
-                    }
-                    Rhs::Tensor(_) => sent.source.gather(sent.d as isize, &last),
-                };
-                let part = hit.where_cond(taken, &sent.part);
-                over(sent.x.clone(), part).checked()
-            })
-        })
+        scatter_along("scatter", self, dim, index, source.into(), Place::caller())
     }
 
     /// This tensor plus the elements of `source` where `index` sends them along `dim`, added in ascending order;
@@ -155,6 +136,34 @@ impl Tensor {
             })
         })
     }
+}
+
+/// [`Tensor::scatter`], reported under another name.
+pub(crate) fn scatter_along(
+    name: &'static str,
+    x: &Tensor,
+    dim: isize,
+    index: &Tensor,
+    source: Rhs,
+    place: Place,
+) -> Tensor {
+    x.then(|x| {
+        let sent = Sent::new(name, &x, dim, index, &source, place)?;
+        place.within(|| {
+            let (hit, last) = last_sent(name, &sent.index, sent.d, sent.size, place)?;
+            let taken = match source {
+                Rhs::Scalar(_) => sent.source.clone(),
+                Rhs::Tensor(_) if sent.index.shape().contains(&0) => {
+                    let shape = sent.part.shape()?;
+                    let rank = shape.rank();
+                    lay(&sent.source, &shape, &vec![0; rank], &vec![1; rank])
+                }
+                Rhs::Tensor(_) => sent.source.gather(sent.d as isize, &last),
+            };
+            let part = hit.where_cond(taken, &sent.part);
+            over(sent.x.clone(), part).checked()
+        })
+    })
 }
 
 /// A scatter's operands: what is written into, its part that the index covers, and what is written.

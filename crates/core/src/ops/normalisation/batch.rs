@@ -190,14 +190,25 @@ fn normed(
             if count == 1 {
                 return Err(Error::shape(name, place, alone(shape)));
             }
-            let dims: Vec<isize> = dims.iter().map(|&d| d as isize).collect();
-            let (variance, mean) = wide.var_mean(&dims[..], 0.0, true);
-            let scale = (&variance + options.eps).rsqrt();
-            let output = standardised(name, &wide, (&mean, scale), affine, (dims, of), place)?;
             let own: &[usize] = match of {
                 Of::Channel => &[channels],
                 Of::Instance => &[shape[0], channels],
             };
+            if count == 0 {
+                // Of nothing there is no mean: running statistics stay what they are.
+                let none = || Tensor::zeros(own, (wide.dtype().unwrap_or(dtype), wide.device()));
+                let (mean, variance) = (none(), none());
+                return Ok(BatchNorm {
+                    output: affine.of(wide).to_dtype(dtype),
+                    mean,
+                    variance,
+                    running: running.map(|(m, v)| (m.into_tensor(), v.into_tensor())),
+                });
+            }
+            let dims: Vec<isize> = dims.iter().map(|&d| d as isize).collect();
+            let (variance, mean) = wide.var_mean(&dims[..], 0.0, true);
+            let scale = (&variance + options.eps).rsqrt();
+            let output = standardised(name, &wide, (&mean, scale), affine, (dims, of), place)?;
             let (mean, variance) = (mean.detach().reshape(own), variance.detach().reshape(own));
             let running = running.map(|(old_mean, old_variance)| {
                 // Bessel's correction.

@@ -306,8 +306,8 @@ fn sweep(
     check(
         cell,
         name,
-        w_ih,
-        w_hh,
+        &x.shape()?,
+        (w_ih, w_hh),
         [b_ih.as_ref(), b_hh.as_ref()],
         place,
     )?;

@@ -208,11 +208,12 @@ fn sampled(x: &Value, grid: &Value, options: GridOptions, place: Place) -> Resul
     let mut read = picture
         .gather(2, &flat)
         .reshape([n, channels, taps.len(), places]);
-    if let Some(weight) = stacked(&|tap| tap.weight.clone()) {
-        read = read * weight;
-    }
     if let Some(inside) = stacked(&|tap| tap.inside.clone()) {
         read = inside.where_cond(read, 0.0);
+    }
+    // Last, so that a place that is none gives NaN.
+    if let Some(weight) = stacked(&|tap| tap.weight.clone()) {
+        read = read * weight;
     }
     let mut to = Dims::from_slice(&[n, channels]);
     to.extend_from_slice(&of[1..=spatial]);
