@@ -391,7 +391,7 @@ fn wrong_shapes_are_errors_with_their_place() {
     check("lstm_cell", &cell(x(&[2, 3]), x(&[1, 4]), x(&[1, 4])));
     check("lstm_cell", &cell(x(&[2, 3]), x(&[2, 4]), x(&[1, 4])));
     check("lstm_cell", &cell(x(&[2, 3]), x(&[2, 5]), x(&[2, 5])));
-    check("linear", &cell(x(&[2, 5]), x(&[2, 4]), x(&[2, 4])));
+    check("lstm_cell", &cell(x(&[2, 5]), x(&[2, 4]), x(&[2, 4])));
     check(
         "gru_cell",
         &x(&[2, 3]).gru_cell(&x(&[2, 4]), &w.w_ih, &w.w_hh, None, None),
