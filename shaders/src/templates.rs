@@ -19,6 +19,8 @@ macro_rules! files {
 /// Every template, by the name of its file; in folders the parts that kernels include.
 const TEMPLATES: &[(&str, &str)] = files![
     "attention.wgsl",
+    "attention_lanes.wgsl",
+    "attention/scores.wgsl",
     "concat.wgsl",
     "cross_entropy.wgsl",
     "elements.wgsl",

@@ -22,14 +22,19 @@ fn snapshot(name: &str, template: &str, variables: &Value) {
 #[test]
 fn attention() {
     let snap = |name: &str, pass: &str, across: usize, more: Value| {
+        let size = 8;
         let usual = context! {
-            pass, across,
+            pass, across, size,
             vectors => vec!["q", "k", "v", "g"],
             whole => vec!["out", "dq", "dk", "dv"],
             head => 64, value_head => 64, split => false, rolled => false,
             causal => false, window => false, mask => "none", alibi => false, dropout => false,
         };
-        snapshot(name, "attention.wgsl", &context! { ..more, ..usual });
+        let template = match across {
+            0 => "attention_lanes.wgsl",
+            _ => "attention.wgsl",
+        };
+        snapshot(name, template, &context! { ..more, ..usual });
     };
     let causal = context! { causal => true, window => true, alibi => true };
     snap("attention_forward", "forward", 8, causal);
@@ -38,6 +43,14 @@ fn attention() {
         mask => "float", dropout => true, rolled => true,
     };
     snap("attention_forward_odd", "forward", 8, odd.clone());
+    snap("attention_lanes_forward", "forward", 0, odd.clone());
+    snap(
+        "attention_lanes_query",
+        "query",
+        0,
+        context! { causal => true },
+    );
+    snap("attention_lanes_key", "key", 0, context! { window => true });
     snap("attention_query", "query", 8, context! { mask => "bool" });
     snap("attention_key", "key", 8, context! {});
     snap("attention_key_odd", "key", 8, odd);

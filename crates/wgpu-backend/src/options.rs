@@ -28,11 +28,12 @@ pub enum MatmulChoice {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum AttentionChoice {
-    /// By its kernels, but on adapters that run on the CPU, where workgroups that wait for each other are slow, of
-    /// plain operations where the scores are few.
+    /// By the kernels for the type of the adapter. On one that runs on the CPU, where workgroups that wait for each other
+    /// are slow, these need subgroups of a known size and heads of up to 64; else plain operations compute it there, where
+    /// the scores are few.
     #[default]
     Auto,
-    /// By its kernels, which store no scores.
+    /// By the kernels with workgroup memory, everywhere.
     Flash,
 }
 

@@ -1,4 +1,4 @@
-//! Attention in one launch, its gradients in two: the passes of `attention.wgsl`.
+//! Attention in one launch, its gradients in two: the passes of `attention.wgsl`, or of `attention_lanes.wgsl`.
 
 use wgrad_core::ops::{Attention, AttentionGrad, Scores};
 use wgrad_core::{DType, Error, Operand, Output, Result, Spec};
@@ -13,6 +13,10 @@ use crate::source::{Generated, Slot, Source};
 const OWN: usize = 64;
 const OTHERS: usize = 32;
 
+/// Rows that the lanes of a subgroup share, and elements of a head up to which they do.
+const LANES_OWN: usize = 8;
+const LANES_HEAD: usize = 64;
+
 /// Elements of a head that registers hold sums of.
 const LARGEST_HEAD: usize = 256;
 
@@ -21,8 +25,6 @@ const MOST_SUMS: usize = 64;
 
 /// Scores that may be stored on adapters that run on the CPU: 16 MiB.
 const MOST_SCORES: usize = 1 << 22;
-
-const TEMPLATE: &str = "attention.wgsl";
 
 impl GpuOperation for Attention {
     fn takes(operands: &[Spec], bindings: usize, traits: &Traits) -> bool {
@@ -95,9 +97,33 @@ fn fits(operands: &[Spec], bindings: usize) -> bool {
     sizes.all(|&size| size <= LARGEST_HEAD) && operands.len() + 2 <= bindings
 }
 
+/// The size of the subgroups that compute attention of such shapes without barriers, on adapters that run on the CPU and
+/// know it; none of whose threads may walk for too long.
+fn lanes(q: &[usize], k: &[usize], v: &[usize], traits: &Traits) -> Option<usize> {
+    let size = traits.subgroup;
+    let fits = traits.attention == AttentionChoice::Auto && size > 0;
+    let [
+        &[_, heads, queries, head],
+        &[_, shared, keys, _],
+        &[.., value_head],
+    ] = [q, k, v]
+    else {
+        return None;
+    };
+    let steps = |head: usize| head.div_ceil(4).next_multiple_of(size.max(1)) + size;
+    let rounds = queries.max(keys).div_ceil(4 * size.max(1)) * (heads / shared.max(1));
+    let walk = rounds * (steps(head) + steps(value_head) + 1);
+    (fits && head.max(value_head) <= LANES_HEAD && walk < LONGEST_WALK).then_some(size)
+}
+
 /// Whether plain operations, which store the scores, are faster.
 fn is_composed(operands: &[Spec], traits: &Traits) -> bool {
-    let [q, k, ..] = operands else { return false };
+    let [q, k, v, ..] = operands else {
+        return false;
+    };
+    if lanes(&q.shape, &k.shape, &v.shape, traits).is_some() {
+        return false;
+    }
     let keys = k.shape.get(2).copied().unwrap_or(0);
     let rows = q.shape[..q.shape.rank() - 1].iter();
     let scores = rows.fold(keys, |all, &size| all.saturating_mul(size));
@@ -125,6 +151,7 @@ struct Problem<'a> {
     inputs: &'a [Operand],
     outputs: &'a [Option<Output>],
     first: usize,
+    lanes: Option<usize>,
 }
 
 impl<'a> Problem<'a> {
@@ -147,6 +174,7 @@ impl<'a> Problem<'a> {
             inputs: launch.inputs,
             outputs: launch.outputs,
             first,
+            lanes: lanes(shape(0)?, shape(1)?, shape(2)?, launch.traits),
         })
     }
 
@@ -164,7 +192,7 @@ impl<'a> Problem<'a> {
             return Ok(Vec::new());
         }
         let mut source = launch.source();
-        let quads = !launch.traits.software;
+        let quads = !launch.traits.software || self.lanes.is_some();
         let mut vectors = self.inputs(&mut source, quads);
         for (name, operand) in more.iter().zip(&self.inputs[3..]) {
             match *name {
@@ -249,7 +277,8 @@ impl<'a> Problem<'a> {
             false => (self.queries, self.keys),
         };
         let heads = self.batch * if by_key { self.shared } else { self.heads };
-        let (tiles, group) = (own.div_ceil(OWN), self.heads / self.shared);
+        let rows = if self.lanes.is_some() { LANES_OWN } else { OWN };
+        let (tiles, group) = (own.div_ceil(rows), self.heads / self.shared);
         let blocks = tiles * heads;
         for (name, value) in [
             ("heads", self.heads),
@@ -277,13 +306,17 @@ impl<'a> Problem<'a> {
         let across = if held <= most { 8 } else { 16 };
         let rounds = others.div_ceil(OTHERS) * if by_key { group } else { 1 };
         let each = 2 * (quads[0] + quads[1]) + 2 * OTHERS + 32;
-        if software && rounds * each >= LONGEST_WALK {
+        if software && self.lanes.is_none() && rounds * each >= LONGEST_WALK {
             let problem = format!("{others} rows are too many for this driver's loops");
             return Err(Error::Device(problem));
         }
         let extras = self.scores.split(&self.inputs[self.first..]);
+        let (template, size) = match self.lanes {
+            Some(size) => ("attention_lanes.wgsl", size),
+            None => ("attention.wgsl", 0),
+        };
         let variables = context! {
-            pass, across,
+            pass, across, size,
             vectors => vectors.to_vec(),
             whole => whole.to_vec(),
             rolled => software,
@@ -309,7 +342,7 @@ impl<'a> Problem<'a> {
             "query" => "attention_dq",
             _ => "attention_dkv",
         };
-        source.render(label, TEMPLATE, &variables, blocks)
+        source.render(label, template, &variables, blocks)
     }
 }
 
