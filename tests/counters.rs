@@ -365,7 +365,7 @@ fn a_training_step_of_a_cnn_is_24_launches() {
 /// A GPT of two blocks. Attention is one launch forward, and two backward on GPUs; those that are no CPUs split long
 /// products, and sum the parts in launches of their own.
 #[test]
-fn a_training_step_of_a_gpt_is_60_commands() {
+fn a_training_step_of_a_gpt_is_57_commands_and_59_on_software_gpus() {
     const WIDTH: usize = 128;
     let cpu = DeviceOptions::cpu().fusion(true).open().unwrap();
     let gpus = open_gpu(DeviceOptions::gpu().fusion(true)).into_iter();

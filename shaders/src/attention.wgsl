@@ -153,23 +153,8 @@ fn main(
     let ty = lane / {{across}}u;
     let first = block % params.tiles * 64u;
     let of_heads = block / params.tiles;
-    // The others that causality and window leave any of the workgroup's rows.
-    var from_other = 0u;
-    #if by_key
-    var to_other = params.queries;
-    #if causal
-    from_other = first;
-    #endif
-    #else
-    var to_other = params.keys;
-    #if causal
-    to_other = min(to_other, first + 64u);
-    #endif
-    #endif
-    #if window
-    from_other = max(from_other, max(first + 1u, params.window) - params.window);
-    to_other = min(to_other, first + 63u + params.window);
-    #endif
+    #set own_rows = 64
+    #include "attention/others.wgsl"
     from_other = from_other / 32u * 32u;
     let own = vec4<u32>(first + ty) + vec4<u32>(0u, 16u, 32u, 48u);
     #if not by_key

@@ -4,7 +4,7 @@
 // get by shuffles, stay in registers: each lane has a quad of the columns, or `size` quads apart several.
 //
 // Varies: size; and what attention.wgsl varies, but for its workgroups.
-#set own = 8
+#set own_rows = 8
 #set by_key = pass == "key"
 #set head_quads = (head + 3) // 4
 #set value_quads = (value_head + 3) // 4
@@ -12,11 +12,11 @@
 
 ## Declares vectors of products, each of an own row with this lane's four others.
 #macro multiply(result, mine, mine_base, mine_count, other, other_base, other_count, quads)
-#for r in range(own)
+#for r in range(own_rows)
     var {{result}}{{r}} = vec4<f32>(0.0);
 #endfor
     for (var d = 0u; d < {{quads}}u; d += {{size}}u) {
-        #for r in range(own)
+        #for r in range(own_rows)
         let p{{r}} = {{mine}}_quad({{mine_base}}, min(first + {{r}}u, {{mine_count}} - 1u), (d + lane) * 4u);
         #endfor
         let steps = min({{size}}u, {{quads}}u - d);
@@ -26,7 +26,7 @@
             #endfor
             #for e in lanes
             let y{{e}} = vec4<f32>(x0.{{e}}, x1.{{e}}, x2.{{e}}, x3.{{e}});
-            #for r in range(own)
+            #for r in range(own_rows)
             {{result}}{{r}} = mad_f32(subgroupShuffle(p{{r}}.{{e}}, step), y{{e}}, {{result}}{{r}});
             #endfor
             #endfor
@@ -41,7 +41,7 @@
             #for n in range((quads + size - 1) // size)
             let x{{n}} = {{other}}_quad({{other_base}}, other + l * 4u + {{c}}u, (lane + {{n * size}}u) * 4u);
             #endfor
-            #for r in range(own)
+            #for r in range(own_rows)
             let w{{r}} = subgroupShuffle({{weights}}{{r}}.{{lanes[c]}}, l);
             #for n in range((quads + size - 1) // size)
             {{result}}{{r}}_{{n}} = mad_f32(w{{r}}, x{{n}}, {{result}}{{r}}_{{n}});
@@ -52,14 +52,14 @@
     }
 #endmacro
 #macro sums(result, quads)
-    #for r in range(own)
+    #for r in range(own_rows)
     #for n in range((quads + size - 1) // size)
     var {{result}}{{r}}_{{n}} = vec4<f32>(0.0);
     #endfor
     #endfor
 #endmacro
 #macro store(result, name, first_row, count, quads, step="1u", factor="")
-    #for r in range(own)
+    #for r in range(own_rows)
     if first + {{r}}u < {{count}} {
         #for n in range((quads + size - 1) // size)
         if lane + {{n * size}}u < {{quads}}u {
@@ -79,37 +79,21 @@ fn main(
     if block >= params.blocks {
         return;
     }
-    let first = block % params.tiles * {{own}}u;
+    let first = block % params.tiles * {{own_rows}}u;
     let of_heads = block / params.tiles;
-    // The others that causality and window leave any of the rows.
-    var from_other = 0u;
-    #if by_key
-    var to_other = params.queries;
-    #if causal
-    from_other = first;
-    #endif
-    #else
-    var to_other = params.keys;
-    #if causal
-    to_other = min(to_other, first + {{own}}u);
-    #endif
-    #endif
-    #if window
-    from_other = max(from_other, max(first + 1u, params.window) - params.window);
-    to_other = min(to_other, first + {{own - 1}}u + params.window);
-    #endif
+    #include "attention/others.wgsl"
     let four = vec4<u32>(0u, 1u, 2u, 3u);
     #if not by_key
     let base = head_of(of_heads / params.heads, of_heads % params.heads);
     #if pass == "query"
-    #for r in range(own)
+    #for r in range(own_rows)
     let at{{r}} = base.row + min(first + {{r}}u, params.queries - 1u);
     let lse{{r}} = load_lse(place_lse(at{{r}}));
     let delta{{r}} = load_delta(place_delta(at{{r}}));
     #endfor
 {{sums("dq", head_quads)}}
     #else
-    #for r in range(own)
+    #for r in range(own_rows)
     var most{{r}} = -inf_f32(vec4<f32>(params.scale)).x;
     var total{{r}} = 0.0;
     #endfor
@@ -121,7 +105,7 @@ fn main(
         #if pass == "query"
 {{multiply("d", "g", "base.g", "params.queries", "v", "base.v", "params.keys", value_quads)}}
         #endif
-        #for r in range(own)
+        #for r in range(own_rows)
         {
             let i = vec4<u32>(first + {{r}}u);
             let scores = scores_of(base, s{{r}}, i, j);
@@ -156,7 +140,7 @@ fn main(
     #if pass == "query"
 {{store("dq", "dq", "base.row", "params.queries", head_quads)}}
     #else
-    #for r in range(own)
+    #for r in range(own_rows)
     let sum{{r}} = subgroupAdd(total{{r}});
     let dead{{r}} = most{{r}} < -3.4028234e38;
     let factor{{r}} = select(1.0 / sum{{r}}, 0.0, dead{{r}});
@@ -185,7 +169,7 @@ fn main(
             let delta = vec4<f32>(load_delta(place_delta(at.x)), load_delta(place_delta(at.y)), load_delta(place_delta(at.z)), load_delta(place_delta(at.w)));
 {{multiply("s", "k", "base.k", "params.keys", "q", "base.q", "params.queries", head_quads)}}
 {{multiply("d", "v", "base.v", "params.keys", "g", "base.g", "params.queries", value_quads)}}
-            #for r in range(own)
+            #for r in range(own_rows)
             {
                 let j = vec4<u32>(first + {{r}}u);
                 let weights = exp_f32(scores_of(base, s{{r}}, i, j) - lse);

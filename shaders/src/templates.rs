@@ -20,6 +20,7 @@ macro_rules! files {
 const TEMPLATES: &[(&str, &str)] = files![
     "attention.wgsl",
     "attention_lanes.wgsl",
+    "attention/others.wgsl",
     "attention/scores.wgsl",
     "concat.wgsl",
     "cross_entropy.wgsl",
